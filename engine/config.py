@@ -1,0 +1,28 @@
+"""The engine's own settings. Resolved once ("auto" becomes a number), never written back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Limits of one engine.
+
+    `block_size` is in tokens; `kv_cache_bytes` is what the KV cache may take; `max_batch_tokens` bounds the tokens of
+    one step (prefill chunks and decoding together), `max_running` the sequences of one step, `max_waiting` the queue.
+    """
+
+    precision: Precision = "bf16"
+    device: str = "cpu"
+    threads: int = 2
+    block_size: int = 32
+    kv_cache_bytes: int = 512 << 20
+    max_model_len: int | None = None
+    max_batch_tokens: int = 512
+    max_running: int = 64
+    max_waiting: int = 256
+    prefix_cache: bool = True

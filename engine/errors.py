@@ -1,0 +1,66 @@
+"""Every error that Stageline raises on purpose. `deployments/front_door/errors.py` maps them to HTTP statuses.
+
+Messages are written for the person who can act on them: what is wrong, then what to do.
+"""
+
+from __future__ import annotations
+
+
+class StagelineError(Exception):
+    """Root of the tree. `param` names the request field or configuration key at fault, where there is one."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions rebuild themselves from `args`, which would drop keyword attributes between processes.
+        return (_rebuild, (type(self), self.message, self.__dict__.copy()))
+
+
+def _rebuild(kind: type[StagelineError], message: str, state: dict[str, object]) -> StagelineError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidRequest(StagelineError):
+    """The caller's request can never succeed as it stands."""
+
+
+class ModelNotFound(StagelineError):
+    """No such model, or no such variant of it."""
+
+
+class PayloadTooLarge(StagelineError):
+    """The body is over the limit; it was not read to its end."""
+
+
+class Overloaded(StagelineError):
+    """The queue is full, or the server is draining. Try again after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, param: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(StagelineError):
+    """The caller's own deadline passed before the answer was complete."""
+
+
+class EngineFailed(StagelineError):
+    """The engine or one of its processes died; the request was not at fault."""
+
+
+class CheckpointError(StagelineError):
+    """A model's files are missing, damaged, or of a kind that is not supported."""
+
+
+class SourceError(StagelineError):
+    """A model could not be fetched, or what was fetched is not what was pinned."""
+
+
+class ConfigError(StagelineError):
+    """The configuration file is wrong; `param` is the path of the key."""
