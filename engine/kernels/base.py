@@ -1,0 +1,110 @@
+"""What the models are made of. `torch_kernels` runs anywhere, `native` runs the C++ in `csrc/` on the CPU.
+
+T tokens of a batch, D values a head. The residual stream ("hidden") is fp32 in every precision; what goes into a
+matrix product is in the variant's dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from engine.batch import Batch
+
+Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Shape of attention: query heads, key-value heads (they divide the former), values a head."""
+
+    query: int
+    kv: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class CacheBlocks:
+    """One layer's keys and values, in a layout that only the kernels that made it know."""
+
+    keys: Tensor
+    values: Tensor
+    block_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSetup:
+    """What happens to queries and keys before attention. Absent parts are None.
+
+    `cos`, `sin` (positions, rotary / 2) fp32: the first `rotary` values of a head turn, value i with i + rotary / 2.
+    `q_norm`, `k_norm` (D,) fp32: RMS norms over a head, before turning.
+    """
+
+    cos: Tensor | None = None
+    sin: Tensor | None = None
+    q_norm: Tensor | None = None
+    k_norm: Tensor | None = None
+    eps: float = 1e-6
+
+
+class Linear(Protocol):
+    """x W^T + b with the weight in whatever form is fastest."""
+
+    def __call__(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        """(T, K) -> (T, N) in x's dtype."""
+
+    def add_to(self, hidden: Tensor, x: Tensor) -> None:
+        """hidden (T, N) fp32 += the product, in place."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(R, K) -> (R, N) fp32."""
+
+
+class Gate(Protocol):
+    """activation(x Wg^T) * (x Wu^T): (T, K) -> (T, N)."""
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class Embedding(Protocol):
+    """Token ids (T,) -> (T, hidden) fp32."""
+
+    def __call__(self, ids: Tensor) -> Tensor: ...
+
+
+class Kernels(Protocol):
+    """The operations of one device and dtype."""
+
+    name: str
+    dtype: torch.dtype
+    device: torch.device
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        """weight (N, K), bias (N,)."""
+
+    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+        """weight (2 N, K): the gate's rows, then the up-projection's."""
+
+    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+        """weight (vocabulary, hidden)."""
+
+    def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
+        """One weight (vocabulary, hidden), held once, as embedding and as output head."""
+
+    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """hidden (T, K) fp32, weight (K,) fp32 -> (T, K) in `dtype`."""
+
+    def cache_bytes(self, block_size: int, heads: Heads) -> int:
+        """Size of one layer's block."""
+
+    def make_cache(self, blocks: int, block_size: int, heads: Heads) -> CacheBlocks:
+        """Room for `blocks` blocks of one layer."""
+
+    def write_heads(self, qkv: Tensor, heads: Heads, setup: HeadSetup, cache: CacheBlocks, batch: Batch) -> None:
+        """qkv (T, (query + 2 kv) D): norms and turns queries in place, puts keys and values into the cache."""
+
+    def attention(self, qkv: Tensor, heads: Heads, cache: CacheBlocks, batch: Batch) -> Tensor:
+        """Causal attention of the queries in qkv over the cache: (T, query * D)."""

@@ -1,0 +1,170 @@
+"""The kernels in `csrc/`: CPU only, fp32 and bf16; bf16 products run on AMX where the processor has it.
+
+With AMX a row's result is the same bit for bit whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from engine.batch import Batch
+from engine.kernels import build
+from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Linear
+from engine.kernels.torch_kernels import TorchEmbedding, TorchGate, TorchKernels, TorchLinear
+
+ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
+PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
+
+
+@cache
+def load() -> bool:
+    """Builds and loads the operators, once a process. False where they cannot be had."""
+    path = build.library()
+    if path is None:
+        return False
+    torch.ops.load_library(str(path))
+    return True
+
+
+def has_amx() -> bool:
+    """Whether bf16 products run on AMX here."""
+    return load() and bool(torch.ops.stageline.has_amx())
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLinear:
+    packed: Tensor  # (N / 32, K / 32, 1024) bf16, see linear.cpp
+    bias: Tensor | None  # (N,) fp32
+    outputs: int
+
+    def __call__(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        return torch.ops.stageline.linear(x, self.packed, self.bias, self.outputs, ACTIVATIONS[activation])
+
+    def add_to(self, hidden: Tensor, x: Tensor) -> None:
+        torch.ops.stageline.linear_add(x, self.packed, self.bias, hidden)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return torch.ops.stageline.linear_fp32(x, self.packed, self.bias, self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedGate:
+    packed: Tensor  # gate and up side by side
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ops.stageline.linear_silu_mul(x, self.packed)
+
+
+@dataclass(frozen=True, slots=True)
+class SiluGate:
+    weight: Tensor  # (2 N, K)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.ops.stageline.silu_mul(torch.nn.functional.linear(x, self.weight))
+
+
+@dataclass(frozen=True, slots=True)
+class PackedEmbedding:
+    packed: Tensor
+    width: int
+    scale: float
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        return torch.ops.stageline.embedding(ids, self.packed, self.width, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class NativeKernels:
+    """Cache layouts: see `csrc/paged_cache.h`."""
+
+    dtype: torch.dtype
+    amx: bool
+    device: torch.device = torch.device("cpu")
+    name: str = "native"
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        if not self.amx:
+            return TorchLinear(self._own(weight), None if bias is None else self._own(bias))
+        bias = None if bias is None else bias.float().contiguous()
+        return PackedLinear(torch.ops.stageline.pack_weight(self._own(weight), False), bias, len(weight))
+
+    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+        if activation != "silu":
+            return TorchGate(self._own(weight), activation)
+        if self.amx and len(weight) % 32 == 0:
+            return PackedGate(torch.ops.stageline.pack_weight(self._own(weight), True))
+        return SiluGate(self._own(weight))
+
+    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+        return TorchEmbedding(self._own(weight), scale)
+
+    def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
+        head = self.linear(weight)
+        if isinstance(head, PackedLinear):
+            return PackedEmbedding(head.packed, weight.shape[1], scale), head
+        assert isinstance(head, TorchLinear)
+        return TorchEmbedding(head.weight, scale), head
+
+    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return torch.ops.stageline.rms_norm(hidden, weight, eps, self.dtype)
+
+    def cache_bytes(self, block_size: int, heads: Heads) -> int:
+        return 2 * heads.kv * block_size * self._padded(heads, block_size) * self.dtype.itemsize
+
+    def make_cache(self, blocks: int, block_size: int, heads: Heads) -> CacheBlocks:
+        shape = (blocks, heads.kv, block_size * self._padded(heads, block_size))
+        keys, values = (torch.zeros(shape, dtype=self.dtype) for _ in range(2))
+        return CacheBlocks(keys, values, block_size)
+
+    def write_heads(self, qkv: Tensor, heads: Heads, setup: HeadSetup, cache: CacheBlocks, batch: Batch) -> None:
+        torch.ops.stageline.rope_write(
+            qkv,
+            heads.query,
+            heads.kv,
+            setup.cos,
+            setup.sin,
+            setup.q_norm,
+            setup.k_norm,
+            setup.eps,
+            batch.positions,
+            batch.slots,
+            cache.keys,
+            cache.values,
+            cache.block_size,
+            self._paired(cache.block_size),
+        )
+
+    def attention(self, qkv: Tensor, heads: Heads, cache: CacheBlocks, batch: Batch) -> Tensor:
+        return torch.ops.stageline.attention(
+            qkv,
+            heads.query,
+            heads.kv,
+            cache.keys,
+            cache.values,
+            batch.query_start,
+            batch.context,
+            batch.tables,
+            heads.width**-0.5,
+            cache.block_size,
+            self._paired(cache.block_size),
+        )
+
+    def _paired(self, block_size: int) -> bool:
+        return self.amx and block_size % PAIRED_BLOCK == 0
+
+    def _padded(self, heads: Heads, block_size: int) -> int:
+        return -(-heads.width // 32) * 32 if self._paired(block_size) else heads.width
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.dtype).contiguous()
+
+
+def kernels(dtype: torch.dtype) -> NativeKernels | TorchKernels:
+    """The fastest CPU kernels at hand for `dtype`."""
+    if dtype in (torch.float32, torch.bfloat16) and load():
+        return NativeKernels(dtype, amx=dtype == torch.bfloat16 and has_amx())
+    return TorchKernels(dtype, torch.device("cpu"))

@@ -1,0 +1,141 @@
+"""The kernels on torch alone: any device, any dtype, no compiler. Also what the native ones are tested against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.batch import Batch
+from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Linear
+
+
+def activate(x: Tensor, kind: Activation) -> Tensor:
+    """Applies the named activation; "gelu" is the exact one."""
+    match kind:
+        case "gelu":
+            return F.gelu(x)
+        case "gelu_tanh":
+            return F.gelu(x, approximate="tanh")
+        case "relu":
+            return F.relu(x)
+        case "silu":
+            return F.silu(x)
+    return x
+
+
+@dataclass(frozen=True, slots=True)
+class TorchLinear:
+    weight: Tensor  # (N, K)
+    bias: Tensor | None
+
+    def __call__(self, x: Tensor, activation: Activation = "none") -> Tensor:
+        return activate(F.linear(x, self.weight, self.bias), activation)
+
+    def add_to(self, hidden: Tensor, x: Tensor) -> None:
+        hidden += self(x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self(x).float()
+
+
+@dataclass(frozen=True, slots=True)
+class TorchGate:
+    weight: Tensor  # (2 N, K)
+    activation: Activation
+
+    def __call__(self, x: Tensor) -> Tensor:
+        gate, up = F.linear(x, self.weight).chunk(2, dim=-1)
+        return activate(gate, self.activation) * up
+
+
+@dataclass(frozen=True, slots=True)
+class TorchEmbedding:
+    weight: Tensor  # (vocabulary, hidden)
+    scale: float
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids, self.weight).float() * self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class TorchKernels:
+    """Cache layout: keys and values (blocks, kv heads, block size, D)."""
+
+    dtype: torch.dtype
+    device: torch.device
+    name: str = "torch"
+
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        return TorchLinear(self._own(weight), None if bias is None else self._own(bias))
+
+    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+        return TorchGate(self._own(weight), activation)
+
+    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+        return TorchEmbedding(self._own(weight), scale)
+
+    def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
+        held = self._own(weight)
+        return TorchEmbedding(held, scale), TorchLinear(held, None)
+
+    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+        return F.rms_norm(hidden, weight.shape, weight, eps).to(self.dtype)
+
+    def cache_bytes(self, block_size: int, heads: Heads) -> int:
+        return 2 * heads.kv * block_size * heads.width * self.dtype.itemsize
+
+    def make_cache(self, blocks: int, block_size: int, heads: Heads) -> CacheBlocks:
+        shape = (blocks, heads.kv, block_size, heads.width)
+        keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in range(2))
+        return CacheBlocks(keys, values, block_size)
+
+    def write_heads(self, qkv: Tensor, heads: Heads, setup: HeadSetup, cache: CacheBlocks, batch: Batch) -> None:
+        split = qkv.view(len(qkv), heads.query + 2 * heads.kv, heads.width)  # (T, query + 2 kv, D)
+        queries, keys, values = split.split([heads.query, heads.kv, heads.kv], dim=1)
+        queries.copy_(turn(norm(queries.float(), setup.q_norm, setup.eps), setup, batch.positions))
+        turned = turn(norm(keys.float(), setup.k_norm, setup.eps), setup, batch.positions)
+        block, offset = batch.slots // cache.block_size, batch.slots % cache.block_size
+        cache.keys[block, :, offset] = turned.to(self.dtype)
+        cache.values[block, :, offset] = values
+
+    def attention(self, qkv: Tensor, heads: Heads, cache: CacheBlocks, batch: Batch) -> Tensor:
+        # One sequence at a time, each with exactly its own context: nothing is padded, and a neighbour changes nothing.
+        queries = qkv.view(len(qkv), -1, heads.width)[:, : heads.query].transpose(0, 1)  # (query, T, D)
+        out = torch.empty(len(qkv), heads.query, heads.width, dtype=qkv.dtype, device=qkv.device)
+        starts, contexts = batch.query_start.tolist(), batch.context.tolist()
+        for i, context in enumerate(contexts):
+            blocks = batch.tables[i, : -(-context // cache.block_size)]
+            keys, values = (
+                part[blocks].transpose(0, 1).flatten(1, 2)[:, :context] for part in (cache.keys, cache.values)
+            )  # (kv, context, D)
+            mine = queries[:, starts[i] : starts[i + 1]]
+            fresh = mine.shape[1]
+            mask = None
+            if 1 < fresh < context:
+                mask = torch.ones(fresh, context, dtype=torch.bool, device=qkv.device).tril(context - fresh)
+            seen = F.scaled_dot_product_attention(
+                mine[None], keys[None], values[None], mask, is_causal=fresh == context and fresh > 1, enable_gqa=True
+            )
+            out[starts[i] : starts[i + 1]] = seen[0].transpose(0, 1)
+        return out.flatten(1)
+
+    def _own(self, tensor: Tensor) -> Tensor:
+        return tensor.to(device=self.device, dtype=self.dtype).contiguous()
+
+
+def norm(heads: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """RMS norm over the last dimension, where there is a weight."""
+    return heads if weight is None else F.rms_norm(heads, weight.shape, weight, eps)
+
+
+def turn(heads: Tensor, setup: HeadSetup, positions: Tensor) -> Tensor:
+    """Rotary positions for heads (T, H, D) fp32."""
+    if setup.cos is None or setup.sin is None:
+        return heads
+    half = setup.cos.shape[1]
+    cos, sin = setup.cos[positions][:, None], setup.sin[positions][:, None]  # (T, 1, half)
+    a, b, rest = heads.split([half, half, heads.shape[-1] - 2 * half], dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], dim=-1)

@@ -1,0 +1,67 @@
+"""Model families, and loading one from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.checkpoint import Checkpoint
+from engine.errors import CheckpointError
+from engine.kernels import Kernels
+from engine.models import gpt2, llama, optimized_transformer
+from engine.models.architecture import Architecture
+from engine.models.decoder import Decoder
+from engine.models.weights import DecoderWeights
+
+__all__ = ["Architecture", "Decoder", "Family", "family_of", "load_decoder", "read_architecture"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How one kind of checkpoint is read."""
+
+    architecture: Callable[[Mapping[str, Any]], Architecture]
+    weights: Callable[[Checkpoint, Architecture, torch.dtype], DecoderWeights]
+
+
+LLAMA = Family(llama.architecture, llama.Weights)
+FAMILIES: dict[str, Family] = {
+    "llama": LLAMA,
+    "mistral": LLAMA,
+    "qwen2": LLAMA,
+    "qwen3": LLAMA,
+    "gpt2": Family(gpt2.architecture, gpt2.Weights),
+    "optimized_transformer": Family(optimized_transformer.architecture, optimized_transformer.Weights),
+}
+
+
+def family_of(config: Mapping[str, Any]) -> Family:
+    """The family by config.json's `model_type`. Raises CheckpointError for one that is not supported."""
+    kind = config.get("model_type")
+    if kind not in FAMILIES:
+        known = ", ".join(sorted(FAMILIES))
+        raise CheckpointError(f"config.json: model_type {kind!r} is not supported; supported are {known}")
+    return FAMILIES[kind]
+
+
+def read_architecture(checkpoint: Checkpoint) -> Architecture:
+    """The shape of the model in a checkpoint. Raises CheckpointError."""
+    return family_of(checkpoint.config).architecture(checkpoint.config)
+
+
+def load_decoder(
+    checkpoint: Checkpoint, kernels: Kernels, max_model_len: int, first: int = 0, last: int | None = None
+) -> Decoder:
+    """Loads layers `first` to `last` - 1, one at a time; peak memory is the model and about one layer.
+
+    Raises CheckpointError for missing tensors or shapes that do not fit together.
+    """
+    family = family_of(checkpoint.config)
+    arch = family.architecture(checkpoint.config)
+    try:
+        return Decoder(arch, kernels, family.weights(checkpoint, arch, kernels.dtype), max_model_len, first, last)
+    except RuntimeError as error:
+        raise CheckpointError(f"{checkpoint.path}: the tensors do not fit config.json: {error}") from error

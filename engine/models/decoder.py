@@ -1,0 +1,171 @@
+"""One decoder-only Transformer, or a run of its layers, over the paged KV cache.
+
+T new tokens of a batch, H query heads, D values a head, C hidden size. The residual stream is fp32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from engine.batch import Batch
+from engine.kernels import CacheBlocks, Embedding, Gate, HeadSetup, Kernels, Linear
+from engine.models.architecture import Architecture
+from engine.models.rope import rotary_tables
+from engine.models.weights import DecoderWeights, LayerWeights, NormWeights, check_layer, check_norm, check_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """RMS or layer norm of the residual stream (T, C) fp32 into the kernels' dtype."""
+
+    kernels: Kernels
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+    rms: bool
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        if self.rms:
+            return self.kernels.rms_norm(hidden, self.weight, self.eps)
+        return self.stay(hidden).to(self.kernels.dtype)
+
+    def stay(self, hidden: Tensor) -> Tensor:
+        """The same, in fp32."""
+        if self.rms:
+            return F.rms_norm(hidden, self.weight.shape, self.weight, self.eps)
+        return F.layer_norm(hidden, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class Layer:
+    """Attention and MLP, each added to the residual stream."""
+
+    def __init__(self, arch: Architecture, kernels: Kernels, weights: LayerWeights, rope: tuple[Tensor, Tensor] | None):
+        self.arch = arch
+        self.kernels = kernels
+        self.attention_norm = make_norm(arch, kernels, weights.attention_norm)
+        self.mlp_norm = make_norm(arch, kernels, weights.mlp_norm)
+        self.qkv: Linear = kernels.linear(weights.qkv.weight, weights.qkv.bias)
+        self.out: Linear = kernels.linear(weights.out.weight, weights.out.bias)
+        self.gate: Gate | None = kernels.gate(weights.up.weight, arch.activation) if arch.gated else None
+        self.up: Linear | None = None if arch.gated else kernels.linear(weights.up.weight, weights.up.bias)
+        self.down: Linear = kernels.linear(weights.down.weight, weights.down.bias)
+        cos, sin = rope or (None, None)
+        norms = (None if w is None else w.float().to(kernels.device) for w in (weights.q_norm, weights.k_norm))
+        self.heads = HeadSetup(cos, sin, *norms, eps=arch.norm_eps)
+
+    def __call__(self, hidden: Tensor, batch: Batch, cache: CacheBlocks) -> Tensor:
+        """hidden (T, C), overwritten -> (T, C)."""
+        if self.arch.norm_first:
+            self.out.add_to(hidden, self.attend(self.attention_norm(hidden), batch, cache))
+            self.down.add_to(hidden, self.widen(self.mlp_norm(hidden)))
+            return hidden
+        dtype = self.kernels.dtype
+        self.out.add_to(hidden, self.attend(hidden.to(dtype), batch, cache))
+        hidden = self.attention_norm.stay(hidden)
+        self.down.add_to(hidden, self.widen(hidden.to(dtype)))
+        return self.mlp_norm.stay(hidden)
+
+    def attend(self, x: Tensor, batch: Batch, cache: CacheBlocks) -> Tensor:
+        """(T, C) -> (T, H * D), before the output projection."""
+        qkv = self.qkv(x)
+        self.kernels.write_heads(qkv, self.arch.heads, self.heads, cache, batch)
+        return self.kernels.attention(qkv, self.arch.heads, cache, batch)
+
+    def widen(self, x: Tensor) -> Tensor:
+        """The MLP up to its activation: (T, C) -> (T, intermediate)."""
+        if self.gate is not None:
+            return self.gate(x)
+        assert self.up is not None
+        return self.up(x, self.arch.activation)
+
+
+class Decoder:
+    """Layers `first` to `last` - 1 of a decoder. The first run also embeds, the last also has the final norm and head.
+
+    Raises CheckpointError while loading.
+    """
+
+    def __init__(
+        self,
+        arch: Architecture,
+        kernels: Kernels,
+        weights: DecoderWeights,
+        max_model_len: int,
+        first: int = 0,
+        last: int | None = None,
+    ) -> None:
+        last = arch.num_layers if last is None else last
+        self.arch = arch
+        self.kernels = kernels
+        self.is_first, self.is_last = first == 0, last == arch.num_layers
+        self.embedding: Embedding | None = None
+        self.head: Linear | None = None
+        self.positions: Tensor | None = None
+        self.final_norm: Norm | None = None
+        self._load_ends(weights, max_model_len)
+        rope = None
+        if arch.rotary is not None:
+            cos, sin = rotary_tables(arch.rotary, max_model_len, weights.rope_factors())
+            rope = cos.to(kernels.device), sin.to(kernels.device)
+        self.layers = []
+        for index in range(first, last):
+            layer = weights.layer(index)
+            check_layer(arch, index, layer)
+            self.layers.append(Layer(arch, kernels, layer, rope))
+
+    def _load_ends(self, weights: DecoderWeights, max_model_len: int) -> None:
+        """Embedding and positions of the first layers, final norm and head of the last."""
+        arch, kernels = self.arch, self.kernels
+        table = (arch.vocab_size, arch.hidden_size)
+        if self.is_first or (self.is_last and arch.tied_head):
+            embedding = weights.embedding()
+            check_shape("embedding", embedding, table)
+            if self.is_first and self.is_last and arch.tied_head:
+                self.embedding, self.head = kernels.tied_embedding(embedding, arch.embedding_scale)
+            elif self.is_first:
+                self.embedding = kernels.embedding(embedding, arch.embedding_scale)
+            else:
+                self.head = kernels.linear(embedding)
+        if self.is_last and not arch.tied_head:
+            head = weights.head()
+            check_shape("output head", head.weight, table)
+            self.head = kernels.linear(head.weight, head.bias)
+        if self.is_first and (positions := weights.positions(max_model_len)) is not None:
+            check_shape("positions", positions, (max_model_len, arch.hidden_size))
+            self.positions = positions.float().to(kernels.device)
+        if self.is_last and (norm := weights.final_norm()) is not None:
+            check_norm("final norm", norm, arch.hidden_size)
+            self.final_norm = make_norm(arch, kernels, norm)
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch, caches: list[CacheBlocks], hidden: Tensor | None = None) -> Tensor:
+        """Runs the batch through these layers and writes its keys and values into `caches`, one a layer.
+
+        `hidden` (T, C) fp32 comes from the layers before, None where these are the first. Returns (T, C).
+        """
+        if hidden is None:
+            assert self.embedding is not None
+            hidden = self.embedding(batch.tokens)
+            if self.positions is not None:
+                hidden += self.positions[batch.positions]
+        for layer, cache in zip(self.layers, caches, strict=True):
+            hidden = layer(hidden, batch, cache)
+        return hidden
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states (R, C) of the last layer -> (R, vocabulary) fp32."""
+        assert self.head is not None
+        normed = hidden.to(self.kernels.dtype) if self.final_norm is None else self.final_norm(hidden)
+        return self.head.logits(normed)
+
+
+def make_norm(arch: Architecture, kernels: Kernels, weights: NormWeights) -> Norm:
+    """A norm of the architecture's kind on the kernels' device."""
+    bias = None if weights.bias is None else weights.bias.float().to(kernels.device)
+    weight = weights.weight.float().to(kernels.device)
+    return Norm(kernels, weight, bias, arch.norm_eps, arch.norm == "rms")
