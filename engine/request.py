@@ -21,7 +21,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GrammarSpec:
-    """What constrained output must match. `source` is a JSON schema, a regular expression, or "" for any JSON object."""
+    """What constrained output must match: `source` is a JSON schema, a regular expression, or "" for any object."""
 
     kind: Literal["json_object", "json_schema", "regex"]
     source: str = ""
@@ -88,7 +88,7 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent by one finished request: waiting for its first step, up to the first token, from there to the end."""
+    """Seconds spent by one finished request: until its first step, up to the first token, from there to the end."""
 
     queue_s: float
     prefill_s: float

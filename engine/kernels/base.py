@@ -78,9 +78,14 @@ class Embedding(Protocol):
 class Kernels(Protocol):
     """The operations of one device and dtype."""
 
-    name: str
-    dtype: torch.dtype
-    device: torch.device
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def device(self) -> torch.device: ...
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         """weight (N, K), bias (N,)."""

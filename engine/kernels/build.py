@@ -90,7 +90,7 @@ def compile_to(target: Path, compiler: str, sources: list[Path]) -> None:
         links = [f"-L{torch_libraries}", "-lc10", "-ltorch_cpu", f"-Wl,-rpath,{torch_libraries}"]
         made = f"{folder}/library.so"
         run([compiler, "-shared", "-fopenmp", *objects, *links, "-o", made])
-        os.replace(made, target)
+        Path(made).replace(target)
 
 
 def run(command: list[str]) -> None:

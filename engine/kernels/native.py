@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.batch import Batch
 from engine.kernels import build
-from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Linear
+from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Kernels, Linear
 from engine.kernels.torch_kernels import TorchEmbedding, TorchGate, TorchKernels, TorchLinear
 
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
@@ -30,6 +30,12 @@ def load() -> bool:
     return True
 
 
+def op(name: str, *arguments: object) -> Tensor:
+    """Calls an operator of `csrc/`; torch knows them by name only."""
+    result: Tensor = getattr(torch.ops.stageline, name)(*arguments)
+    return result
+
+
 def has_amx() -> bool:
     """Whether bf16 products run on AMX here."""
     return load() and bool(torch.ops.stageline.has_amx())
@@ -42,13 +48,13 @@ class PackedLinear:
     outputs: int
 
     def __call__(self, x: Tensor, activation: Activation = "none") -> Tensor:
-        return torch.ops.stageline.linear(x, self.packed, self.bias, self.outputs, ACTIVATIONS[activation])
+        return op("linear", x, self.packed, self.bias, self.outputs, ACTIVATIONS[activation])
 
     def add_to(self, hidden: Tensor, x: Tensor) -> None:
-        torch.ops.stageline.linear_add(x, self.packed, self.bias, hidden)
+        op("linear_add", x, self.packed, self.bias, hidden)
 
     def logits(self, x: Tensor) -> Tensor:
-        return torch.ops.stageline.linear_fp32(x, self.packed, self.bias, self.outputs)
+        return op("linear_fp32", x, self.packed, self.bias, self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class PackedGate:
     packed: Tensor  # gate and up side by side
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.ops.stageline.linear_silu_mul(x, self.packed)
+        return op("linear_silu_mul", x, self.packed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class SiluGate:
     weight: Tensor  # (2 N, K)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.ops.stageline.silu_mul(torch.nn.functional.linear(x, self.weight))
+        return op("silu_mul", torch.nn.functional.linear(x, self.weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class PackedEmbedding:
     scale: float
 
     def __call__(self, ids: Tensor) -> Tensor:
-        return torch.ops.stageline.embedding(ids, self.packed, self.width, self.scale)
+        return op("embedding", ids, self.packed, self.width, self.scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +89,23 @@ class NativeKernels:
 
     dtype: torch.dtype
     amx: bool
-    device: torch.device = torch.device("cpu")
     name: str = "native"
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
 
     def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         if not self.amx:
             return TorchLinear(self._own(weight), None if bias is None else self._own(bias))
         bias = None if bias is None else bias.float().contiguous()
-        return PackedLinear(torch.ops.stageline.pack_weight(self._own(weight), False), bias, len(weight))
+        return PackedLinear(op("pack_weight", self._own(weight), False), bias, len(weight))
 
     def gate(self, weight: Tensor, activation: Activation) -> Gate:
         if activation != "silu":
             return TorchGate(self._own(weight), activation)
         if self.amx and len(weight) % 32 == 0:
-            return PackedGate(torch.ops.stageline.pack_weight(self._own(weight), True))
+            return PackedGate(op("pack_weight", self._own(weight), True))
         return SiluGate(self._own(weight))
 
     def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
@@ -110,7 +119,7 @@ class NativeKernels:
         return TorchEmbedding(head.weight, scale), head
 
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return torch.ops.stageline.rms_norm(hidden, weight, eps, self.dtype)
+        return op("rms_norm", hidden, weight, eps, self.dtype)
 
     def cache_bytes(self, block_size: int, heads: Heads) -> int:
         return 2 * heads.kv * block_size * self._padded(heads, block_size) * self.dtype.itemsize
@@ -121,7 +130,8 @@ class NativeKernels:
         return CacheBlocks(keys, values, block_size)
 
     def write_heads(self, qkv: Tensor, heads: Heads, setup: HeadSetup, cache: CacheBlocks, batch: Batch) -> None:
-        torch.ops.stageline.rope_write(
+        op(
+            "rope_write",
             qkv,
             heads.query,
             heads.kv,
@@ -139,7 +149,8 @@ class NativeKernels:
         )
 
     def attention(self, qkv: Tensor, heads: Heads, cache: CacheBlocks, batch: Batch) -> Tensor:
-        return torch.ops.stageline.attention(
+        return op(
+            "attention",
             qkv,
             heads.query,
             heads.kv,
@@ -163,7 +174,7 @@ class NativeKernels:
         return tensor.to(self.dtype).contiguous()
 
 
-def kernels(dtype: torch.dtype) -> NativeKernels | TorchKernels:
+def kernels(dtype: torch.dtype) -> Kernels:
     """The fastest CPU kernels at hand for `dtype`."""
     if dtype in (torch.float32, torch.bfloat16) and load():
         return NativeKernels(dtype, amx=dtype == torch.bfloat16 and has_amx())

@@ -54,8 +54,8 @@ class Layer:
         self.up: Linear | None = None if arch.gated else kernels.linear(weights.up.weight, weights.up.bias)
         self.down: Linear = kernels.linear(weights.down.weight, weights.down.bias)
         cos, sin = rope or (None, None)
-        norms = (None if w is None else w.float().to(kernels.device) for w in (weights.q_norm, weights.k_norm))
-        self.heads = HeadSetup(cos, sin, *norms, eps=arch.norm_eps)
+        q_norm, k_norm = (None if w is None else w.float().to(kernels.device) for w in (weights.q_norm, weights.k_norm))
+        self.heads = HeadSetup(cos, sin, q_norm, k_norm, arch.norm_eps)
 
     def __call__(self, hidden: Tensor, batch: Batch, cache: CacheBlocks) -> Tensor:
         """hidden (T, C), overwritten -> (T, C)."""

@@ -21,7 +21,9 @@ def architecture(config: Mapping[str, Any]) -> Architecture:
     kv = config.get("num_key_value_heads") or query
     width = config.get("head_dim") or hidden // query
     if query % kv or width % 2:
-        raise CheckpointError(f"config.json: {query} heads do not share {kv} key-value heads, or head size {width} is odd")
+        raise CheckpointError(
+            f"config.json: {query} heads do not share {kv} key-value heads, or head size {width} is odd"
+        )
     longest = positive(config, "max_position_embeddings")
     scaling = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     theta = scaling.pop("rope_theta", None) or config.get("rope_theta") or 10000.0

@@ -11,7 +11,7 @@ namespace {
 
 template <class T>
 void rms_norm_rows(const float* x, const float* weight, float eps, int64_t rows, int64_t width, T* out) {
-  at::parallel_for(0, rows, 8, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* in = x + row * width;
       T* to = out + row * width;
@@ -40,7 +40,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, a
 
 template <class T>
 void silu_mul_rows(const T* x, int64_t rows, int64_t width, T* out) {
-  at::parallel_for(0, rows, 4, [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const T *gate = x + row * 2 * width, *up = gate + width;
       T* to = out + row * width;

@@ -1,0 +1,1 @@
+"""The HTTP front door: an ASGI application, free of Ray. Start at `app.create_app`."""

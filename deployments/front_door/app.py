@@ -1,0 +1,38 @@
+"""The application: routes, error handlers and middleware around a `Service`."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
+from deployments.front_door.metrics import Metrics
+from deployments.front_door.middleware import BodyLimit, RequestContext
+from deployments.front_door.openapi import describe_bodies
+from deployments.front_door.plan import FrontDoor
+from deployments.front_door.routes import chat, completions, models, operations, tokens
+from deployments.front_door.schemas.chat import ChatBody
+from deployments.front_door.schemas.completions import CompletionBody
+from deployments.front_door.schemas.tokens import DetokenizeBody, TokenizeBody
+from deployments.front_door.service import Service
+from engine.errors import StagelineError
+
+
+def create_app(service: Service) -> FastAPI:
+    """The front door over `service`, as an ASGI application that knows nothing of Ray.
+
+    Build it in the process that runs it: it holds locks, so it cannot be pickled. `Authorization` headers are
+    accepted and not looked at.
+    """
+    door = FrontDoor(service, Metrics())
+    app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None)
+    for family in (models, completions, chat, tokens, operations):
+        app.include_router(family.router(door))
+    describe_bodies(app, [CompletionBody, ChatBody, TokenizeBody, DetokenizeBody])
+    app.add_exception_handler(StagelineError, handle_stageline_error)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+    app.add_exception_handler(RequestValidationError, handle_validation_error)
+    app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
+    app.add_middleware(RequestContext)  # added last, so outermost
+    return app

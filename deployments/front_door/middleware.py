@@ -1,0 +1,99 @@
+"""Plain ASGI middleware around every request: its id, the last net for exceptions, and the limit on its body."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployments.front_door.errors import to_http
+from engine.errors import PayloadTooLarge
+
+REQUEST_ID_KEY = "stageline.request_id"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    return next((value for key, value in scope["headers"] if key == name), None)
+
+
+class RequestContext:
+    """Gives each request an id (the caller's `X-Request-Id` if it is a sane one), echoes it on every answer, and
+    turns any exception that nobody caught into a 500 that keeps to the error format."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = _header(scope, b"x-request-id")
+        request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
+        scope[REQUEST_ID_KEY] = request_id.decode()
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:
+            answer = to_http(error, scope[REQUEST_ID_KEY])  # logs it
+            if started:
+                raise  # the body cannot be mended; the server cuts the connection
+            await answer.response()(scope, receive, send_with_id)
+
+
+class BodyLimit:
+    """Refuses a body over `max_bytes` before it is read whole: by its Content-Length, else by counting what arrives.
+
+    The connection is closed then, for the rest of the body is still on its way.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        length = _header(scope, b"content-length")
+        if length is None:
+            await self._counted(scope, receive, send)
+        elif not length.isdigit() or int(length[:20]) > self.max_bytes:
+            response = to_http(self._too_large()).response()
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
+        else:  # HTTP servers hold a body to its Content-Length
+            await self.app(scope, receive, send)
+
+    async def _counted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen = 0
+
+        async def counted_receive() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self.max_bytes:
+                    raise self._too_large()
+            return message
+
+        async def closing_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and seen > self.max_bytes:
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, counted_receive, closing_send)
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"The request's body is over the limit of {self.max_bytes:,} bytes. Send less at a time."
+        )

@@ -1,0 +1,165 @@
+"""What one HTTP request comes down to: a model, a variant, and one engine request for each answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import dataclass, replace
+
+from fastapi import Request as HttpRequest
+
+from deployments.front_door.body import deadline_seconds
+from deployments.front_door.metrics import Metrics
+from deployments.front_door.prompts import Prompt
+from deployments.front_door.sampling import asked_tokens, derive_seed, draw_seed
+from deployments.front_door.schemas.chat import ChatBody
+from deployments.front_door.schemas.completions import CompletionBody
+from deployments.front_door.schemas.generation import GenerationBody
+from deployments.front_door.service import ServedModel, Service
+from deployments.front_door.text_state import TextOptions
+from deployments.variants import choose_variant, split_model_name
+from engine.errors import InvalidRequest, ModelNotFound
+from engine.request import Request, SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """What every endpoint is given."""
+
+    service: Service
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The model and variant that answer, and `asked`: the name to show in the answer."""
+
+    model: ServedModel
+    variant: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a request came (`started` by `time.perf_counter`, `wall_s` by `time.time`), and by when the event loop's
+    clock (`deadline_at`) and the wall clock (`deadline_s`) it must be answered."""
+
+    started: float
+    wall_s: float
+    deadline_at: float | None
+    deadline_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One answer to compute. `prompt_index` tells which prompt it belongs to, `prompt_only` that nothing of what the
+    engine generates is wanted."""
+
+    index: int
+    prompt_index: int
+    prompt: Prompt
+    request: Request
+    options: TextOptions
+    prompt_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything needed to answer. `created` is in Unix seconds."""
+
+    id: str
+    created: int
+    target: Target
+    arrival: Arrival
+    jobs: tuple[Job, ...]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"X-Stageline-Variant": self.target.variant}
+
+
+def arrive(request: HttpRequest) -> Arrival:
+    """Note the time, and the deadline if the caller set one. Raises `InvalidRequest`."""
+    now = time.time()
+    seconds = deadline_seconds(request)
+    return Arrival(
+        started=time.perf_counter(),
+        wall_s=now,
+        deadline_at=None if seconds is None else asyncio.get_running_loop().time() + seconds,
+        deadline_s=None if seconds is None else now + seconds,
+    )
+
+
+def find_target(service: Service, asked: str | None, task: str) -> Target:
+    """Resolve a request's `model`; it may be left out where only one model does the task. Raises `ModelNotFound`
+    or `InvalidRequest`."""
+    if asked is None:
+        able = [name for name, model in service.models.items() if model.task == task]
+        if len(able) != 1:
+            known = ", ".join(sorted(able)) or "none"
+            raise InvalidRequest(f"Say in 'model' which one to use. Models for {task}: {known}.", param="model")
+        asked = able[0]
+    name, pinned = split_model_name(asked, service.models)
+    model = service.models.get(name)
+    if model is None:  # withdrawn this very moment
+        raise ModelNotFound(f"The model '{name}' is no longer served.", param="model")
+    if model.task != task:
+        raise InvalidRequest(f"The model '{name}' is for {model.task}, not for {task}.", param="model")
+    return Target(model, choose_variant(name, model.variants, pinned), asked)
+
+
+def plan_jobs(
+    body: CompletionBody | ChatBody, target: Target, arrival: Arrival, shared: SamplingParams, prompts: list[Prompt]
+) -> Plan:
+    """Make the engine's requests: for each prompt, `n` with seeds derived from the first one's. `shared` is what
+    `base_sampling` made of the body."""
+    kind = "chatcmpl" if isinstance(body, ChatBody) else "cmpl"
+    plan_id = f"{kind}-{uuid.uuid4().hex}"
+    asked = asked_tokens(body)
+    echo = isinstance(body, CompletionBody) and body.echo
+    options = TextOptions(
+        stops=body.stop,
+        include_stop=body.include_stop_str_in_output,
+        min_tokens=body.min_tokens,
+        skip_special_tokens=body.skip_special_tokens,
+        logprobs=shared.logprobs is not None,
+        echo=echo,
+    )
+    jobs = []
+    for prompt_index, prompt in enumerate(prompts):
+        room = target.model.max_model_len - len(prompt.tokens)
+        max_tokens = room if asked is None else min(room, asked)
+        seed = draw_seed(body.seed)
+        for choice in range(body.n):
+            index = prompt_index * body.n + choice
+            sampling = replace(
+                shared,
+                max_tokens=max(1, max_tokens),
+                min_tokens=min(shared.min_tokens, max_tokens),
+                seed=derive_seed(seed, choice),
+            )
+            jobs.append(
+                Job(
+                    index=index,
+                    prompt_index=prompt_index,
+                    prompt=prompt,
+                    request=_engine_request(f"{plan_id}-{index}", prompt, sampling, body, arrival),
+                    options=options,
+                    prompt_only=max_tokens == 0,
+                )
+            )
+    return Plan(plan_id, int(arrival.wall_s), target, arrival, tuple(jobs))
+
+
+def _engine_request(
+    name: str, prompt: Prompt, sampling: SamplingParams, body: GenerationBody, arrival: Arrival
+) -> Request:
+    return Request(
+        id=name,
+        prompt=prompt.tokens,
+        sampling=sampling,
+        priority=body.priority,
+        arrival_s=arrival.wall_s,
+        deadline_s=arrival.deadline_s,
+    )

@@ -1,0 +1,51 @@
+"""`GET /v1/models` and `GET /v1/models/{id}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from deployments.front_door.plan import FrontDoor
+from deployments.front_door.service import ServedModel
+from deployments.variants import choose_variant, split_model_name
+
+
+def _card(model: ServedModel, variant: str | None) -> dict[str, Any]:
+    return {
+        "id": model.name if variant is None else f"{model.name}:{variant}",
+        "object": "model",
+        "created": model.created,
+        "owned_by": "stageline",
+        "root": model.name,
+        "parent": None if variant is None else model.name,
+        "max_model_len": model.max_model_len,
+        "task": model.task,
+        "variants": [{"name": known.name, "state": known.state} for known in model.variants]
+        if variant is None
+        else [{"name": known.name, "state": known.state} for known in model.variants if known.name == variant],
+    }
+
+
+def router(door: FrontDoor) -> APIRouter:
+    """The endpoints that list models. Plain names come first: clients like to take the first one."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        """All models, then each of their variants by its full name."""
+        models = list(door.service.models.values())
+        plain = [_card(model, None) for model in models]
+        pinned = [_card(model, variant.name) for model in models for variant in model.variants]
+        return {"object": "list", "data": plain + pinned}
+
+    @routes.get("/v1/models/{model_id:path}")
+    async def show_model(model_id: str) -> dict[str, Any]:
+        """One model, or one variant of it."""
+        name, pinned = split_model_name(model_id, door.service.models)
+        model = door.service.models[name]
+        if pinned is not None:
+            choose_variant(name, model.variants, pinned)
+        return _card(model, pinned)
+
+    return routes

@@ -1,0 +1,25 @@
+"""What all request bodies share: strict types, no unknown fields, and lists of what is ignored or refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Strict(BaseModel):
+    """No conversions ("5" is not 5), no infinities, no unknown fields."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class Body(Strict):
+    """A request body.
+
+    `ignored` fields are accepted whatever they hold, for they change nothing that a caller could miss. `unsupported`
+    fields are refused by name unless they hold one of the listed values, which ask for nothing.
+    """
+
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {}

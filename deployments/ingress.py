@@ -1,0 +1,170 @@
+"""The front door as a Serve ingress: connects `front_door/` to the replicas' handles."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
+
+from deployments.front_door.app import create_app
+from deployments.front_door.service import Limits, ServedModel, Service, sampling_defaults
+from deployments.variants import VariantInfo
+from engine.checkpoint import open_checkpoint
+from engine.errors import EngineFailed, Overloaded, StagelineError
+from engine.load import eos_token_ids
+from engine.models import read_architecture
+from engine.request import Delta, Request
+
+log = logging.getLogger(__name__)
+
+ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one must not hold up /status and /metrics
+RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model to offer: its name, task, files, and the variants in order of preference."""
+
+    name: str
+    task: str
+    path: str
+    variants: tuple[str, ...]
+
+
+class Ingress:
+    """`handles` by (model, variant). Models appear as soon as one of their replicas answers."""
+
+    def __init__(
+        self, offers: Sequence[Offer], handles: dict[tuple[str, str], DeploymentHandle[Any]], max_body_bytes: int
+    ) -> None:
+        self.offers = tuple(offers)
+        self.handles = handles
+        self.max_body_bytes = max_body_bytes
+        self.models: dict[str, ServedModel] = {}
+        self.connecting: asyncio.Task[None] | None = None
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        service = Service(
+            models=self.models,
+            ready=self.ready,
+            metrics_sources=self.metrics_sources,
+            status=self.status,
+            version=version("stageline"),
+            limits=Limits(max_body_bytes=self.max_body_bytes),
+        )
+        self.connecting = asyncio.get_running_loop().create_task(self.connect())
+        return create_app(service)
+
+    def ready(self) -> bool:
+        """Whether every model can answer."""
+        return len(self.models) == len(self.offers)
+
+    async def connect(self) -> None:
+        """Waits for each model's first replica, which knows how long a context it was given, and offers the model."""
+        for offer in self.offers:
+            while offer.name not in self.models:
+                try:
+                    handle = self.handles[offer.name, offer.variants[0]]
+                    told = await handle.describe.remote()
+                    self.models[offer.name] = await asyncio.to_thread(self.offered, offer, told["max_model_len"])
+                except Exception:
+                    log.exception("%s: no replica answers yet", offer.name)
+                    await asyncio.sleep(RETRY_S)
+
+    def offered(self, offer: Offer, max_model_len: int) -> ServedModel:
+        """Reads what the front door needs of a model's files. Raises CheckpointError."""
+        with open_checkpoint(Path(offer.path)) as checkpoint:
+            tokenizer = checkpoint.tokenizer()
+            return ServedModel(
+                name=offer.name,
+                task=offer.task,
+                variants=tuple(VariantInfo(name) for name in offer.variants),
+                tokenizer=tokenizer,
+                max_model_len=max_model_len,
+                vocab_size=read_architecture(checkpoint).vocab_size,
+                generate=self.generator(offer.name),
+                chat_template=tokenizer.chat_template,
+                eos_token_ids=eos_token_ids(checkpoint),
+                defaults=sampling_defaults(checkpoint.generation_config),
+                created=int(time.time()),
+            )
+
+    def generator(self, model: str) -> Any:
+        """The model's `Generate`: (variant, request) to deltas from one of its replicas."""
+
+        async def generate(variant: str, request: Request) -> AsyncIterator[Delta]:
+            handle = self.handles[model, variant].options(stream=True)
+            deltas: DeploymentResponseGenerator[Delta] = handle.generate.remote(request)  # type: ignore[assignment]
+            finished = False
+            try:
+                async for delta in deltas:
+                    finished = delta.finish_reason is not None
+                    yield delta
+            except Exception as error:
+                finished = True
+                raise translated(error) from error
+            finally:
+                if not finished:
+                    deltas.cancel()
+
+        return generate
+
+    async def metrics_sources(self) -> list[str]:
+        """The expositions of all replicas that answer."""
+        asked = (self.ask(key, "exposition") for key in self.handles)
+        return [text for found in await asyncio.gather(*asked) for text in found]
+
+    async def status(self) -> dict[str, Any]:
+        """`GET /status`: models, their variants, and the replicas of each."""
+        keys = list(self.handles)
+        found = dict(zip(keys, await asyncio.gather(*(self.ask(key, "describe") for key in keys)), strict=True))
+        return {
+            "models": [
+                {
+                    "name": offer.name,
+                    "task": offer.task,
+                    "variants": [
+                        {
+                            "name": variant,
+                            "state": "ready" if found[offer.name, variant] else "starting",
+                            "replicas": found[offer.name, variant],
+                        }
+                        for variant in offer.variants
+                    ],
+                }
+                for offer in self.offers
+            ]
+        }
+
+    async def ask(self, key: tuple[str, str], method: str) -> list[Any]:
+        """What the replicas of one variant answer; those that do not are left out."""
+        with contextlib.suppress(TimeoutError, RayError):
+            answers = (
+                await self.handles[key].broadcast(method).results_async(timeout_s=ASK_TIMEOUT_S, return_exceptions=True)
+            )
+            return [answer for answer in answers if not isinstance(answer, BaseException)]
+        return []
+
+
+def translated(error: Exception) -> Exception:
+    """What Ray raises, as one of ours: the replica's own error, or that the replica is gone."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, StagelineError):
+        return cause
+    if isinstance(error, BackPressureError):
+        return Overloaded("too many requests are waiting already; try again later")
+    if isinstance(error, RayError):
+        log.error("a replica failed in mid-request: %s", error)
+        return EngineFailed("the replica that computed this answer died; try again")
+    return error

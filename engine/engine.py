@@ -1,0 +1,274 @@
+"""The engine's step: schedule, run, postprocess. Synchronous, one thread; `engine/loop.py` drives it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from engine.batch import Span, build_batch
+from engine.block_manager import BlockManager
+from engine.errors import DeadlineExceeded, InvalidRequest
+from engine.kernels import CacheBlocks
+from engine.models import Decoder
+from engine.request import Delta, FinishReason, GrammarSpec, Request, Timings
+from engine.sampling.grammar import CompiledGrammar
+from engine.sampling.logprobs import prompt_logprobs
+from engine.sampling.row import Row
+from engine.sampling.sampler import Sampled, sample
+from engine.scheduler import Chunk, Scheduler
+from engine.sequence import Sequence as Running
+
+Output = tuple[str, Delta]  # request id and what the request gained
+
+PROMPT_LOGPROB_ROWS = 64  # logits of so many prompt tokens at a time: a whole chunk of them is a lot of memory
+
+
+class Grammars(Protocol):
+    """Compiles constrained output, see `engine/sampling/grammar.py`."""
+
+    def compile(self, spec: GrammarSpec) -> CompiledGrammar: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one engine takes, resolved from configuration and memory; see `EngineConfig`. `blocks` of `block_size`."""
+
+    max_model_len: int
+    blocks: int
+    block_size: int
+    max_batch_tokens: int
+    max_running: int
+    max_waiting: int
+    prefix_cache: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A snapshot. The second group only ever grows; prefix counts are prompt tokens."""
+
+    running: int
+    waiting: int
+    blocks_used: int
+    blocks_total: int
+    prompt_tokens: int
+    generated_tokens: int
+    preemptions: int
+    prefix_queries: int
+    prefix_hits: int
+    steps: int
+
+
+class Engine:
+    """Continuous batching over one decoder. State has one owner: whoever calls `add`, `abort` and `step`."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        caches: list[CacheBlocks],
+        limits: Limits,
+        eos_token_ids: Sequence[int] = (),
+        grammars: Grammars | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.decoder = decoder
+        self.caches = caches
+        self.limits = limits
+        self.eos_token_ids = tuple(eos_token_ids)
+        self.grammars = grammars
+        self.clock = clock
+        self.blocks = BlockManager(limits.blocks, limits.block_size, limits.prefix_cache)
+        self.scheduler = Scheduler(self.blocks, limits.max_batch_tokens, limits.max_running)
+        self.requests: dict[str, Running] = {}
+        self.orders = itertools.count()
+        self.last_step_tokens = 0
+        self.prompt_tokens = self.generated_tokens = self.prefix_queries = self.prefix_hits = self.steps = 0
+
+    def prepare(self, request: Request) -> CompiledGrammar | None:
+        """Checks a request and compiles its grammar. Touches no state: call it off the loop, compiling takes time.
+
+        Raises InvalidRequest.
+        """
+        tokens = len(request.prompt) + len(request.generated)
+        if not request.prompt:
+            raise InvalidRequest("the prompt is empty", param="prompt")
+        if tokens + (request.sampling.max_tokens > 0) > self.limits.max_model_len:
+            raise InvalidRequest(
+                f"the prompt has {tokens} tokens; the model takes {self.limits.max_model_len} with the answer",
+                param="prompt",
+            )
+        vocabulary = self.decoder.arch.vocab_size
+        if not 0 <= min(request.prompt) <= max(request.prompt) < vocabulary:
+            raise InvalidRequest(f"token ids go from 0 to {vocabulary - 1}", param="prompt")
+        spec = request.sampling.grammar
+        if spec is None:
+            return None
+        if self.grammars is None:
+            raise InvalidRequest("this model has no tokenizer to constrain its output with", param="response_format")
+        return self.grammars.compile(spec)
+
+    def add(self, request: Request, grammar: CompiledGrammar | None = None) -> None:
+        """Queues a prepared request. Raises InvalidRequest for an id in use."""
+        if request.id in self.requests:
+            raise InvalidRequest(f"request id {request.id!r} is in use", param="request_id")
+        row = Row(
+            request.sampling,
+            request.prompt,
+            list(request.generated),
+            self.eos_token_ids,
+            None if grammar is None else grammar.state(request.sampling.stop_token_ids),
+        )
+        sequence = Running(request, next(self.orders), row, [*request.prompt, *request.generated])
+        self.requests[request.id] = sequence
+        self.scheduler.add(sequence)
+
+    def abort(self, request_id: str) -> bool:
+        """Takes a request out and frees its blocks; nothing more is reported of it. False if it is not here."""
+        sequence = self.requests.pop(request_id, None)
+        if sequence is not None:
+            self.scheduler.remove(sequence)
+        return sequence is not None
+
+    @property
+    def idle(self) -> bool:
+        return not self.requests
+
+    def step(self) -> list[Output]:
+        """Computes one batch; returns what each request gained."""
+        outputs = self._expire()
+        chunks = self.scheduler.schedule()
+        self.last_step_tokens = sum(chunk.count for chunk in chunks)
+        if chunks:
+            hidden, ends = self._run(chunks)
+            outputs += self._postprocess(chunks, hidden, ends)
+        return outputs
+
+    def stats(self) -> Stats:
+        return Stats(
+            running=len(self.scheduler.running),
+            waiting=len(self.scheduler.waiting),
+            blocks_used=self.blocks.used,
+            blocks_total=self.blocks.total,
+            prompt_tokens=self.prompt_tokens,
+            generated_tokens=self.generated_tokens,
+            preemptions=self.scheduler.preemptions,
+            prefix_queries=self.prefix_queries,
+            prefix_hits=self.prefix_hits,
+            steps=self.steps,
+        )
+
+    def check(self) -> None:
+        """Asserts the invariants of scheduler and blocks."""
+        self.scheduler.check()
+        assert len(self.requests) == len(self.scheduler.running) + len(self.scheduler.waiting)
+
+    def _expire(self) -> list[Output]:
+        """Ends requests whose deadline passed; computing on would only keep others waiting."""
+        now = self.clock()
+        late = [s for s in self.requests.values() if s.request.deadline_s is not None and s.request.deadline_s <= now]
+        return [
+            self._fail(s, DeadlineExceeded("the request's deadline passed before its answer was complete"))
+            for s in late
+        ]
+
+    def _fail(self, sequence: Running, error: Exception) -> Output:
+        self.abort(sequence.request.id)
+        return sequence.request.id, Delta(finish_reason=FinishReason.ERROR, error=error)
+
+    def _run(self, chunks: list[Chunk]) -> tuple[Tensor, list[int]]:
+        """Hidden states (T, C) of the batch, and where each chunk ends in it."""
+        now = self.clock()
+        spans = []
+        for chunk in chunks:
+            sequence = chunk.sequence
+            sequence.started_s = sequence.started_s or now
+            start = sequence.computed
+            end = start + chunk.count
+            held = -(-end // self.limits.block_size)
+            spans.append(Span(sequence.tokens[start:end], start, sequence.blocks[:held]))
+        batch = build_batch(spans, self.limits.block_size, self.decoder.kernels.device)
+        self.steps += 1
+        return self.decoder.forward(batch, self.caches), list(itertools.accumulate(chunk.count for chunk in chunks))
+
+    def _postprocess(self, chunks: list[Chunk], hidden: Tensor, ends: list[int]) -> list[Output]:
+        for chunk, end in zip(chunks, ends, strict=True):
+            if chunk.sequence.request.sampling.prompt_logprobs is not None:
+                self._note_prompt_logprobs(chunk, hidden[end - chunk.count : end])
+            self.scheduler.computed(chunk)
+        ready = [(chunk.sequence, end - 1) for chunk, end in zip(chunks, ends, strict=True) if chunk.last]
+        due = [(s, row) for s, row in ready if not self._spent(s)]
+        chosen: dict[str, Sampled] = {}
+        if due:
+            logits = self.decoder.logits(hidden[[row for _, row in due]])
+            sampled = sample(logits, [s.row for s, _ in due])
+            chosen = {s.request.id: one for (s, _), one in zip(due, sampled, strict=True)}
+        return [self._report(sequence, chosen.get(sequence.request.id)) for sequence, _ in ready]
+
+    def _spent(self, sequence: Running) -> bool:
+        """Whether nothing more may be generated: only the prompt was asked for, or a resumed request was complete."""
+        return sequence.generated >= sequence.request.sampling.max_tokens
+
+    def _report(self, sequence: Running, sampled: Sampled | None) -> Output:
+        """Appends the sampled token and says what the request gained; takes it out when it is finished."""
+        now = self.clock()
+        if not sequence.reported:
+            sequence.first_token_s = now
+            self.prompt_tokens += len(sequence.request.prompt)
+            self.prefix_queries += len(sequence.request.prompt)
+            self.prefix_hits += sequence.cached
+        tokens: tuple[int, ...] = ()
+        reason: FinishReason | None = FinishReason.LENGTH
+        if sampled is not None:
+            tokens = (sampled.token,)
+            sequence.tokens.append(sampled.token)
+            sequence.row.generated.append(sampled.token)
+            self.generated_tokens += 1
+            reason = self._finished(sequence, sampled.token)
+        delta = Delta(
+            tokens=tokens,
+            finish_reason=reason,
+            logprobs=() if sampled is None or sampled.logprobs is None else (sampled.logprobs,),
+            prompt_logprobs=() if sequence.reported else tuple(sequence.prompt_logprobs),
+            cached_tokens=sequence.cached,
+            timings=None if reason is None else self._timings(sequence, now),
+        )
+        sequence.reported = True
+        if reason is not None:
+            self.abort(sequence.request.id)
+        return sequence.request.id, delta
+
+    def _finished(self, sequence: Running, token: int) -> FinishReason | None:
+        sampling = sequence.request.sampling
+        if sequence.generated >= sampling.min_tokens and (
+            token in sampling.stop_token_ids or (token in self.eos_token_ids and not sampling.ignore_eos)
+        ):
+            return FinishReason.STOP
+        full = len(sequence.tokens) >= self.limits.max_model_len
+        return FinishReason.LENGTH if full or self._spent(sequence) else None
+
+    @staticmethod
+    def _timings(sequence: Running, now: float) -> Timings:
+        arrival = sequence.request.arrival_s or sequence.started_s
+        return Timings(
+            queue_s=max(0.0, sequence.started_s - arrival),
+            prefill_s=sequence.first_token_s - sequence.started_s,
+            decode_s=now - sequence.first_token_s,
+        )
+
+    def _note_prompt_logprobs(self, chunk: Chunk, hidden: Tensor) -> None:
+        """Adds the log-probabilities of the prompt's tokens after each of the chunk's: hidden (count, C)."""
+        sequence = chunk.sequence
+        prompt, top, start = sequence.request.prompt, sequence.request.sampling.prompt_logprobs, sequence.computed
+        assert top is not None
+        if start == 0:
+            sequence.prompt_logprobs = [None]  # anew, if it was preempted
+        following = prompt[start + 1 : start + chunk.count + 1]
+        for at in range(0, len(following), PROMPT_LOGPROB_ROWS):
+            wanted = following[at : at + PROMPT_LOGPROB_ROWS]
+            logits = self.decoder.logits(hidden[at : at + len(wanted)])
+            sequence.prompt_logprobs += prompt_logprobs(logits, torch.tensor(wanted), top)

@@ -1,0 +1,88 @@
+"""From files to an engine: chooses kernels, sizes the cache, loads the weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.config import EngineConfig
+from engine.engine import Engine, Limits
+from engine.errors import CheckpointError, ConfigError
+from engine.kernels import Kernels, select_kernels
+from engine.models import Architecture, load_decoder, read_architecture
+from engine.sampling.grammar import GrammarCompiler
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load_engine(path: Path, config: EngineConfig) -> Engine:
+    """The engine for the model at `path`. Raises CheckpointError and ConfigError."""
+    with open_checkpoint(path) as checkpoint:
+        arch = read_architecture(checkpoint)
+        kernels = select_kernels(config.device, DTYPES[config.precision])
+        limits = resolve_limits(arch, kernels, config)
+        decoder = load_decoder(checkpoint, kernels, limits.max_model_len)
+        caches = [kernels.make_cache(limits.blocks, limits.block_size, arch.heads) for _ in decoder.layers]
+        eos = eos_token_ids(checkpoint)
+        grammars = load_grammars(checkpoint, arch, eos)
+    log.info(
+        "%s: %s kernels, %s, %d blocks of %d tokens",
+        path,
+        kernels.name,
+        config.precision,
+        limits.blocks,
+        limits.block_size,
+    )
+    return Engine(decoder, caches, limits, eos, grammars)
+
+
+def resolve_limits(arch: Architecture, kernels: Kernels, config: EngineConfig) -> Limits:
+    """Numbers for what the configuration leaves open.
+
+    The longest sequence is what the model was made for, unless the configuration says less or the cache holds less: one
+    sequence must always fit. Raises ConfigError when the configuration asks for more than either.
+    """
+    block_bytes = kernels.cache_bytes(config.block_size, arch.heads) * arch.num_layers
+    blocks = config.kv_cache_bytes // block_bytes
+    room = blocks * config.block_size
+    if blocks < 2:
+        need = 2 * block_bytes / 2**20
+        raise ConfigError(f"kv_cache is too small: this model needs at least {need:.0f}MiB", param="kv_cache")
+    wanted = config.max_model_len
+    if wanted is not None and wanted > arch.max_positions:
+        raise ConfigError(f"max_model_len {wanted}: the model was made for {arch.max_positions}", param="max_model_len")
+    if wanted is not None and wanted > room:
+        need = -(-wanted // config.block_size) * block_bytes / 2**20
+        raise ConfigError(f"max_model_len {wanted} needs a kv_cache of {need:.0f}MiB", param="max_model_len")
+    return Limits(
+        max_model_len=wanted or min(arch.max_positions, room),
+        blocks=blocks,
+        block_size=config.block_size,
+        max_batch_tokens=config.max_batch_tokens,
+        max_running=min(config.max_running, config.max_batch_tokens),
+        max_waiting=config.max_waiting,
+        prefix_cache=config.prefix_cache,
+    )
+
+
+def eos_token_ids(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """The tokens that end an answer: generation_config.json's, else config.json's."""
+    found = checkpoint.generation_config.get("eos_token_id", checkpoint.config.get("eos_token_id"))
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    return tuple(int(one) for one in ids)
+
+
+def load_grammars(checkpoint: Checkpoint, arch: Architecture, eos: Sequence[int]) -> GrammarCompiler | None:
+    """What compiles constrained output; None for a model without a tokenizer, which can still be given token ids."""
+    try:
+        tokenizer = checkpoint.tokenizer()
+    except CheckpointError as error:
+        log.warning("no constrained output: %s", error)
+        return None
+    return GrammarCompiler(tokenizer, arch.vocab_size, tuple(eos))

@@ -1,0 +1,159 @@
+"""Which tokens of which sequences run in the next step. No tensors, no clock but the one that is passed in.
+
+Running sequences come first, in order of (priority, arrival); what is left of the token budget goes to prefill chunks
+of those that wait. When the cache is short, the last in that order gives its blocks back and waits again, to be
+computed anew; so does a running sequence of lower priority than one that waits.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+
+from engine.block_manager import BlockManager
+from engine.sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next `count` uncomputed tokens of one sequence. With `last`, its next token can be sampled afterwards."""
+
+    sequence: Sequence
+    count: int
+    last: bool
+
+
+class Scheduler:
+    def __init__(self, blocks: BlockManager, max_batch_tokens: int, max_running: int) -> None:
+        self.blocks = blocks
+        self.max_batch_tokens = max_batch_tokens
+        self.max_running = max_running
+        self.waiting: list[Sequence] = []  # sorted by rank
+        self.running: list[Sequence] = []  # sorted by rank
+        self.preemptions = 0
+
+    def add(self, sequence: Sequence) -> None:
+        """Puts a new sequence into the queue."""
+        bisect.insort(self.waiting, sequence, key=lambda s: s.rank)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Takes a sequence out, wherever it is, and gives its blocks back."""
+        (self.running if sequence.running else self.waiting).remove(sequence)
+        self._release(sequence)
+
+    def schedule(self) -> list[Chunk]:
+        """The chunks of the next step; empty only if there is nothing to do. Blocks for them are taken."""
+        budget = self.max_batch_tokens
+        chunks: list[Chunk] = []
+        # Decoding first, one token each: a prompt of any length cannot hold up those that stream already.
+        preemptions = self.preemptions
+        for decoding in (True, False):
+            for sequence in [s for s in self.running if (s.missing == 1) == decoding]:
+                if budget > 0 and sequence.running and self._make_room(sequence, budget, chunks):
+                    chunks.append(self._chunk(sequence, budget))
+                    budget -= chunks[-1].count
+        # Whoever was preempted just now would come straight back and be thrown out again.
+        while self.waiting and budget > 0 and preemptions == self.preemptions:
+            sequence = self.waiting[0]
+            if not self._admit(sequence, budget, chunks):
+                break
+            chunks.append(self._chunk(sequence, budget))
+            budget -= chunks[-1].count
+        return chunks
+
+    def computed(self, chunk: Chunk) -> None:
+        """Notes that the chunk's tokens are in the cache and remembers the blocks that they filled."""
+        sequence, size = chunk.sequence, self.blocks.block_size
+        sequence.computed += chunk.count
+        while (sequence.hashed + 1) * size <= sequence.computed:
+            at = sequence.hashed
+            tokens = sequence.tokens[at * size : (at + 1) * size]
+            sequence.parent = self.blocks.remember(sequence.blocks[at], sequence.parent, tokens)
+            sequence.hashed += 1
+
+    def check(self) -> None:
+        """Asserts that queues and blocks agree."""
+        self.blocks.check()
+        held = [block for sequence in self.running for block in sequence.blocks]
+        assert len(set(held)) == self.blocks.used
+        assert all(not s.blocks and s.computed == 0 for s in self.waiting)
+        for sequence in self.running:
+            assert len(sequence.blocks) * self.blocks.block_size >= sequence.computed
+        for queue in (self.running, self.waiting):
+            assert [s.rank for s in queue] == sorted(s.rank for s in queue)
+        assert len(self.running) <= self.max_running
+
+    def _chunk(self, sequence: Sequence, budget: int) -> Chunk:
+        count = min(sequence.missing, budget)
+        return Chunk(sequence, count, last=count == sequence.missing)
+
+    def _needed(self, sequence: Sequence, budget: int) -> int:
+        """Blocks that the sequence's next chunk lacks."""
+        end = sequence.computed + min(sequence.missing, budget)
+        return -(-end // self.blocks.block_size) - len(sequence.blocks)
+
+    def _make_room(self, sequence: Sequence, budget: int, chunks: list[Chunk]) -> bool:
+        """Takes the blocks for a running sequence's next chunk, preempting from the end of the order if need be.
+
+        False if the sequence itself had to go.
+        """
+        while (taken := self.blocks.take(self._needed(sequence, budget))) is None:
+            victim = self.running[-1]
+            self._preempt(victim, chunks)
+            if victim is sequence:
+                return False
+        sequence.blocks += taken
+        return True
+
+    def _admit(self, sequence: Sequence, budget: int, chunks: list[Chunk]) -> bool:
+        """Moves the first of the queue to running with the blocks for its first chunk, if there is room for it."""
+        if len(self.running) == self.max_running and not self._outranks(sequence, self.running[-1]):
+            return False
+        sequence.blocks = self._match(sequence)
+        matched = len(sequence.blocks)
+        sequence.computed = matched * self.blocks.block_size
+        while True:
+            if len(self.running) < self.max_running:
+                taken = self.blocks.take(self._needed(sequence, budget))
+                if taken is not None:
+                    break
+            if not self.running or not self._outranks(sequence, self.running[-1]):
+                self._release(sequence)
+                return False
+            self._preempt(self.running[-1], chunks)
+        sequence.blocks += taken
+        self.waiting.remove(sequence)
+        sequence.running = True
+        bisect.insort(self.running, sequence, key=lambda s: s.rank)
+        self._note_match(sequence, matched)
+        return True
+
+    @staticmethod
+    def _outranks(sequence: Sequence, other: Sequence) -> bool:
+        return sequence.request.priority < other.request.priority
+
+    def _match(self, sequence: Sequence) -> list[int]:
+        if sequence.request.sampling.prompt_logprobs is not None:
+            return []  # the cache has no logits: every prompt token must be computed
+        return self.blocks.match(sequence.tokens)
+
+    def _note_match(self, sequence: Sequence, matched: int) -> None:
+        size = self.blocks.block_size
+        for at in range(matched):
+            tokens = sequence.tokens[at * size : (at + 1) * size]
+            sequence.parent = self.blocks.remember(sequence.blocks[at], sequence.parent, tokens)
+        sequence.hashed = matched
+        if not sequence.reported:
+            sequence.cached = min(matched * size, len(sequence.request.prompt))
+
+    def _preempt(self, victim: Sequence, chunks: list[Chunk]) -> None:
+        self.preemptions += 1
+        self.running.remove(victim)
+        self._release(victim)
+        chunks[:] = [chunk for chunk in chunks if chunk.sequence is not victim]
+        self.add(victim)
+
+    def _release(self, sequence: Sequence) -> None:
+        self.blocks.release(sequence.blocks)
+        sequence.blocks, sequence.computed, sequence.hashed, sequence.parent = [], 0, 0, b""
+        sequence.running = False

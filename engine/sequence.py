@@ -1,0 +1,45 @@
+"""A request on its way through the engine. Owned by the engine's loop; the scheduler moves it, the engine fills it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.request import Request, TokenLogprobs
+from engine.sampling.row import Row
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """`tokens` is prompt + generated; the cache holds the first `computed` of them, in `blocks`.
+
+    `hashed` blocks have been remembered, the last under `parent`. Times are `time.time()` seconds.
+    """
+
+    request: Request
+    order: int  # of arrival; breaks ties within a priority
+    row: Row
+    tokens: list[int]
+    running: bool = False
+    computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+    hashed: int = 0
+    parent: bytes = b""
+    cached: int = 0  # prompt tokens taken from the prefix cache
+    started_s: float = 0.0
+    first_token_s: float = 0.0
+    reported: bool = False  # the first delta is out
+    prompt_logprobs: list[TokenLogprobs | None] = field(default_factory=list)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts by who goes first."""
+        return (self.request.priority, self.order)
+
+    @property
+    def missing(self) -> int:
+        """Tokens to compute before the next can be sampled."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def generated(self) -> int:
+        return len(self.tokens) - len(self.request.prompt)

@@ -1,0 +1,192 @@
+"""The C++ kernels against torch's, and row by row against themselves in other company."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.batch import Batch, Span, build_batch
+from engine.kernels import CacheBlocks, Heads, HeadSetup, Kernels, TorchKernels
+from engine.kernels.base import Activation
+from engine.kernels.native import ACTIVATIONS, NativeKernels, load
+
+pytestmark = pytest.mark.skipif(not load(), reason="no C++ compiler: the native kernels are not in use here")
+
+CPU = torch.device("cpu")
+AMX = bool(load() and torch.ops.stageline.has_amx())
+needs_amx = pytest.mark.skipif(not AMX, reason="this processor has no AMX")
+BF16 = [NativeKernels(torch.bfloat16, amx=amx) for amx in ((False, True) if AMX else (False,))]
+ALL = [NativeKernels(torch.float32, amx=False), *BF16]
+
+
+def name(kernels: Kernels) -> str:
+    return f"{str(kernels.dtype).removeprefix('torch.')}{'-amx' if getattr(kernels, 'amx', False) else ''}"
+
+
+def close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> None:
+    tolerance = 1e-4 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(a.float(), b.float(), atol=tolerance, rtol=tolerance)
+
+
+@needs_amx
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 32, 32), (17, 70, 100), (48, 64, 33), (100, 96, 160)])
+def test_packed_linear(activation: Activation, rows: int, inputs: int, outputs: int) -> None:
+    torch.manual_seed(rows)
+    weight, bias = torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
+    x = torch.randn(rows, inputs).bfloat16()
+    ours = NativeKernels(torch.bfloat16, amx=True).linear(weight, bias)
+    exact = TorchKernels(torch.float32, CPU).linear(weight.bfloat16().float(), bias)
+    close(ours(x, activation), exact(x.float(), activation), torch.bfloat16)
+    torch.testing.assert_close(ours.logits(x), exact(x.float()), atol=1e-5, rtol=1e-5)
+    hidden = torch.randn(rows, outputs)
+    expected = hidden + exact(x.float())
+    ours.add_to(hidden, x)
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
+
+
+@needs_amx
+def test_packed_embedding_is_the_weight() -> None:
+    weight = torch.randn(70, 40).bfloat16()
+    embedding, head = NativeKernels(torch.bfloat16, amx=True).tied_embedding(weight, scale=2.0)
+    assert torch.equal(embedding(torch.arange(70)), 2 * weight.float())
+    x = torch.randn(3, 40).bfloat16()
+    torch.testing.assert_close(head.logits(x), x.float() @ weight.float().T, atol=1e-4, rtol=1e-4)
+    with pytest.raises(RuntimeError, match="out of range"):
+        embedding(torch.tensor([96]))
+
+
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
+def test_gate(kernels: Kernels, activation: Activation) -> None:
+    torch.manual_seed(0)
+    weight, x = torch.randn(2 * 48, 64) / 8, torch.randn(9, 64).to(kernels.dtype)
+    exact = TorchKernels(torch.float32, CPU).gate(weight.to(kernels.dtype).float(), activation)
+    close(kernels.gate(weight, activation)(x), exact(x.float()), kernels.dtype)
+
+
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+def test_rms_norm(kernels: Kernels) -> None:
+    hidden, weight = torch.randn(70, 72) * 5, torch.randn(72)
+    exact = TorchKernels(torch.float32, CPU).rms_norm(hidden, weight, 1e-6)
+    close(kernels.rms_norm(hidden, weight, 1e-6), exact, kernels.dtype)
+
+
+def spans_of(lengths: list[tuple[int, int]], block: int) -> tuple[list[Span], int]:
+    """Spans of (tokens before, new tokens) with blocks in scrambled order, and the number of blocks."""
+    needs = [-(-(start + fresh) // block) for start, fresh in lengths]
+    order = torch.randperm(sum(needs), generator=torch.Generator().manual_seed(1)).tolist()
+    spans = []
+    for (start, fresh), need in zip(lengths, needs, strict=True):
+        spans.append(Span([0] * fresh, start, order[:need]))
+        order = order[need:]
+    return spans, sum(needs)
+
+
+def fill(kernels: Kernels, heads: Heads, setup: HeadSetup, spans: list[Span], cache: CacheBlocks, seed: int) -> None:
+    """Writes the tokens before each span, which depend on the seed and their position."""
+    for i, span in enumerate(spans):
+        if span.start:
+            past = build_batch([Span([0] * span.start, 0, span.blocks)], cache.block_size)
+            kernels.write_heads(random_qkv(kernels, heads, span.start, seed + i), heads, setup, cache, past)
+
+
+def random_qkv(kernels: Kernels, heads: Heads, tokens: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(tokens, (heads.query + 2 * heads.kv) * heads.width, generator=generator).to(kernels.dtype)
+
+
+SETUPS = {
+    "rotary": HeadSetup(cos=torch.rand(512, 8), sin=torch.rand(512, 8)),
+    "normed": HeadSetup(cos=torch.rand(512, 8), sin=torch.rand(512, 8), q_norm=torch.rand(24), k_norm=torch.rand(24)),
+    "plain": HeadSetup(),
+}
+
+
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+@pytest.mark.parametrize("setup", SETUPS)
+@pytest.mark.parametrize("heads", [Heads(4, 4, 24), Heads(9, 3, 24), Heads(8, 1, 24)], ids=str)
+def test_attention_over_the_cache(kernels: Kernels, setup: str, heads: Heads) -> None:
+    lengths = [(0, 1), (0, 40), (31, 1), (64, 1), (100, 20), (33, 7)]
+    spans, blocks = spans_of(lengths, 32)
+    batch = build_batch(spans, 32)
+    qkv = random_qkv(kernels, heads, len(batch.tokens), 9)
+
+    def run(one: Kernels) -> torch.Tensor:
+        cache = one.make_cache(blocks, 32, heads)
+        fill(one, heads, SETUPS[setup], spans, cache, seed=0)
+        mine = qkv.to(one.dtype)  # a copy unless the dtype is the same
+        mine = mine.clone()
+        one.write_heads(mine, heads, SETUPS[setup], cache, batch)
+        return one.attention(mine, heads, cache, batch)
+
+    close(run(kernels), run(TorchKernels(kernels.dtype, CPU)), kernels.dtype)
+
+
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+def test_small_blocks(kernels: Kernels) -> None:
+    heads, setup = Heads(4, 2, 24), SETUPS["rotary"]
+    spans, blocks = spans_of([(0, 9), (5, 4)], 4)
+    batch = build_batch(spans, 4)
+    results = []
+    for one in (kernels, TorchKernels(kernels.dtype, CPU)):
+        cache = one.make_cache(blocks, 4, heads)
+        fill(one, heads, setup, spans, cache, seed=3)
+        qkv = random_qkv(one, heads, 13, 5)
+        one.write_heads(qkv, heads, setup, cache, batch)
+        results.append(one.attention(qkv, heads, cache, batch))
+    close(*results, kernels.dtype)
+
+
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+@settings(max_examples=15, deadline=None)
+@given(neighbours=st.lists(st.tuples(st.integers(0, 70), st.integers(1, 40)), max_size=5), place=st.integers(0, 5))
+def test_attention_does_not_see_its_neighbours(kernels: Kernels, neighbours: list[tuple[int, int]], place: int) -> None:
+    heads, setup, mine = Heads(6, 2, 24), SETUPS["rotary"], (50, 13)
+    at = min(place, len(neighbours))
+
+    def run(lengths: list[tuple[int, int]], which: int) -> torch.Tensor:
+        spans, blocks = spans_of(lengths, 32)
+        cache = kernels.make_cache(blocks, 32, heads)
+        cache.values.fill_(float("nan"))  # what others left behind
+        fill(kernels, heads, setup, spans, cache, seed=7 - which)  # the seed of `mine` is 7 wherever it stands
+        batch: Batch = build_batch(spans, 32)
+        parts = [random_qkv(kernels, heads, fresh, 100 if i == which else i) for i, (_, fresh) in enumerate(lengths)]
+        qkv = torch.cat(parts)
+        kernels.write_heads(qkv, heads, setup, cache, batch)
+        start, end = batch.query_start[which : which + 2].tolist()
+        return kernels.attention(qkv, heads, cache, batch)[start:end]
+
+    alone = run([mine], 0)
+    assert alone.isfinite().all()
+    assert torch.equal(run([*neighbours[:at], mine, *neighbours[at:]], at), alone)
+
+
+@needs_amx
+@settings(max_examples=20, deadline=None)
+@given(rows=st.integers(1, 70), at=st.integers(0, 69))
+def test_a_row_of_a_packed_linear_does_not_see_the_others(rows: int, at: int) -> None:
+    torch.manual_seed(3)
+    linear = NativeKernels(torch.bfloat16, amx=True).linear(torch.randn(96, 80))
+    x = torch.randn(70, 80).bfloat16()
+    start = min(at, 70 - rows)
+    assert torch.equal(linear(x[start : start + rows].contiguous()), linear(x)[start : start + rows])
+
+
+def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.kernels import build
+
+    monkeypatch.setenv("STAGELINE_KERNELS", "0")
+    assert build.library() is None
+
+
+def test_a_failing_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
+    from engine.kernels import build
+
+    monkeypatch.setenv("STAGELINE_CACHE", str(tmp_path))
+    monkeypatch.setenv("CXX", "false")
+    assert build.library() is None
+    assert "could not compile" in caplog.text
+    assert not list(tmp_path.rglob("*.so"))

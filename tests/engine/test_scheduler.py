@@ -1,0 +1,155 @@
+"""The scheduler alone, with tokens that nobody computes."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.block_manager import BlockManager
+from engine.request import Request, SamplingParams
+from engine.sampling.row import Row
+from engine.scheduler import Chunk, Scheduler
+from engine.sequence import Sequence
+
+SIZE = 4
+
+
+class Bench:
+    """A scheduler, and the bookkeeping that the engine would do around it."""
+
+    def __init__(self, blocks: int, budget: int = 16, running: int = 8, prefix_cache: bool = True) -> None:
+        self.scheduler = Scheduler(BlockManager(blocks, SIZE, prefix_cache), budget, running)
+        self.orders = itertools.count()
+        self.budget = budget
+
+    def add(self, prompt: list[int], answer: int = 1, priority: int = 0) -> Sequence:
+        order = next(self.orders)
+        params = SamplingParams(max_tokens=answer)
+        request = Request(str(order), tuple(prompt), params, priority=priority)
+        sequence = Sequence(request, order, Row(params, request.prompt, []), list(prompt))
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> list[Chunk]:
+        chunks = self.scheduler.schedule()
+        self.scheduler.check()
+        assert sum(chunk.count for chunk in chunks) <= self.budget
+        assert len({chunk.sequence.order for chunk in chunks}) == len(chunks)
+        for chunk in chunks:
+            sequence = chunk.sequence
+            assert chunk.count > 0
+            assert sequence.running
+            assert len(sequence.blocks) * SIZE >= sequence.computed + chunk.count
+            self.scheduler.computed(chunk)
+            if chunk.last:
+                sequence.tokens.append(1000 + sequence.order)
+                if sequence.generated >= sequence.request.sampling.max_tokens:
+                    self.scheduler.remove(sequence)
+        self.scheduler.check()
+        return chunks
+
+
+def prompt(length: int, first: int = 0) -> list[int]:
+    return list(range(first, first + length))
+
+
+def test_a_long_prompt_runs_in_chunks_beside_decoding() -> None:
+    bench = Bench(blocks=40, budget=8)
+    short = bench.add(prompt(4), answer=10)
+    bench.step()
+    long = bench.add(prompt(20, first=100), answer=2)
+    counts = [{chunk.sequence.order: chunk.count for chunk in bench.step()} for _ in range(3)]
+    assert counts == [{short.order: 1, long.order: 7}, {short.order: 1, long.order: 7}, {short.order: 1, long.order: 6}]
+
+
+def test_first_come_first_served_within_a_priority() -> None:
+    bench = Bench(blocks=40, running=1)
+    late_but_urgent = [bench.add(prompt(3), answer=1) for _ in range(2)] + [bench.add(prompt(3), priority=-1)]
+    order = [bench.step()[0].sequence.order for _ in range(3)]
+    assert order == [late_but_urgent[2].order, late_but_urgent[0].order, late_but_urgent[1].order]
+
+
+def test_an_urgent_request_takes_the_place_of_a_running_one() -> None:
+    bench = Bench(blocks=40, running=1)
+    patient = bench.add(prompt(4), answer=5)
+    bench.step()
+    urgent = bench.add(prompt(4, first=50), answer=1, priority=-1)
+    assert [chunk.sequence for chunk in bench.step()] == [urgent]
+    assert not patient.running
+    assert patient.generated == 1
+    assert [chunk.sequence for chunk in bench.step()] == [patient]
+
+
+def test_equals_do_not_push_each_other_out() -> None:
+    bench = Bench(blocks=40, running=1)
+    first = bench.add(prompt(4), answer=3)
+    bench.step()
+    bench.add(prompt(4))
+    assert [chunk.sequence for chunk in bench.step()] == [first]
+    assert bench.scheduler.preemptions == 0
+
+
+def test_a_common_beginning_is_computed_once() -> None:
+    bench = Bench(blocks=40)
+    bench.add(prompt(10))
+    bench.step()
+    again = bench.add(prompt(10))
+    chunks = bench.step()
+    assert [chunk.count for chunk in chunks] == [2]
+    assert again.cached == 8
+
+
+def test_prompt_logprobs_need_every_token() -> None:
+    bench = Bench(blocks=40)
+    bench.add(prompt(10))
+    bench.step()
+    params = SamplingParams(max_tokens=1, prompt_logprobs=0)
+    request = Request("x", tuple(prompt(10)), params)
+    bench.scheduler.add(Sequence(request, 99, Row(params, request.prompt, []), prompt(10)))
+    assert [chunk.count for chunk in bench.step()] == [10]
+
+
+def test_short_memory_sends_the_last_back_and_loses_nothing() -> None:
+    bench = Bench(blocks=6, prefix_cache=False)
+    sequences = [bench.add(prompt(7, first=100 * i), answer=12) for i in range(2)]
+    steps = 0
+    while bench.scheduler.waiting or bench.scheduler.running:
+        assert bench.step()
+        steps += 1
+        assert steps < 200
+    assert bench.scheduler.preemptions > 0
+    assert [sequence.generated for sequence in sequences] == [12, 12]
+    assert bench.scheduler.blocks.used == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    requests=st.lists(
+        st.tuples(st.integers(1, 20), st.integers(1, 8), st.integers(0, 2), st.integers(0, 1)), min_size=1, max_size=12
+    ),
+    blocks=st.integers(7, 30),
+    budget=st.integers(1, 20),
+    running=st.integers(1, 6),
+    aborted=st.sets(st.integers(0, 11)),
+)
+def test_everything_ends_whatever_comes(
+    requests: list[tuple[int, int, int, int]], blocks: int, budget: int, running: int, aborted: set[int]
+) -> None:
+    bench = Bench(blocks, budget, running)
+    sequences = []
+    for length, answer, priority, text in requests:
+        sequences.append(bench.add(prompt(length, first=100 * text), answer, priority))
+        bench.step()
+    for i in aborted & set(range(len(sequences))):
+        if sequences[i].running or sequences[i] in bench.scheduler.waiting:
+            bench.scheduler.remove(sequences[i])
+            sequences[i].tokens += [0] * 100
+    steps = 0
+    while bench.scheduler.waiting or bench.scheduler.running:
+        assert bench.step(), "nothing is scheduled although something is left"
+        steps += 1
+        assert steps < 3000
+    assert all(s.generated >= s.request.sampling.max_tokens for s in sequences)
+    assert bench.scheduler.blocks.used == 0
