@@ -17,7 +17,7 @@ from engine.errors import DeadlineExceeded, InvalidRequest
 from engine.kernels import CacheBlocks
 from engine.models import Decoder
 from engine.request import Delta, FinishReason, GrammarSpec, Request, Timings
-from engine.sampling.grammar import CompiledGrammar
+from engine.sampling.grammar_state import CompiledGrammar
 from engine.sampling.logprobs import prompt_logprobs
 from engine.sampling.row import Row
 from engine.sampling.sampler import Sampled, sample

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from engine.errors import CheckpointError, ConfigError
 from engine.kernels import Kernels, select_kernels
 from engine.models import Architecture, load_decoder, read_architecture
 from engine.sampling.grammar import GrammarCompiler
+from engine.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,9 @@ def load_engine(path: Path, config: EngineConfig) -> Engine:
         limits = resolve_limits(arch, kernels, config)
         decoder = load_decoder(checkpoint, kernels, limits.max_model_len)
         caches = [kernels.make_cache(limits.blocks, limits.block_size, arch.heads) for _ in decoder.layers]
-        eos = eos_token_ids(checkpoint)
-        grammars = load_grammars(checkpoint, arch, eos)
+        tokenizer = load_tokenizer(checkpoint)
+        eos = eos_token_ids(checkpoint) if tokenizer is None else tokenizer.eos_token_ids
+        grammars = None if tokenizer is None else GrammarCompiler(tokenizer, arch.vocab_size, eos)
     log.info(
         "%s: %s kernels, %s, %d blocks of %d tokens",
         path,
@@ -72,17 +73,16 @@ def resolve_limits(arch: Architecture, kernels: Kernels, config: EngineConfig) -
 
 
 def eos_token_ids(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """The tokens that end an answer: generation_config.json's, else config.json's."""
+    """The tokens that end an answer where no tokenizer tells: generation_config.json's, else config.json's."""
     found = checkpoint.generation_config.get("eos_token_id", checkpoint.config.get("eos_token_id"))
     ids = found if isinstance(found, list) else [] if found is None else [found]
     return tuple(int(one) for one in ids)
 
 
-def load_grammars(checkpoint: Checkpoint, arch: Architecture, eos: Sequence[int]) -> GrammarCompiler | None:
-    """What compiles constrained output; None for a model without a tokenizer, which can still be given token ids."""
+def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer | None:
+    """The model's tokenizer; None where it has none, for it can still be given token ids."""
     try:
-        tokenizer = checkpoint.tokenizer()
+        return checkpoint.tokenizer()
     except CheckpointError as error:
-        log.warning("no constrained output: %s", error)
+        log.warning("no constrained output and only the configured end tokens: %s", error)
         return None
-    return GrammarCompiler(tokenizer, arch.vocab_size, tuple(eos))

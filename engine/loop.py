@@ -7,12 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from engine.engine import Engine, Output, Stats
 from engine.errors import EngineFailed, Overloaded, StagelineError
 from engine.request import Delta, FinishReason, Request
-from engine.sampling.grammar import CompiledGrammar
+from engine.sampling.grammar_state import CompiledGrammar
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +34,19 @@ class _Abort:
 
 
 class EngineLoop:
-    """Runs an engine until `stop`.
+    """Makes an engine and runs it until `stop`, all on one thread: OpenMP keeps a pool of threads for each thread that
+    asks for one, and with a second pool in the process it would put the first to sleep between operations.
 
     `deliver` is called on the loop's thread, once a step, with what the requests gained; it must not block.
     `observe` is called after each step with its tokens and seconds, for metrics.
     """
 
     def __init__(
-        self, engine: Engine, deliver: Deliver, observe: Callable[[int, float], None] = lambda tokens, seconds: None
+        self,
+        make_engine: Callable[[], Engine],
+        deliver: Deliver,
+        observe: Callable[[int, float], None] = lambda tokens, seconds: None,
     ) -> None:
-        self.engine = engine
         self.deliver = deliver
         self.observe = observe
         self._inbox: deque[_Add | _Abort] = deque()
@@ -50,11 +54,14 @@ class EngineLoop:
         self._open = 0  # requests submitted and not yet finished; guarded by _wake
         self._stopping = False
         self._failures = 0
-        self._stats = engine.stats()
-        self._thread = threading.Thread(target=self._run, name="engine-loop", daemon=True)
+        self._made: Future[Engine] = Future()
+        self._thread = threading.Thread(target=self._run, args=(make_engine,), name="engine-loop", daemon=True)
 
-    def start(self) -> None:
+    def start(self, timeout_s: float | None = None) -> None:
+        """Starts the thread and waits until the engine is made. Raises what `make_engine` raises, and TimeoutError."""
         self._thread.start()
+        self.engine = self._made.result(timeout_s)
+        self._stats = self.engine.stats()
 
     @property
     def healthy(self) -> bool:
@@ -100,7 +107,13 @@ class EngineLoop:
             self._wake.notify_all()
         self._thread.join(timeout_s)
 
-    def _run(self) -> None:
+    def _run(self, make_engine: Callable[[], Engine]) -> None:
+        try:
+            self.engine = make_engine()
+        except BaseException as error:
+            self._made.set_exception(error)
+            return
+        self._made.set_result(self.engine)
         while self._take_messages():
             started = time.perf_counter()
             try:

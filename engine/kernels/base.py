@@ -99,8 +99,11 @@ class Kernels(Protocol):
     def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
         """One weight (vocabulary, hidden), held once, as embedding and as output head."""
 
-    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """hidden (T, K) fp32, weight (K,) fp32 -> (T, K) in `dtype`."""
+    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        """hidden (T, K) fp32, weight (K,) fp32 -> (T, K) in `dtype`, the kernels' or fp32."""
+
+    def layer_norm(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, eps: float, dtype: torch.dtype) -> Tensor:
+        """The same with mean and bias (K,) fp32."""
 
     def cache_bytes(self, block_size: int, heads: Heads) -> int:
         """Size of one layer's block."""

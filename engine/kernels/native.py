@@ -1,6 +1,6 @@
 """The kernels in `csrc/`: CPU only, fp32 and bf16; bf16 products run on AMX where the processor has it.
 
-With AMX a row's result is the same bit for bit whatever else is in the batch.
+A row's result is the same bit for bit whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from engine.batch import Batch
 from engine.kernels import build
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Kernels, Linear
-from engine.kernels.torch_kernels import TorchEmbedding, TorchGate, TorchKernels, TorchLinear
+from engine.kernels.torch_kernels import TorchEmbedding, TorchKernels
 
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
 PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
@@ -43,7 +43,7 @@ def has_amx() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PackedLinear:
-    packed: Tensor  # (N / 32, K / 32, 1024) bf16, see linear.cpp
+    packed: Tensor  # see csrc/packing.h
     bias: Tensor | None  # (N,) fp32
     outputs: int
 
@@ -66,11 +66,15 @@ class PackedGate:
 
 
 @dataclass(frozen=True, slots=True)
-class SiluGate:
-    weight: Tensor  # (2 N, K)
+class SplitGate:
+    """For activations and widths that the fused gate does not have."""
+
+    gate: PackedLinear
+    up: PackedLinear
+    activation: Activation
 
     def __call__(self, x: Tensor) -> Tensor:
-        return op("silu_mul", torch.nn.functional.linear(x, self.weight))
+        return self.gate(x, self.activation) * self.up(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class PackedEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class NativeKernels:
-    """Cache layouts: see `csrc/paged_cache.h`."""
+    """Layouts: see `csrc/packing.h` and `csrc/paged_cache.h`. No operation of a step runs on torch's own threads."""
 
     dtype: torch.dtype
     amx: bool
@@ -95,31 +99,28 @@ class NativeKernels:
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
-        if not self.amx:
-            return TorchLinear(self._own(weight), None if bias is None else self._own(bias))
+    def linear(self, weight: Tensor, bias: Tensor | None = None) -> PackedLinear:
         bias = None if bias is None else bias.float().contiguous()
-        return PackedLinear(op("pack_weight", self._own(weight), False), bias, len(weight))
+        return PackedLinear(self._pack(weight), bias, len(weight))
 
     def gate(self, weight: Tensor, activation: Activation) -> Gate:
-        if activation != "silu":
-            return TorchGate(self._own(weight), activation)
-        if self.amx and len(weight) % 32 == 0:
-            return PackedGate(op("pack_weight", self._own(weight), True))
-        return SiluGate(self._own(weight))
+        if activation == "silu" and len(weight) % 32 == 0:
+            return PackedGate(self._pack(weight, paired=True))
+        gate, up = weight.chunk(2)
+        return SplitGate(self.linear(gate), self.linear(up), activation)
 
     def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
         return TorchEmbedding(self._own(weight), scale)
 
     def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
         head = self.linear(weight)
-        if isinstance(head, PackedLinear):
-            return PackedEmbedding(head.packed, weight.shape[1], scale), head
-        assert isinstance(head, TorchLinear)
-        return TorchEmbedding(head.weight, scale), head
+        return PackedEmbedding(head.packed, weight.shape[1], scale), head
 
-    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return op("rms_norm", hidden, weight, eps, self.dtype)
+    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        return op("norm", hidden, weight, None, eps, True, dtype)
+
+    def layer_norm(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, eps: float, dtype: torch.dtype) -> Tensor:
+        return op("norm", hidden, weight, bias, eps, False, dtype)
 
     def cache_bytes(self, block_size: int, heads: Heads) -> int:
         return 2 * heads.kv * block_size * self._padded(heads, block_size) * self.dtype.itemsize
@@ -169,6 +170,9 @@ class NativeKernels:
 
     def _padded(self, heads: Heads, block_size: int) -> int:
         return -(-heads.width // 32) * 32 if self._paired(block_size) else heads.width
+
+    def _pack(self, weight: Tensor, paired: bool = False) -> Tensor:
+        return op("pack_weight", self._own(weight), paired, self.amx)
 
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype).contiguous()

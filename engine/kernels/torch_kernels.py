@@ -81,8 +81,11 @@ class TorchKernels:
         held = self._own(weight)
         return TorchEmbedding(held, scale), TorchLinear(held, None)
 
-    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-        return F.rms_norm(hidden, weight.shape, weight, eps).to(self.dtype)
+    def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+        return F.rms_norm(hidden, weight.shape, weight, eps).to(dtype)
+
+    def layer_norm(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, eps: float, dtype: torch.dtype) -> Tensor:
+        return F.layer_norm(hidden, weight.shape, weight, bias, eps).to(dtype)
 
     def cache_bytes(self, block_size: int, heads: Heads) -> int:
         return 2 * heads.kv * block_size * heads.width * self.dtype.itemsize

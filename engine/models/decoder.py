@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from engine.batch import Batch
 from engine.kernels import CacheBlocks, Embedding, Gate, HeadSetup, Kernels, Linear
@@ -29,15 +28,13 @@ class Norm:
     rms: bool
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        if self.rms:
-            return self.kernels.rms_norm(hidden, self.weight, self.eps)
-        return self.stay(hidden).to(self.kernels.dtype)
+        return self.into(hidden, self.kernels.dtype)
 
-    def stay(self, hidden: Tensor) -> Tensor:
-        """The same, in fp32."""
+    def into(self, hidden: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same in `dtype`, the kernels' or fp32."""
         if self.rms:
-            return F.rms_norm(hidden, self.weight.shape, self.weight, self.eps)
-        return F.layer_norm(hidden, self.weight.shape, self.weight, self.bias, self.eps)
+            return self.kernels.rms_norm(hidden, self.weight, self.eps, dtype)
+        return self.kernels.layer_norm(hidden, self.weight, self.bias, self.eps, dtype)
 
 
 class Layer:
@@ -65,9 +62,9 @@ class Layer:
             return hidden
         dtype = self.kernels.dtype
         self.out.add_to(hidden, self.attend(hidden.to(dtype), batch, cache))
-        hidden = self.attention_norm.stay(hidden)
+        hidden = self.attention_norm.into(hidden, torch.float32)
         self.down.add_to(hidden, self.widen(hidden.to(dtype)))
-        return self.mlp_norm.stay(hidden)
+        return self.mlp_norm.into(hidden, torch.float32)
 
     def attend(self, x: Tensor, batch: Batch, cache: CacheBlocks) -> Tensor:
         """(T, C) -> (T, H * D), before the output projection."""

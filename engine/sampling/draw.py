@@ -17,7 +17,7 @@ from engine.request import SamplingParams
 
 BLOCK = 256  # tokens per partial sum; rows are padded to a multiple of it with -inf
 _CHUNK = 8  # rows weighed at a time: 1.6 MB at 49,152 tokens, which stays in the second-level cache
-_NUCLEUS_SIZES = (64, 1024)  # tokens to try for top_p, before all of them
+_NUCLEUS_SIZES = (64, 512, 4096)  # tokens to try for top_p, before all of them
 _COLDEST = 1e-30  # temperature; below it a float32 would become 0
 _LOWEST = float(np.finfo(np.float32).min)
 

@@ -1,4 +1,4 @@
-"""Constrained output: grammars compiled by xgrammar, and where each sequence stands in its own.
+"""Constrained output: grammars compiled by xgrammar, checked first, and kept.
 
 xgrammar is imported with the first grammar, not before: it brings transformers along.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from engine.errors import InvalidRequest
 from engine.request import GrammarSpec
 from engine.sampling.grammar_check import GrammarChecker, GrammarLimits
+from engine.sampling.grammar_state import CompiledGrammar
 from engine.sampling.json_schema import check_json_schema
 
 _ANY_OBJECT = '{"type": "object"}'
@@ -26,6 +28,10 @@ _PARAMS = {"json_object": "response_format", "json_schema": "response_format", "
 _NAMES = {"json_object": "grammar", "json_schema": "JSON schema", "regex": "regular expression"}
 # xgrammar's messages start with the time and the place in its source, then perhaps the check that failed.
 _NOISE = re.compile(r"^\[[\d:]+\] \S+:\d+: (Check failed: \(.*?\) is false: )?")
+# Control characters have no place in JSON but between values, yet xgrammar lets them into strings with a length (and
+# no line ends into any). Tabs between values are no loss.
+_NOT_IN_JSON = re.compile(rb"[\x00-\x09\x0b\x0c\x0e-\x1f]")
+_NO_TOKENS = np.empty(0, dtype=np.int64)
 
 
 class GrammarTokenizer(Protocol):
@@ -37,71 +43,13 @@ class GrammarTokenizer(Protocol):
     def token_bytes(self, token_id: int, /) -> bytes: ...
 
 
-class CompiledGrammar:
-    """A grammar ready to be followed by any number of sequences; immutable."""
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What the first grammar brings into being."""
 
-    def __init__(self, handle: Any, eos_token_ids: tuple[int, ...]) -> None:
-        self._handle = handle
-        self._eos_token_ids = eos_token_ids
-
-    @property
-    def memory_bytes(self) -> int:
-        size: int = self._handle.memory_size_bytes
-        return size
-
-    def state(self, stop_token_ids: Iterable[int] = ()) -> GrammarState:
-        """A new sequence's state. The text may end, once it is complete, with the model's eos tokens or with the
-        request's own stop tokens; before that neither can come. InvalidRequest if there are none at all."""
-        stops = sorted({*self._eos_token_ids, *stop_token_ids})
-        if not stops:
-            raise InvalidRequest(
-                "This model has no end-of-sequence token; give stop_token_ids.", param="stop_token_ids"
-            )
-        return GrammarState(self._handle, stops)
-
-
-class GrammarState:
-    """Where one sequence stands in its grammar. Built again from a sequence's tokens by `advance`."""
-
-    def __init__(self, handle: Any, stop_token_ids: Sequence[int]) -> None:
-        import xgrammar
-
-        self._stops = list(stop_token_ids)
-        self._matcher = xgrammar.GrammarMatcher(handle, override_stop_tokens=self._stops)
-        self._mask = xgrammar.allocate_token_bitmask(1, handle.tokenizer_info.vocab_size)
-        self._synced = 0
-        self._ended = False
-
-    @property
-    def is_terminated(self) -> bool:
-        """Whether the text has ended: nothing but stop tokens may follow from here on."""
-        return self._ended
-
-    def accept(self, token: int) -> bool:
-        """Move on by one token; False if the grammar has no place for it, which ends the constrained text."""
-        self._synced += 1
-        if self._ended:
-            return token in self._stops
-        accepted: bool = self._matcher.accept_token(token)
-        self._ended = not accepted or self._matcher.is_terminated()
-        return accepted
-
-    def advance(self, generated: Sequence[int]) -> None:
-        """Accept the tokens that `generated`, all of the sequence's so far, gained since the last call."""
-        for token in generated[self._synced :]:
-            self.accept(token)
-
-    def allowed(self, size: int) -> np.ndarray:
-        """Which tokens may come next: bool (size,), with at least one True. `size` is the logits' width."""
-        keep = np.zeros(size, dtype=bool)
-        if not self._ended:
-            self._matcher.fill_next_token_bitmask(self._mask)
-            bits = np.unpackbits(self._mask.numpy().view(np.uint8)[0], bitorder="little", count=None)
-            shared = min(size, len(bits))
-            keep[:shared] = bits[:shared]
-        if not keep.any():  # ended, or a dead end that the vocabulary cannot leave
-            keep[[stop for stop in self._stops if 0 <= stop < size]] = True
-        return keep
+    checker: GrammarChecker
+    compiler: Any  # xgrammar.GrammarCompiler
+    not_json: np.ndarray  # tokens that no JSON text may contain
 
 
 class GrammarCompiler:
@@ -125,7 +73,7 @@ class GrammarCompiler:
         self._cache: OrderedDict[tuple[str, str], CompiledGrammar | str] = OrderedDict()  # str: what is wrong with it
         self._cache_lock = threading.Lock()
         self._compile_lock = threading.Lock()
-        self._tools: tuple[GrammarChecker, Any] | None = None  # and an xgrammar.GrammarCompiler
+        self._tools: _Tools | None = None
 
     def compile(self, spec: GrammarSpec) -> CompiledGrammar:
         """The compiled grammar, perhaps from the cache. InvalidRequest says what is wrong with the source."""
@@ -146,7 +94,7 @@ class GrammarCompiler:
         """End the checking process. A later `compile` starts another."""
         with self._compile_lock:
             if self._tools is not None:
-                self._tools[0].close()
+                self._tools.checker.close()
 
     def _check_source(self, spec: GrammarSpec) -> None:
         if spec.kind == "json_object":
@@ -165,24 +113,30 @@ class GrammarCompiler:
     def _compile(self, spec: GrammarSpec) -> CompiledGrammar | str:
         if self._tools is None:
             self._tools = self._load()
-        checker, compiler = self._tools
-        error = checker.check(spec)
+        error = self._tools.checker.check(spec)
         if error is not None:
             return _reason(error)
-        handle = compile_spec(compiler, {"kind": spec.kind, "source": spec.source})
-        return CompiledGrammar(handle, self._eos_token_ids)
+        try:
+            handle = compile_spec(self._tools.compiler, {"kind": spec.kind, "source": spec.source})
+        except RuntimeError as caught:
+            return _reason(str(caught))
+        forbidden = _NO_TOKENS if spec.kind == "regex" else self._tools.not_json
+        return CompiledGrammar(handle, self._eos_token_ids, forbidden)
 
-    def _load(self) -> tuple[GrammarChecker, Any]:
+    def _load(self) -> _Tools:
         import xgrammar
 
+        texts = self._token_bytes()
         info = xgrammar.TokenizerInfo(
-            self._token_bytes(),
+            texts,
             xgrammar.VocabType.RAW,
             vocab_size=self._vocabulary,
             stop_token_ids=list(self._eos_token_ids),
         )
         compiler = xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
-        return GrammarChecker(info.serialize_json(), self._limits), compiler
+        not_json = [token for token, text in enumerate(texts) if _NOT_IN_JSON.search(text)]
+        checker = GrammarChecker(info.serialize_json(), self._limits)
+        return _Tools(checker, compiler, np.array(not_json, dtype=np.int64))
 
     def _token_bytes(self) -> list[bytes]:
         """Each token's bytes; none for special tokens and the head's padding, which xgrammar then never allows."""

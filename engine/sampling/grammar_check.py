@@ -14,7 +14,7 @@ from typing import IO
 
 from engine.errors import EngineFailed
 from engine.request import GrammarSpec
-from engine.sampling.grammar_worker import read_message, write_message
+from engine.sampling.grammar_worker import READY, read_message, write_message
 
 _TOO_LONG = (-signal.SIGPROF, -signal.SIGALRM)
 _CRASHED = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL)
@@ -61,8 +61,8 @@ class GrammarChecker:
                 if code in _TOO_LONG:
                     return f"compiling it takes more than {self._limits.cpu_s:g} s; make it smaller"
                 if code in _CRASHED:
-                    return "it makes the grammar compiler fail; write it in another way"
-        raise EngineFailed(f"The process that checks grammars ended with status {code}. Try again.")
+                    break
+        return "it makes the grammar compiler fail; write it in another way"
 
     def close(self) -> None:
         """End the process, if there is one. A later check starts another."""
@@ -70,36 +70,48 @@ class GrammarChecker:
             self._end()
 
     def _ask(self, message: str) -> tuple[int | None, str | None]:
+        """(None, the reply), or (the status with which the process ended, None)."""
+        requests, replies = self._running()
         try:
-            requests, replies = self._running()
             write_message(requests, message)
             reply = read_message(replies)
         except BrokenPipeError:
             reply = None
-        except OSError as error:
-            raise EngineFailed(f"The process that checks grammars cannot be started: {error}.") from error
         return (None, reply) if reply is not None else (self._end(), None)
 
     def _running(self) -> tuple[IO[bytes], IO[bytes]]:
-        process = self._process
-        if process is not None and process.poll() is not None:
+        """The process's input and output; starts it where there is none."""
+        if self._process is not None and self._process.poll() is not None:
             self._end()
-            process = None
-        if process is None:
-            root = str(Path(__file__).resolve().parents[2])
-            path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-            process = self._process = subprocess.Popen(
-                [sys.executable, "-c", "from engine.sampling.grammar_worker import main; main()"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,  # Ctrl-C is for the server, which closes this process's input
-            )
-            assert process.stdin is not None
-            write_message(process.stdin, self._tokenizer_json)
+        if self._process is None:
+            try:
+                self._process = self._start()
+                self._greet(self._process)
+            except OSError as error:
+                self._end()
+                raise EngineFailed(f"The process that checks grammars cannot be started: {error}.") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        return self._process.stdin, self._process.stdout
+
+    @staticmethod
+    def _start() -> subprocess.Popen[bytes]:
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        return subprocess.Popen(
+            [sys.executable, "-c", "from engine.sampling.grammar_worker import main; main()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the server, which closes this process's input
+        )
+
+    def _greet(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        return process.stdin, process.stdout
+        write_message(process.stdin, self._tokenizer_json)
+        if read_message(process.stdout) != READY:
+            raise OSError("it ended at once; see its messages in the log")
 
     def _end(self) -> int | None:
         process, self._process = self._process, None
@@ -112,7 +124,7 @@ class GrammarChecker:
             except BrokenPipeError:
                 pass  # what was left in the buffer has no reader any more
         try:
-            return process.wait(timeout=1)
+            return process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()

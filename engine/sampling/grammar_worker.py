@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
+READY = "ready"  # the first message, once the tokenizer is read
 _IDLE_S = 60.0
 _START_S = 60.0  # importing; on a loaded machine
 _STEPS = 32  # tokens of the trial walk through a grammar
@@ -48,6 +49,12 @@ def _read(stream: IO[bytes], size: int) -> bytes | None:
 
 
 def main() -> None:
+    """Serve until there is nothing more to do, and leave at once: this process has nothing to tidy up."""
+    serve()
+    os._exit(0)
+
+
+def serve() -> None:
     """Read the tokenizer, then grammars to try: {kind, source, cpu_s, memory_bytes, step_s} -> {error}."""
     for kind in (signal.SIGALRM, signal.SIGPROF):
         signal.signal(kind, signal.SIG_DFL)
@@ -63,6 +70,7 @@ def main() -> None:
         return
     info = xgrammar.TokenizerInfo.deserialize_json(tokenizer)
     threading.stack_size(_STACK_BYTES)
+    write_message(replies, READY)
     while True:
         signal.setitimer(signal.ITIMER_REAL, 0)
         if not select.select([requests], [], [], _IDLE_S)[0]:
@@ -73,7 +81,6 @@ def main() -> None:
         request = json.loads(message)
         signal.setitimer(signal.ITIMER_PROF, request["cpu_s"])
         signal.setitimer(signal.ITIMER_REAL, 10 * request["cpu_s"])
-        _limit_memory(request["memory_bytes"])
         outcome: list[str | None] = []
         trial = threading.Thread(target=lambda: outcome.append(_try(info, request)))  # noqa: B023 - joined at once
         trial.start()
@@ -88,12 +95,13 @@ def _try(info: Any, request: dict[str, Any]) -> str | None:
 
     from engine.sampling.grammar import compile_spec
 
+    _limit_memory(request["memory_bytes"])
     try:
         compiled = compile_spec(xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False), request)
         return _walk(xgrammar, compiled, info.vocab_size, request["step_s"])
     except MemoryError:
         return "it needs too much memory"
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # of whatever kind: each is this grammar's answer
         return "it needs too much memory" if "bad_alloc" in str(error) else str(error)
 
 
@@ -109,7 +117,7 @@ def _walk(xgrammar: Any, compiled: Any, vocabulary: int, step_s: float) -> str |
     started = time.process_time()
     for step in range(_STEPS):
         matcher.fill_next_token_bitmask(mask)
-        allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+        allowed = np.flatnonzero(np.unpackbits(bits, bitorder="little")[:vocabulary])
         if step == 0 and not len(allowed) and not matcher.is_completed():
             return "no text matches it"
         token = int(allowed[chance.randrange(len(allowed))]) if len(allowed) else None
@@ -117,7 +125,7 @@ def _walk(xgrammar: Any, compiled: Any, vocabulary: int, step_s: float) -> str |
             matcher = xgrammar.GrammarMatcher(compiled)
     took_s = (time.process_time() - started) / _STEPS
     if took_s > step_s:
-        return f"following it takes {took_s * 1e3:.0f} ms a token, more than {step_s * 1e3:.0f} ms; make it simpler"
+        return f"following it takes {took_s * 1e3:.3g} ms a token, more than {step_s * 1e3:.3g} ms; make it simpler"
     return None
 
 
@@ -129,7 +137,3 @@ def _limit_memory(more_bytes: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     soft = used + more_bytes
     resource.setrlimit(resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-
-
-if __name__ == "__main__":
-    main()

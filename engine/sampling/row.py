@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine.request import SamplingParams
-from engine.sampling.grammar import GrammarState
+from engine.sampling.grammar_state import GrammarState
 
 
 class TokenCounts:

@@ -3,7 +3,6 @@
 // A task is up to 16 rows of one sequence and one KV head; a row is one query head of one new token. Each row sees its
 // own context only, in two passes (all scores, then softmax, then the weighted sum in position order), so its result is
 // the same bit for bit whatever chunk, batch or block table it came with.
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
@@ -12,7 +11,9 @@
 #include <vector>
 
 #include "amx.h"
+#include "lanes.h"
 #include "paged_cache.h"
+#include "parallel.h"
 #include "vector_math.h"
 
 namespace stageline {
@@ -84,36 +85,6 @@ float exponentials(float* scores, int64_t count, float scale) {
   float sum = 0.0f;
   for (float lane : lanes) sum += lane;
   return sum;
-}
-
-// Sixteen lanes, which the compiler maps to whatever vectors the processor has.
-using Lanes = float __attribute__((vector_size(64)));
-constexpr int64_t kLanes = 16;
-
-inline Lanes load_lanes(const float* from) {
-  Lanes out;
-  std::memcpy(&out, from, sizeof(out));
-  return out;
-}
-
-inline Lanes load_lanes(const bf16* from) {
-  using Narrow = uint16_t __attribute__((vector_size(32)));
-  using Wide = uint32_t __attribute__((vector_size(64)));
-  Narrow bits;
-  std::memcpy(&bits, from, sizeof(bits));
-  const Wide wide = __builtin_convertvector(bits, Wide) << 16;
-  Lanes out;
-  std::memcpy(&out, &wide, sizeof(out));
-  return out;
-}
-
-// `count` <= kLanes values, the other lanes zero.
-template <class T>
-Lanes load_lanes(const T* from, int64_t count) {
-  if (count >= kLanes) return load_lanes(from);
-  T whole[kLanes] = {};
-  std::memcpy(static_cast<void*>(whole), from, count * sizeof(T));
-  return load_lanes(whole);
 }
 
 // R rows of a task with vector code, for any type: keys (D, block), values (block, D). queries, outs: R pointers.
@@ -270,17 +241,6 @@ std::vector<Task> cut(const Sequences& batch, int64_t sequences, const Geometry&
   return tasks;
 }
 
-template <class Attend>
-void each(const std::vector<Task>& tasks, const Attend& attend) {
-  at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
-#ifdef STAGELINE_AMX
-    std::optional<TileScope> tiles;
-    if (amx_available()) tiles.emplace();
-#endif
-    for (int64_t i = begin; i < end; ++i) attend(tasks[i]);
-  });
-}
-
 // qkv (T, (heads + 2 kv_heads) D), of which the queries are read; keys, values (num_blocks, kv_heads, block * D), the
 // new tokens already written; query_start (B + 1,), context (B,), tables (B, blocks) int32. Returns (T, heads * D).
 at::Tensor attention(const at::Tensor& qkv, int64_t heads, int64_t kv_heads, const at::Tensor& keys,
@@ -305,7 +265,9 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, int64_t kv_heads, con
   if (qkv.scalar_type() == at::kFloat) {
     const auto *q = qkv.const_data_ptr<float>(), *k = keys.const_data_ptr<float>(), *v = values.const_data_ptr<float>();
     auto* to = out.mutable_data_ptr<float>();
-    each(tasks, [&](const Task& task) { attend_plain(task, batch, q, k, v, g, to); });
+    parallel(tasks.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) attend_plain(tasks[i], batch, q, k, v, g, to);
+    });
     return out;
   }
   TORCH_CHECK(qkv.scalar_type() == at::kBFloat16);
@@ -316,12 +278,16 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, int64_t kv_heads, con
 #ifdef STAGELINE_AMX
   if (paired) {
     TORCH_CHECK(amx_available() && block % 32 == 0);
-    each(tasks, [&](const Task& task) { attend_tiles(task, batch, q, k, v, g, to); });
+    parallel<TileScope>(tasks.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) attend_tiles(tasks[i], batch, q, k, v, g, to);
+    });
     return out;
   }
 #endif
   TORCH_CHECK(!paired, "the paired layout needs AMX");
-  each(tasks, [&](const Task& task) { attend_plain(task, batch, q, k, v, g, to); });
+  parallel(tasks.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) attend_plain(tasks[i], batch, q, k, v, g, to);
+    });
   return out;
 }
 

@@ -1,11 +1,11 @@
 // Between the QKV projection and attention: head norms, rotary positions, and the write into the paged KV cache.
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <torch/library.h>
 
 #include <vector>
 
 #include "paged_cache.h"
+#include "parallel.h"
 #include "vector_math.h"
 
 namespace stageline {
@@ -61,7 +61,7 @@ void run(at::Tensor& qkv, const Shape& shape, const Rotary& rope, const HeadNorm
       std::memset(static_cast<void*>(values + slot[t] / block * shape.kv_heads * cell), 0,
                   shape.kv_heads * cell * sizeof(T));
 
-  at::parallel_for(0, tokens, 16, [&](int64_t begin, int64_t end) {
+  parallel(tokens, 16, [&](int64_t begin, int64_t end) {
     std::vector<float> head(d);
     for (int64_t t = begin; t < end; ++t) {
       T* row = data + t * stride;

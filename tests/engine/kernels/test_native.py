@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,7 +18,6 @@ pytestmark = pytest.mark.skipif(not load(), reason="no C++ compiler: the native 
 
 CPU = torch.device("cpu")
 AMX = bool(load() and torch.ops.stageline.has_amx())
-needs_amx = pytest.mark.skipif(not AMX, reason="this processor has no AMX")
 BF16 = [NativeKernels(torch.bfloat16, amx=amx) for amx in ((False, True) if AMX else (False,))]
 ALL = [NativeKernels(torch.float32, amx=False), *BF16]
 
@@ -30,16 +31,16 @@ def close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> None:
     torch.testing.assert_close(a.float(), b.float(), atol=tolerance, rtol=tolerance)
 
 
-@needs_amx
+@pytest.mark.parametrize("kernels", ALL, ids=name)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 32, 32), (17, 70, 100), (48, 64, 33), (100, 96, 160)])
-def test_packed_linear(activation: Activation, rows: int, inputs: int, outputs: int) -> None:
+def test_packed_linear(kernels: NativeKernels, activation: Activation, rows: int, inputs: int, outputs: int) -> None:
     torch.manual_seed(rows)
     weight, bias = torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
-    x = torch.randn(rows, inputs).bfloat16()
-    ours = NativeKernels(torch.bfloat16, amx=True).linear(weight, bias)
-    exact = TorchKernels(torch.float32, CPU).linear(weight.bfloat16().float(), bias)
-    close(ours(x, activation), exact(x.float(), activation), torch.bfloat16)
+    x = torch.randn(rows, inputs).to(kernels.dtype)
+    ours = kernels.linear(weight, bias)
+    exact = TorchKernels(torch.float32, CPU).linear(weight.to(kernels.dtype).float(), bias)
+    close(ours(x, activation), exact(x.float(), activation), kernels.dtype)
     torch.testing.assert_close(ours.logits(x), exact(x.float()), atol=1e-5, rtol=1e-5)
     hidden = torch.randn(rows, outputs)
     expected = hidden + exact(x.float())
@@ -47,12 +48,12 @@ def test_packed_linear(activation: Activation, rows: int, inputs: int, outputs: 
     torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
 
 
-@needs_amx
-def test_packed_embedding_is_the_weight() -> None:
-    weight = torch.randn(70, 40).bfloat16()
-    embedding, head = NativeKernels(torch.bfloat16, amx=True).tied_embedding(weight, scale=2.0)
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+def test_tied_embedding_is_the_weight(kernels: NativeKernels) -> None:
+    weight = torch.randn(70, 40).to(kernels.dtype)
+    embedding, head = kernels.tied_embedding(weight, scale=2.0)
     assert torch.equal(embedding(torch.arange(70)), 2 * weight.float())
-    x = torch.randn(3, 40).bfloat16()
+    x = torch.randn(3, 40).to(kernels.dtype)
     torch.testing.assert_close(head.logits(x), x.float() @ weight.float().T, atol=1e-4, rtol=1e-4)
     with pytest.raises(RuntimeError, match="out of range"):
         embedding(torch.tensor([96]))
@@ -68,10 +69,15 @@ def test_gate(kernels: Kernels, activation: Activation) -> None:
 
 
 @pytest.mark.parametrize("kernels", ALL, ids=name)
-def test_rms_norm(kernels: Kernels) -> None:
-    hidden, weight = torch.randn(70, 72) * 5, torch.randn(72)
-    exact = TorchKernels(torch.float32, CPU).rms_norm(hidden, weight, 1e-6)
-    close(kernels.rms_norm(hidden, weight, 1e-6), exact, kernels.dtype)
+@pytest.mark.parametrize("rows", [1, 70, 300])
+def test_norms(kernels: NativeKernels, rows: int) -> None:
+    hidden, weight, bias = torch.randn(rows, 72) * 5 + 1, torch.randn(72), torch.randn(72)
+    exact = TorchKernels(torch.float32, CPU)
+    for dtype in (kernels.dtype, torch.float32):
+        close(kernels.rms_norm(hidden, weight, 1e-6, dtype), exact.rms_norm(hidden, weight, 1e-6, torch.float32), dtype)
+        for b in (bias, None):
+            ours = kernels.layer_norm(hidden, weight, b, 1e-5, dtype)
+            close(ours, exact.layer_norm(hidden, weight, b, 1e-5, torch.float32), dtype)
 
 
 def spans_of(lengths: list[tuple[int, int]], block: int) -> tuple[list[Span], int]:
@@ -164,15 +170,41 @@ def test_attention_does_not_see_its_neighbours(kernels: Kernels, neighbours: lis
     assert torch.equal(run([*neighbours[:at], mine, *neighbours[at:]], at), alone)
 
 
-@needs_amx
+@pytest.mark.parametrize("kernels", ALL, ids=name)
 @settings(max_examples=20, deadline=None)
 @given(rows=st.integers(1, 70), at=st.integers(0, 69))
-def test_a_row_of_a_packed_linear_does_not_see_the_others(rows: int, at: int) -> None:
+def test_a_row_of_a_product_does_not_see_the_others(kernels: NativeKernels, rows: int, at: int) -> None:
     torch.manual_seed(3)
-    linear = NativeKernels(torch.bfloat16, amx=True).linear(torch.randn(96, 80))
-    x = torch.randn(70, 80).bfloat16()
+    linear, gate = kernels.linear(torch.randn(96, 80)), kernels.gate(torch.randn(96, 80), "silu")
+    x = torch.randn(70, 80).to(kernels.dtype)
     start = min(at, 70 - rows)
-    assert torch.equal(linear(x[start : start + rows].contiguous()), linear(x)[start : start + rows])
+    some = x[start : start + rows].contiguous()
+    assert torch.equal(linear(some), linear(x)[start : start + rows])
+    assert torch.equal(gate(some), gate(x)[start : start + rows])
+
+
+def test_loops_of_several_threads_at_once_stay_apart() -> None:
+    kernels = ALL[0]
+    weight, x = torch.randn(512, 64), torch.randn(8, 64)
+    linear = kernels.linear(weight)
+    expected, wrong = linear.logits(x), []
+
+    def work() -> None:
+        for _ in range(300):
+            if not torch.equal(linear.logits(x), expected):
+                wrong.append(1)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert not wrong
 
 
 def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,181 @@
+"""The engine's thread: messages in, deltas out, nothing lost and nothing left over."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from engine.checkpoint import open_checkpoint
+from engine.engine import Engine, Limits, Output
+from engine.errors import EngineFailed, InvalidRequest, Overloaded
+from engine.kernels import select_kernels
+from engine.loop import FAILED_STEPS_IN_A_ROW, EngineLoop
+from engine.models import Decoder, load_decoder
+from engine.request import Delta, FinishReason, Request, SamplingParams
+from tests.engine.tiny import write_checkpoint
+
+LIMITS = Limits(
+    max_model_len=100, blocks=40, block_size=4, max_batch_tokens=16, max_running=2, max_waiting=3, prefix_cache=True
+)
+TIMEOUT_S = 30.0
+
+
+class Collected:
+    """What the loop delivered, by request."""
+
+    def __init__(self) -> None:
+        self.deltas: dict[str, list[Delta]] = defaultdict(list)
+        self.changed = threading.Condition()
+
+    def __call__(self, outputs: list[Output]) -> None:
+        with self.changed:
+            for request_id, delta in outputs:
+                self.deltas[request_id].append(delta)
+            self.changed.notify_all()
+
+    def last(self, request_id: str) -> Delta:
+        """The request's last delta, once it is there."""
+        with self.changed:
+            ended = self.changed.wait_for(
+                lambda: self.deltas[request_id] and self.deltas[request_id][-1].finish_reason, TIMEOUT_S
+            )
+            assert ended, f"{request_id} was not finished"
+            return self.deltas[request_id][-1]
+
+    def some(self, request_id: str) -> None:
+        """Waits for its first delta."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.deltas[request_id], TIMEOUT_S)
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    folder = tmp_path_factory.mktemp("llama")
+    write_checkpoint("llama", folder)
+    import torch
+
+    with open_checkpoint(folder) as checkpoint:
+        return load_decoder(checkpoint, select_kernels("cpu", torch.float32), LIMITS.max_model_len)
+
+
+@pytest.fixture
+def collected() -> Collected:
+    return Collected()
+
+
+@pytest.fixture
+def loop(decoder: Decoder, collected: Collected) -> Iterator[EngineLoop]:
+    caches = [decoder.kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
+    loop = EngineLoop(lambda: Engine(decoder, caches, LIMITS), collected)
+    loop.start()
+    yield loop
+    loop.stop(TIMEOUT_S)
+
+
+def endless(name: str) -> Request:
+    return Request(name, (1, 2, 3), SamplingParams(max_tokens=10_000, temperature=0, ignore_eos=True))
+
+
+def brief(name: str, tokens: int = 5) -> Request:
+    return Request(name, (1, 2, 3), SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True))
+
+
+def test_requests_from_several_threads_are_all_answered(loop: EngineLoop, collected: Collected) -> None:
+    threads = [threading.Thread(target=loop.submit, args=(brief(f"r{i}"),)) for i in range(5)]
+    for thread in threads:
+        thread.start()
+    for i in range(5):
+        assert collected.last(f"r{i}").finish_reason == FinishReason.LENGTH
+        assert sum(len(delta.tokens) for delta in collected.deltas[f"r{i}"]) == 5
+    assert loop.open_requests == 0
+
+
+def test_a_full_queue_refuses_at_once(loop: EngineLoop, collected: Collected) -> None:
+    for i in range(LIMITS.max_running + LIMITS.max_waiting):
+        loop.submit(endless(f"r{i}"))
+    with pytest.raises(Overloaded) as refusal:
+        loop.submit(brief("late"))
+    assert refusal.value.retry_after_s > 0
+    loop.abort("r0")
+    collected.some("r2")  # takes r0's place
+    loop.submit(brief("in time"))
+
+
+def test_an_abort_ends_a_request_without_another_word(loop: EngineLoop, collected: Collected) -> None:
+    loop.submit(endless("a"))
+    collected.some("a")
+    loop.abort("a")
+    loop.submit(brief("b"))
+    collected.last("b")
+    assert all(delta.finish_reason is None for delta in collected.deltas["a"])
+    assert loop.open_requests == 0
+    assert loop.stats().running == 0
+    assert loop.stats().blocks_used == 0
+
+
+def test_an_abort_of_nobody_changes_nothing(loop: EngineLoop, collected: Collected) -> None:
+    loop.abort("nobody")
+    loop.submit(brief("a"))
+    collected.last("a")
+    loop.abort("a")  # finished already
+    loop.submit(brief("b"))
+    collected.last("b")
+    assert loop.open_requests == 0
+
+
+def test_what_cannot_be_computed_is_refused_on_the_spot(loop: EngineLoop) -> None:
+    with pytest.raises(InvalidRequest):
+        loop.submit(Request("a", (), SamplingParams(max_tokens=1)))
+    assert loop.open_requests == 0
+
+
+def test_an_id_in_use_gets_its_error_as_a_delta(loop: EngineLoop, collected: Collected) -> None:
+    loop.submit(brief("a", tokens=50))
+    loop.submit(brief("a", tokens=50))
+    collected.some("a")
+    with collected.changed:
+        errors = lambda: [delta for delta in collected.deltas["a"] if delta.error]  # noqa: E731
+        assert collected.changed.wait_for(errors, TIMEOUT_S)
+        assert isinstance(errors()[0].error, InvalidRequest)
+
+
+def test_a_failed_step_ends_its_requests_and_not_the_loop(
+    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.engine.decoder, "logits", lambda hidden: 1 / 0)
+        loop.submit(brief("a"))
+        assert isinstance(collected.last("a").error, EngineFailed)
+    loop.submit(brief("b"))
+    assert collected.last("b").finish_reason == FinishReason.LENGTH
+    assert loop.healthy
+
+
+def test_steps_that_keep_failing_make_it_unhealthy(
+    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop.engine.decoder, "logits", lambda hidden: 1 / 0)
+    for i in range(FAILED_STEPS_IN_A_ROW):
+        loop.submit(brief(f"r{i}"))
+        collected.last(f"r{i}")
+    loop.stop(TIMEOUT_S)
+    assert not loop.healthy
+    with pytest.raises((EngineFailed, Overloaded)):
+        loop.submit(brief("late"))
+
+
+def test_an_engine_that_cannot_be_made_says_why(collected: Collected) -> None:
+    with pytest.raises(ZeroDivisionError):
+        EngineLoop(lambda: 1 / 0, collected).start(TIMEOUT_S)  # type: ignore[arg-type,return-value]
+
+
+def test_stopping_tells_those_that_still_wait(loop: EngineLoop, collected: Collected) -> None:
+    loop.submit(endless("a"))
+    collected.some("a")
+    loop.stop(TIMEOUT_S)
+    assert isinstance(collected.last("a").error, EngineFailed)
+    with pytest.raises(Overloaded):
+        loop.submit(brief("late"))
