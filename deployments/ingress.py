@@ -22,7 +22,6 @@ from deployments.front_door.service import Limits, ServedModel, Service, samplin
 from deployments.variants import VariantInfo
 from engine.checkpoint import open_checkpoint
 from engine.errors import EngineFailed, Overloaded, StagelineError
-from engine.load import eos_token_ids
 from engine.models import read_architecture
 from engine.request import Delta, Request
 
@@ -95,7 +94,7 @@ class Ingress:
                 vocab_size=read_architecture(checkpoint).vocab_size,
                 generate=self.generator(offer.name),
                 chat_template=tokenizer.chat_template,
-                eos_token_ids=eos_token_ids(checkpoint),
+                eos_token_ids=tokenizer.eos_token_ids,
                 defaults=sampling_defaults(checkpoint.generation_config),
                 created=int(time.time()),
             )
@@ -104,7 +103,9 @@ class Ingress:
         """The model's `Generate`: (variant, request) to deltas from one of its replicas."""
 
         async def generate(variant: str, request: Request) -> AsyncIterator[Delta]:
-            handle = self.handles[model, variant].options(stream=True)
+            handle = self.handles[model, variant].options(
+                stream=True, request_serialization="pickle", response_serialization="pickle"
+            )
             deltas: DeploymentResponseGenerator[Delta] = handle.generate.remote(request)  # type: ignore[assignment]
             finished = False
             try:

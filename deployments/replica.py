@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -58,17 +59,15 @@ class Replica:
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
 
     def __init__(self, model: str, variant: str, path: str, config: EngineConfig) -> None:
-        torch.set_num_threads(config.threads)
-        started = time.perf_counter()
         self.model, self.variant = model, variant
-        self.config = config
-        self.engine = load_engine(Path(path), config)
-        self.load_s = time.perf_counter() - started
         self.metrics = ReplicaMetrics(model, variant)
         self.streams: dict[str, Stream] = {}
-        self.loop = EngineLoop(self.engine, self._deliver, self.metrics.observe_step)
         self.events: asyncio.AbstractEventLoop | None = None
+        torch.set_num_threads(config.threads)
+        started = time.perf_counter()
+        self.loop = EngineLoop(partial(load_engine, Path(path), config), self._deliver, self.metrics.observe_step)
         self.loop.start()
+        self.load_s = time.perf_counter() - started
 
     async def generate(self, request: Request) -> AsyncIterator[Delta]:
         """The request's deltas until it is finished. Closing the iterator aborts the request.
@@ -104,8 +103,8 @@ class Replica:
             "kv_cache_usage": round(stats.blocks_used / stats.blocks_total, 4),
             "tokens_per_s": round(self.metrics.tokens_per_s(stats), 1),
             "generated_tokens": stats.generated_tokens,
-            "kernels": self.engine.decoder.kernels.name,
-            "max_model_len": self.engine.limits.max_model_len,
+            "kernels": self.loop.engine.decoder.kernels.name,
+            "max_model_len": self.loop.engine.limits.max_model_len,
             "load_s": round(self.load_s, 2),
         }
 

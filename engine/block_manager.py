@@ -89,6 +89,13 @@ class BlockManager:
                 else:
                     self._free.append(block)
 
+    def forget(self) -> None:
+        """Empties the prefix cache of what nobody uses."""
+        while self._idle:
+            block, _ = self._idle.popitem()
+            self._forget(block)
+            self._free.append(block)
+
     def check(self) -> None:
         """Asserts that every block is in exactly one state."""
         free, idle = set(self._free), set(self._idle)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 from pathlib import Path
 
@@ -28,6 +30,7 @@ def load_engine(path: Path, config: EngineConfig) -> Engine:
         kernels = select_kernels(config.device, DTYPES[config.precision])
         limits = resolve_limits(arch, kernels, config)
         decoder = load_decoder(checkpoint, kernels, limits.max_model_len)
+        return_freed_memory()
         caches = [kernels.make_cache(limits.blocks, limits.block_size, arch.heads) for _ in decoder.layers]
         tokenizer = load_tokenizer(checkpoint)
         eos = eos_token_ids(checkpoint) if tokenizer is None else tokenizer.eos_token_ids
@@ -41,6 +44,12 @@ def load_engine(path: Path, config: EngineConfig) -> Engine:
         limits.block_size,
     )
     return Engine(decoder, caches, limits, eos, grammars)
+
+
+def return_freed_memory() -> None:
+    """Gives back to the system what loading took and freed; the allocator would keep it for this process."""
+    with contextlib.suppress(OSError, AttributeError):  # glibc has it, others return memory by themselves
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def resolve_limits(arch: Architecture, kernels: Kernels, config: EngineConfig) -> Limits:

@@ -131,6 +131,7 @@ def write_optimized(config: dict[str, Any], folder: Path) -> Reference:
 
     def reference(tokens: list[int]) -> Tensor:
         with torch.no_grad():
-            return model(torch.tensor([tokens]))[0]
+            logits: Tensor = model(torch.tensor([tokens]))[0]
+        return logits
 
     return reference

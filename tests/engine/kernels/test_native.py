@@ -143,7 +143,7 @@ def test_small_blocks(kernels: Kernels) -> None:
         qkv = random_qkv(one, heads, 13, 5)
         one.write_heads(qkv, heads, setup, cache, batch)
         results.append(one.attention(qkv, heads, cache, batch))
-    close(*results, kernels.dtype)
+    close(results[0], results[1], kernels.dtype)
 
 
 @pytest.mark.parametrize("kernels", ALL, ids=name)
@@ -187,12 +187,11 @@ def test_loops_of_several_threads_at_once_stay_apart() -> None:
     kernels = ALL[0]
     weight, x = torch.randn(512, 64), torch.randn(8, 64)
     linear = kernels.linear(weight)
-    expected, wrong = linear.logits(x), []
+    expected = linear.logits(x)
+    wrong: list[int] = []
 
     def work() -> None:
-        for _ in range(300):
-            if not torch.equal(linear.logits(x), expected):
-                wrong.append(1)
+        wrong.extend(i for i in range(300) if not torch.equal(linear.logits(x), expected))
 
     before = torch.get_num_threads()
     torch.set_num_threads(3)

@@ -1,0 +1,1 @@
+"""Ray Serve, HTTP, configuration and the command line."""

@@ -1,0 +1,1 @@
+"""`stageline bench`: speed, as ratios measured in one run. Each contender lives in a process of its own."""

@@ -1,0 +1,71 @@
+"""A client that costs next to nothing, for a server on the same cores: plain sockets, and a look at the bytes.
+
+Everything that a client would want to know of a stream is counted; what is not needed for that is not parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass
+
+from engine.errors import EngineFailed
+
+READ_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamResult:
+    """Of one request, seconds from its start; `tokens` by the server's own count."""
+
+    first_s: float
+    seconds: float
+    tokens: int
+
+
+async def stream(host: str, port: int, model: str, prompt: list[int], tokens: int) -> StreamResult:
+    """One streamed completion. Raises EngineFailed for anything but a complete answer."""
+    body = json.dumps(
+        {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": tokens,
+            "temperature": 0,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    ).encode()
+    head = (
+        f"POST /v1/completions HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    started = time.perf_counter()
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(head.encode() + body)
+        first_s, tail = 0.0, b""
+        while data := await asyncio.wait_for(reader.read(1 << 16), READ_TIMEOUT_S):
+            if not first_s and b"data: " in data:
+                first_s = time.perf_counter() - started
+            tail = (tail + data)[-1024:]
+        seconds = time.perf_counter() - started
+    finally:
+        writer.close()
+    return StreamResult(first_s, seconds, count_tokens(tail))
+
+
+def count_tokens(tail: bytes) -> int:
+    """`completion_tokens` from the last chunk of a stream."""
+    marker = b'"completion_tokens":'
+    if b"[DONE]" not in tail or marker not in tail:
+        raise EngineFailed(f"the server's answer was not complete: {tail[-300:].decode(errors='replace')}")
+    digits = tail.rpartition(marker)[2].lstrip()
+    return int(digits[: len(digits) - len(digits.lstrip(b"0123456789"))])
+
+
+async def load(host: str, port: int, model: str, streams: int, prompt: int, tokens: int) -> list[StreamResult]:
+    """`streams` requests at once, each with a prompt of its own."""
+    prompts = [[1000 + i, *(500 + j % 97 for j in range(prompt - 1))] for i in range(streams)]
+    return await asyncio.gather(*(stream(host, port, model, one, tokens) for one in prompts))

@@ -1,0 +1,63 @@
+"""The other end of a worker: starts it, asks it, ends it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from engine.errors import EngineFailed
+
+ANSWER_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A running worker; `facts` are what it said of itself after loading."""
+
+    process: subprocess.Popen[str]
+    log: IO[bytes]
+    facts: dict[str, Any]
+
+    def run(self, **command: Any) -> dict[str, Any]:
+        """One measurement. Raises EngineFailed when the worker dies or says nothing for too long."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+        return _answer(self.process, self.log)
+
+
+@contextmanager
+def contender(kind: str, path: Path, options: dict[str, Any]) -> Iterator[Contender]:
+    """A worker of that kind with the model loaded; ended on leaving."""
+    command = [sys.executable, "-m", "deployments.bench.worker", kind, str(path), json.dumps(options)]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            yield Contender(process, log, _answer(process, log))
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def _answer(process: subprocess.Popen[str], log: IO[bytes]) -> dict[str, Any]:
+    watch = threading.Timer(ANSWER_TIMEOUT_S, process.kill)
+    watch.start()
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+    finally:
+        watch.cancel()
+    if not line:
+        log.seek(0)
+        last = log.read().decode(errors="replace").strip().splitlines()[-3:]
+        raise EngineFailed("a benchmark's process ended: " + " / ".join(last))
+    answer: dict[str, Any] = json.loads(line)
+    return answer

@@ -1,0 +1,114 @@
+"""A contender's process: `python -m deployments.bench.worker KIND PATH OPTIONS`.
+
+It loads the model, then answers each line of JSON on its input with one on its output. Idle in between, it leaves the
+cores to the next contender.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from deployments.preflight import count_weights
+from engine.config import EngineConfig
+from engine.engine import Engine
+from engine.load import load_engine
+from engine.request import Request, SamplingParams
+
+PROMPT = (504, 3575, 282, 4649, 314)  # five tokens of any text
+Command = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had resident."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def engine_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[str, Any]]:
+    """Stageline's engine without Ray or HTTP."""
+    torch.set_num_threads(options["threads"])
+    before = peak_bytes()
+    started = time.perf_counter()
+    engine = load_engine(path, EngineConfig(**options))
+    load_s = time.perf_counter() - started
+    weights = count_weights(path) * engine.decoder.kernels.dtype.itemsize
+    cache = sum(part.nbytes for blocks in engine.caches for part in (blocks.keys, blocks.values))
+    facts = {
+        "load_s": load_s,
+        "kernels": engine.decoder.kernels.name,
+        "weight_bytes": weights,
+        "kv_cache_bytes": cache,
+        "peak_bytes_above_start": peak_bytes() - before,
+        "weight_copies_at_peak": (peak_bytes() - before - cache) / weights,
+    }
+    return lambda command: run_engine(engine, command), facts
+
+
+def run_engine(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
+    """Generates `tokens` for `streams` prompts of `prompt` tokens at once."""
+    prompt = (PROMPT * (command["prompt"] // len(PROMPT) + 1))[: command["prompt"]]
+    sampling = SamplingParams(max_tokens=command["tokens"], temperature=0, ignore_eos=True)
+    started = time.perf_counter()
+    for i in range(command["streams"]):
+        # Different first tokens, or the prefix cache would compute them all at once.
+        engine.add(Request(f"{started}-{i}", (1000 + i, *prompt[1:]), sampling, arrival_s=time.time()))
+    first = generated = 0
+    first_s = 0.0
+    while not engine.idle:
+        for _, delta in engine.step():
+            generated += len(delta.tokens)
+            first += bool(delta.tokens and not first_s)
+        first_s = first_s or (time.perf_counter() - started if first else 0.0)
+    seconds = time.perf_counter() - started
+    engine.blocks.forget()  # the next run starts as cold as this one
+    return {"seconds": seconds, "tokens": generated, "first_s": first_s}
+
+
+def transformers_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[str, Any]]:
+    """transformers in fp32, one request at a time: what somebody would write first."""
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(options["threads"])
+    where = (
+        {"gguf_file": path.name, "pretrained_model_name_or_path": path.parent}
+        if path.is_file()
+        else {"pretrained_model_name_or_path": path}
+    )
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
+
+    def run(command: dict[str, Any]) -> dict[str, Any]:
+        tokens = command["tokens"]
+        prompt = torch.tensor([(PROMPT * (command["prompt"] // len(PROMPT) + 1))[: command["prompt"]]])
+        started = time.perf_counter()
+        with torch.inference_mode():
+            out = model.generate(prompt, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False)
+        return {"seconds": time.perf_counter() - started, "tokens": out.shape[1] - prompt.shape[1]}
+
+    return run, {}
+
+
+KINDS = {"engine": engine_worker, "transformers": transformers_worker}
+
+
+def main() -> None:
+    kind, path, options = sys.argv[1:]
+    # Libraries print; the answers go to the real output alone.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    command, facts = KINDS[kind](Path(path), json.loads(options))
+    print(json.dumps(facts), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(command(json.loads(line))), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `bench`.
+
+Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from deployments.cli.bench import bench
+from deployments.cli.chat import chat
+from deployments.cli.control import status, stop
+from deployments.cli.fetch import fetch
+from deployments.cli.serve import serve
+from engine.errors import ConfigError, StagelineError
+
+app = typer.Typer(
+    help="Serve Transformers on a Ray cluster behind an OpenAI-compatible API.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (serve, status, stop, chat, fetch):
+    app.command()(command)
+app.add_typer(bench, name="bench")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stageline {metadata.version('stageline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of all commands."""
+
+
+def main() -> None:
+    """Entry point. Errors raised on purpose end with their message alone; exit status 2 for the configuration's."""
+    try:
+        app()
+    except StagelineError as error:
+        message = "\n".join([error.message, *getattr(error, "__notes__", [])])
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]stageline:[/] {escape(message)}", highlight=False)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)

@@ -1,0 +1,87 @@
+"""`stageline bench`: how fast it is here, as ratios measured in one run. The last line printed is JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deployments.cli.fetch import ConfigArgument
+from deployments.settings import DEMO_CONFIG, load_settings
+
+bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
+
+Streams = Annotated[int, typer.Option(min=1, help="Requests at once.")]
+Tokens = Annotated[int, typer.Option(min=1, help="Tokens of each answer.")]
+Prompt = Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Measurements of each; their median counts.")]
+Output = Annotated[Path | None, typer.Option(help="Also write the result here.")]
+
+
+@bench.command("engine")
+def engine(
+    config: ConfigArgument = None,
+    streams: Streams = 32,
+    tokens: Tokens = 64,
+    prompt: Prompt = 5,
+    rounds: Rounds = 7,
+    output: Output = None,
+) -> None:
+    """The engine alone, in process: decoding, prefill, memory."""
+    from deployments.bench.run import Work, bench_engine
+
+    console = Console(stderr=True)
+    result = bench_engine(load_settings(config or DEMO_CONFIG), Work(streams, tokens, prompt, rounds), console)
+    facts = result["engine"]
+    notes = {
+        "kernels": facts["kernels"],
+        "loaded in": f"{facts['load_s']:.1f} s",
+        "weights": f"{facts['weight_bytes'] / 2**20:.0f} MiB",
+        "peak memory less KV cache": f"{facts['weight_copies_at_peak']:.2f} copies of the weights",
+    }
+    _show(result, notes, console, output)
+
+
+@bench.command("http")
+def http(
+    config: ConfigArgument = None,
+    streams: Streams = 32,
+    tokens: Tokens = 64,
+    prompt: Prompt = 5,
+    rounds: Rounds = 7,
+    output: Output = None,
+) -> None:
+    """The whole way through HTTP, against the engine in process and against transformers in fp32."""
+    from deployments.bench.run import Work, bench_http
+
+    console = Console(stderr=True)
+    path = config or DEMO_CONFIG
+    result = bench_http(load_settings(path), path, Work(streams, tokens, prompt, rounds), console)
+    against = result["http_against_transformers"]
+    notes = {
+        "HTTP against in process": f"{result['http_share_of_in_process']:.0%}",
+        "HTTP against transformers fp32, one at a time": f"{against:.1f}x" if against else "transformers not installed",
+        "first token after ready": f"{result['first_token_after_ready_ms']:.0f} ms",
+        "first token, median, all streams at once": f"{result['median_first_token_under_load_ms']:.0f} ms",
+        "ready after": f"{result['seconds_to_ready']:.1f} s",
+    }
+    _show(result, notes, console, output)
+
+
+def _show(result: dict[str, Any], notes: dict[str, str], console: Console, output: Path | None) -> None:
+    title = f"{result['model']}:{result['variant']}, {result['cores']} cores, commit {result['commit']}"
+    table = Table("tokens/s", "median", "min", "max", title=title)
+    for name, found in result["tokens_per_s"].items():
+        table.add_row(name, *(f"{found[key]:.0f}" for key in ("median", "min", "max")))
+    console.print(table)
+    for name, note in notes.items():
+        console.print(f"  {name}: {note}", highlight=False)
+    line = json.dumps(result)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    typer.echo(line)

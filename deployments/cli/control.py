@@ -1,0 +1,103 @@
+"""`stageline status` and `stageline stop`."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from typing import Annotated, Any
+
+import httpx
+import psutil
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.node import has_ended
+from deployments.cli.state import ServerState, find_server
+from engine.errors import EngineFailed
+
+_POLL_S = 0.1
+
+PortOption = Annotated[int | None, typer.Option(help="Which server, where several run.")]
+
+
+def status(
+    port: PortOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Show what is served: models, variants, replicas, load."""
+    server = find_server(port)
+    models = [] if server.state == "starting" else _ask(server)
+    if as_json:
+        shown = {"url": server.url, "pid": server.pid, "state": server.state, "config": server.config, "models": models}
+        typer.echo(json.dumps(shown))
+        return
+    console = Console()
+    console.print(f"{server.url}  process {server.pid}  {server.state}", highlight=False)
+    if models:
+        console.print(status_table(models))
+
+
+def stop(
+    port: PortOption = None,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for its end.")] = 120.0,
+) -> None:
+    """Stop a server that runs on this machine."""
+    server = find_server(port)
+    process = server.process()
+    if process is None:
+        return  # it ended between being found and now
+    with suppress(psutil.NoSuchProcess):
+        process.terminate()
+    deadline = time.monotonic() + timeout
+    while not has_ended(process):
+        if time.monotonic() > deadline:
+            raise EngineFailed(
+                f"The server at {server.url} (process {server.pid}) has not ended after {timeout:.0f} s."
+            )
+        time.sleep(_POLL_S)
+    typer.echo(f"Stopped {server.url}.")
+
+
+def status_table(models: list[dict[str, Any]]) -> Table:
+    """One line for each replica; a variant without any still has one."""
+    titles = ("model", "variant", "state", "replica", "running", "waiting", "KV cache", "tokens/s")
+    table = Table(*titles, box=None, padding=(0, 2, 0, 0))
+    for column in table.columns:
+        column.no_wrap = True
+    for model in models:
+        for variant in model["variants"]:
+            for replica in variant["replicas"] or [{}]:
+                table.add_row(
+                    escape(model["name"]),
+                    variant["name"],
+                    replica.get("state") or variant["state"],
+                    _place(replica),
+                    *(str(replica.get(key, "")) for key in ("running", "waiting")),
+                    _shown(replica.get("kv_cache_usage"), "{:.0%}"),
+                    _shown(replica.get("tokens_per_s"), "{:.1f}"),
+                )
+    return table
+
+
+def _place(replica: dict[str, Any]) -> str:
+    """What tells a replica from others: its id, and its node where the server says so."""
+    name, node = replica.get("id") or replica.get("pid", ""), replica.get("node")
+    return f"{name}@{node}" if node else str(name)
+
+
+def _shown(number: float | None, form: str) -> str:
+    return "" if number is None else form.format(number)
+
+
+def _ask(server: ServerState) -> list[dict[str, Any]]:
+    try:
+        response = httpx.get(f"{server.url}/status", timeout=10.0)
+        response.raise_for_status()
+        models = response.json()["models"]
+        assert isinstance(models, list)
+        return models
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise EngineFailed(f"The server at {server.url} does not answer: {error}.") from error

@@ -1,0 +1,140 @@
+"""`stageline serve`: everything from a configuration file to a ready server, and back to nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from cluster.node import RayNode, available_cores, joined_cluster, local_node, node_temp_dir
+from deployments.cli.fetch import ConfigArgument, fetch_models
+from deployments.cli.signals import Stopped, StopSignals, stopping
+from deployments.cli.state import StateFile, clear_leftovers, registered, running_servers
+from deployments.serving import application, base_url, local_environment, serve_switches
+from deployments.settings import DEMO_CONFIG, Settings, load_settings
+from engine.errors import ConfigError
+
+_CHECK_S = 1.0
+
+
+def serve(
+    config: ConfigArgument = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen at; 0.0.0.0 is all of them.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen at.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Join this Ray cluster (host:port, or auto) instead of starting a node.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds for the replicas to become ready.")] = 600.0,
+    verbose: Annotated[bool, typer.Option(help="Show what Ray and the replicas log.")] = False,
+) -> None:
+    """Serve models until Ctrl-C, which ends everything that was started."""
+    console = Console(stderr=True)
+    path = config or DEMO_CONFIG
+    settings = load_settings(path).with_http(host=host, port=port)
+    with stopping() as signals:
+        try:
+            _serve(settings, path, signals, address=address, timeout_s=timeout, verbose=verbose, console=console)
+        except Stopped as stopped:
+            console.print("Stopped.")
+            raise typer.Exit(stopped.exit_status) from None
+
+
+def _serve(
+    settings: Settings,
+    config: Path,
+    signals: StopSignals,
+    *,
+    address: str | None,
+    timeout_s: float,
+    verbose: bool,
+    console: Console,
+) -> None:
+    from deployments import preflight
+
+    if address is None:
+        clear_leftovers()
+        _refuse_second_server(settings.http.port)
+        preflight.check_port(settings.http)
+        settings = settings.with_cores(available_cores())
+    paths = fetch_models(settings, console)
+    if address is None:
+        preflight.check_memory(settings, paths)
+    url = base_url(settings.http)
+    with ExitStack() as stack:
+        state = stack.enter_context(registered(url, settings.http.port, str(config)))
+        with console.status("Starting Ray ...") as spinner:
+            node = stack.enter_context(_node(address, signals, verbose=verbose))
+            state.update(ray_address=node.address, temp_dir=str(node.temp_dir or ""))
+            if address is not None:
+                settings = settings.with_cores(node.cores)
+            from deployments.app import build_app
+
+            stack.enter_context(
+                application(
+                    build_app(settings, paths),
+                    settings.http,
+                    timeout_s=timeout_s,
+                    leave_serve=address is None,
+                    report=lambda doing: spinner.update(f"{doing[0].upper()}{doing[1:]} ..."),
+                    check=node.check,
+                )
+            )
+        _wait_for_signal(settings, url, node, state, console)
+
+
+def _refuse_second_server(port: int) -> None:
+    for server in running_servers():
+        if server.port == port:
+            raise ConfigError(
+                f"Port {port} is taken by another Stageline (process {server.pid}): stop it with "
+                f"`stageline stop --port {port}`, or choose another port with --port.",
+                param="port",
+            )
+
+
+@contextmanager
+def _node(address: str | None, signals: StopSignals, *, verbose: bool) -> Iterator[RayNode]:
+    if address is not None:
+        with signals.undisguised(), joined_cluster(address, serve_switches(), verbose=verbose) as node:
+            signals.listen()
+            yield node
+        return
+    with (
+        node_temp_dir() as folder,
+        signals.undisguised(),
+        local_node(local_environment(folder), folder, verbose=verbose) as node,
+    ):
+        signals.listen()
+        yield node
+
+
+def _wait_for_signal(settings: Settings, url: str, node: RayNode, state: StateFile, console: Console) -> None:
+    state.update(state="ready")
+    console.print(banner(settings, url), highlight=False, soft_wrap=True)
+    try:
+        while True:
+            node.check()
+            time.sleep(_CHECK_S)
+    except Stopped:
+        console.print("\nStopping ...")
+        raise
+
+
+def banner(settings: Settings, url: str) -> str:
+    """What is served and how to try it, in rich's markup."""
+    lines = [f"\n[bold green]Ready[/] at [bold]{url}[/]  (API: {url}/v1, metrics: {url}/metrics)\n"]
+    for model in settings.models:
+        variants = ", ".join(variant.name for variant in model.variants)
+        lines.append(f"  [bold]{escape(model.name)}[/]  {model.task}  {variants}")
+    messages = [{"role": "user", "content": "Hello!"}]
+    body = {"model": settings.models[0].name, "messages": messages, "max_tokens": 64, "stream": True}
+    command = f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+    lines += ["", "Try it:", f"  {escape(command)}", "  stageline chat", "", "Ctrl-C stops it."]
+    return "\n".join(lines)

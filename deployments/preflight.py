@@ -1,0 +1,100 @@
+"""What would go wrong later, told before anything starts: the port is taken, the memory will not do."""
+
+from __future__ import annotations
+
+import errno
+import math
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from deployments.settings import Http, Model, Settings
+from deployments.sizes import format_size
+from engine.checkpoint import open_checkpoint
+from engine.errors import ConfigError
+
+_BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2}
+# Measured: an idle node with Serve takes about 1.2 GiB, and a replica 350 MiB beside its weights and KV cache.
+_NODE_BYTES = 1200 << 20
+_REPLICA_BYTES = 350 << 20
+
+
+def check_port(http: Http) -> None:
+    """Raise `ConfigError` when the front door's port is taken, with its owner where the system tells."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(http.host, http.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that just ended is no obstacle
+            probe.bind(address)
+    except PermissionError:
+        raise ConfigError(
+            f"Port {http.port} needs more rights than this user has: choose one from 1024 on with --port.", param="port"
+        ) from None
+    except socket.gaierror:
+        raise ConfigError(
+            f"The host {http.host} is unknown: use 127.0.0.1, or 0.0.0.0 for all.", param="host"
+        ) from None
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise ConfigError(f"{http.host} is no address of this machine: {error.strerror}.", param="host") from None
+        owner = _listener(http.port)
+        by = f" by {owner}" if owner else ""
+        raise ConfigError(
+            f"Port {http.port} is taken{by}: end it, or choose another port with --port.", param="port"
+        ) from None
+
+
+def check_memory(settings: Settings, paths: Mapping[str, Path]) -> None:
+    """Raise `ConfigError` when this machine has less memory to give than the replicas that always run will take."""
+    needed = _NODE_BYTES + sum(memory_of(model, count_weights(paths[model.name])) for model in settings.models)
+    available = available_memory()
+    if needed > available:
+        raise ConfigError(
+            f"Memory is short: about {format_size(needed)} are needed and {format_size(available)} are available. End "
+            "other programs, lower kv_cache or replicas.min, or use bf16."
+        )
+
+
+def memory_of(model: Model, weights: int) -> int:
+    """Bytes that a model's replicas take at their fewest. `weights` is the number of parameters."""
+    return sum(
+        variant.replicas.min * (weights * _BYTES_PER_WEIGHT[variant.precision] + model.kv_cache + _REPLICA_BYTES)
+        for variant in model.variants
+    )
+
+
+def count_weights(path: Path) -> int:
+    """Number of parameters in a checkpoint, from its headers. Raises `CheckpointError`."""
+    with open_checkpoint(path) as checkpoint:
+        return sum(math.prod(checkpoint.shape(name)) for name in checkpoint.names())
+
+
+def available_memory() -> int:
+    """Bytes that may still be used: the machine's, or what a container's limit leaves of it."""
+    available = psutil.virtual_memory().available
+    try:
+        folder = Path("/sys/fs/cgroup")
+        limit = (folder / "memory.max").read_text().strip()
+        if limit != "max":
+            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            # The page cache counts as used there and goes when it is needed.
+            used = int((folder / "memory.current").read_text()) - int(statistics.get("inactive_file", 0))
+            available = min(available, int(limit) - used)
+    except (OSError, ValueError):
+        pass  # no cgroup v2 here: no limit of that kind
+    return available
+
+
+def _listener(port: int) -> str | None:
+    """The process that listens on a port, if this user may know it."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+                if connection.pid is None:
+                    continue  # another user's
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    except psutil.Error:
+        pass  # macOS keeps this for the administrator
+    return None

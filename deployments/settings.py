@@ -1,0 +1,236 @@
+"""The configuration file: what is served, from where, and with how much of the machine.
+
+Only keys that do something are known; anything else is refused with the line, the key's path and the nearest known
+name. Everything is frozen: what is left open ("cores") is resolved into a new object, never written back.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from deployments.sizes import parse_size
+from deployments.yaml_lines import KeyPath, YamlDocument, show
+from engine.config import EngineConfig, Precision
+from engine.errors import ConfigError
+
+DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+
+
+def _items(value: object) -> tuple[Any, ...]:
+    # YAML gives lists; a tuple is what a frozen object can hold.
+    if isinstance(value, tuple):
+        return value
+    if not isinstance(value, list) or not value:
+        raise ValueError("a list with at least one item is needed here")
+    return tuple(value)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Replicas(_Section):
+    """How many copies of a variant run: never fewer than `min`, never more than `max`."""
+
+    min: int = Field(1, ge=1)
+    max: int = Field(1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _max_follows_min(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "max" not in data and isinstance(data.get("min"), int):
+            return {**data, "max": data["min"]}
+        return data
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max ({self.max}) is less than min ({self.min})")
+        return self
+
+
+class Variant(_Section):
+    """One model at one precision. `cores` of each replica: its CPU cores and threads; left out, the rest is shared."""
+
+    precision: Precision
+    replicas: Replicas = Replicas()
+    cores: int | None = Field(None, ge=1)
+
+    @property
+    def name(self) -> str:
+        return self.precision
+
+
+class Model(_Section):
+    """One model. `kv_cache` is per replica; `max_queue` counts the requests that wait in a replica."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=100)
+    task: Literal["text-generation"] = "text-generation"
+    source: str = Field(min_length=1)
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    variants: Annotated[tuple[Variant, ...], BeforeValidator(_items)] = (Variant(precision="bf16"),)
+    kv_cache: Size = Field(512 << 20, ge=1 << 20)
+    max_model_len: int | None = Field(None, ge=1)
+    max_batch_tokens: int = Field(512, ge=1)
+    max_running: int = Field(64, ge=1)
+    max_queue: int = Field(256, ge=1)
+    prefix_cache: bool = True
+
+    @model_validator(mode="after")
+    def _variants_differ(self) -> Self:
+        _refuse_twice("precision", [variant.name for variant in self.variants])
+        return self
+
+    def engine_config(self, variant: Variant, *, cores: int) -> EngineConfig:
+        """The engine's own settings for one replica of `variant`."""
+        return EngineConfig(
+            precision=variant.precision,
+            threads=cores,
+            kv_cache_bytes=self.kv_cache,
+            max_model_len=self.max_model_len,
+            max_batch_tokens=self.max_batch_tokens,
+            max_running=self.max_running,
+            max_waiting=self.max_queue,
+            prefix_cache=self.prefix_cache,
+        )
+
+
+class Http(_Section):
+    """The front door. Loopback by default: anybody who reaches it may use it."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(8000, ge=1, le=65535)
+    max_body: Size = Field(8 << 20, ge=1 << 10)
+
+
+class Settings(_Section):
+    """The whole file."""
+
+    models: Annotated[tuple[Model, ...], BeforeValidator(_items)]
+    http: Http = Http()
+
+    @model_validator(mode="after")
+    def _models_differ(self) -> Self:
+        _refuse_twice("name", [model.name for model in self.models])
+        return self
+
+    def with_http(self, *, host: str | None = None, port: int | None = None) -> Settings:
+        """A copy that listens elsewhere; None leaves what is set. Raises `ConfigError`."""
+        changed = {"host": host, "port": port}
+        try:
+            http = Http(**{**self.http.model_dump(), **{key: to for key, to in changed.items() if to is not None}})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ConfigError(f"--{problem['loc'][0]}: {_plain(problem)}.", param=str(problem["loc"][0])) from None
+        return self.model_copy(update={"http": http})
+
+    def with_cores(self, available: int) -> Settings:
+        """A copy in which every variant has its `cores`.
+
+        What the file leaves open is shared evenly among all replicas, at their most, that leave it open: more threads
+        than cores would make all of them many times slower. Raises `ConfigError` when the cores do not suffice for
+        the replicas that always run.
+        """
+        variants = [variant for model in self.models for variant in model.variants]
+        always = sum(variant.replicas.min * (variant.cores or 1) for variant in variants)
+        if always > available:
+            raise ConfigError(
+                f"The replicas that always run need {always} cores and there are {available}: lower replicas.min or "
+                "cores, or serve fewer models."
+            )
+        given = sum(variant.replicas.max * variant.cores for variant in variants if variant.cores)
+        sharing = sum(variant.replicas.max for variant in variants if not variant.cores)
+        share = max(1, (available - given) // sharing) if sharing else 1
+        models = tuple(
+            model.model_copy(
+                update={
+                    "variants": tuple(
+                        variant.model_copy(update={"cores": variant.cores or share}) for variant in model.variants
+                    )
+                }
+            )
+            for model in self.models
+        )
+        return self.model_copy(update={"models": models})
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a configuration file; relative model paths count from its folder.
+
+    Raises `ConfigError` with one line for each fault: `file:line: key: what is wrong`.
+    """
+    document = YamlDocument(path)
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{path}: this is not a configuration; it needs a key 'models' (see {DEMO_CONFIG.name}).")
+    try:
+        settings = Settings.model_validate(document.data)
+    except ValidationError as error:
+        problems = error.errors()
+        lines = [f"{path}:{document.line_of(problem['loc'])}: {_explain(problem)}" for problem in problems]
+        raise ConfigError("\n".join(lines), param=show(problems[0]["loc"]) or None) from None
+    models = tuple(
+        model.model_copy(update={"source": _from_folder(model.source, path.parent)}) for model in settings.models
+    )
+    return settings.model_copy(update={"models": models})
+
+
+def _refuse_twice(what: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} '{twice[0]}' is there twice")
+
+
+def _from_folder(source: str, folder: Path) -> str:
+    if source.startswith(("pypi:", "hf:")):
+        return source
+    return str((folder / Path(source).expanduser()).resolve())
+
+
+def _explain(problem: Any) -> str:
+    at: KeyPath = problem["loc"]
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_known_keys(at[:-1]))
+        near = difflib.get_close_matches(str(at[-1]), known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}."
+        return f"{show(at)}: unknown key; {hint}"
+    return f"{show(at) or 'file'}: {_plain(problem)}."
+
+
+def _plain(problem: Any) -> str:
+    """pydantic's complaint in this project's words where they say more."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "missing":
+            return "this key is needed"
+        case "literal_error":
+            return f"{problem['input']!r} is not one of {context['expected']}"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            message = str(problem["msg"])
+            return f"{message[0].lower()}{message[1:]}, not {_shorten(problem['input'])}"
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _known_keys(at: KeyPath) -> list[str]:
+    """Names that may stand below the key path `at`."""
+    section: Any = Settings
+    for part in at:
+        if isinstance(part, str):
+            section = section.model_fields[part].annotation
+        else:
+            section = get_args(section)[0]
+        if get_origin(section) in (Union, types.UnionType):
+            section = next(kind for kind in get_args(section) if kind is not type(None))
+    return list(section.model_fields)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.node import free_ports
+from deployments import preflight
+from deployments.settings import Http, Model, Replicas, Settings, Variant
+from engine.errors import ConfigError
+
+
+@pytest.fixture
+def listener() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_a_free_port_passes() -> None:
+    preflight.check_port(Http(port=free_ports(1)[0]))
+
+
+def test_a_port_that_just_closed_passes() -> None:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as front doors do
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)), server.accept()[0] as accepted:
+            accepted.close()  # this side closes first, and so keeps the port in TIME_WAIT
+    preflight.check_port(Http(port=port))
+
+
+def test_a_taken_port_is_told_in_one_line(listener: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        preflight.check_port(Http(port=listener))
+    message = str(caught.value)
+    assert message.startswith(f"Port {listener} is taken")
+    assert f"process {os.getpid()}" in message, "this very process holds it"
+    assert "--port" in message
+    assert "\n" not in message
+
+
+def test_a_port_taken_on_one_address_is_taken_for_all(listener: int) -> None:
+    with pytest.raises(ConfigError, match="is taken"):
+        preflight.check_port(Http(host="0.0.0.0", port=listener))
+
+
+def test_a_host_that_is_not_this_machine() -> None:
+    with pytest.raises(ConfigError, match="is no address of this machine"):
+        preflight.check_port(Http(host="198.51.100.7", port=free_ports(1)[0]))
+
+
+def settings() -> Settings:
+    variants = (Variant(precision="bf16", replicas=Replicas(min=2, max=4)), Variant(precision="fp32"))
+    return Settings(models=(Model(name="m", source="m", variants=variants, kv_cache=1 << 30),))
+
+
+def test_memory_counts_weights_and_kv_cache_of_what_always_runs() -> None:
+    model = settings().models[0]
+    alone = preflight.memory_of(model, 0)
+    assert preflight.memory_of(model, 1000) - alone == 2 * 2000 + 4000
+    assert alone > 3 << 30
+
+
+def test_short_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "count_weights", lambda path: 10**9)
+    monkeypatch.setattr(preflight, "available_memory", lambda: 4 << 30)
+    with pytest.raises(ConfigError, match=r"about 1\d\.\d GiB are needed and 4\.0 GiB are available") as caught:
+        preflight.check_memory(settings(), {"m": Path("m")})
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(preflight, "available_memory", lambda: 64 << 30)
+    preflight.check_memory(settings(), {"m": Path("m")})
+
+
+def test_available_memory_is_a_sum_of_bytes() -> None:
+    assert 0 < preflight.available_memory() < 1 << 50
+
+
+@pytest.mark.model
+def test_the_demo_models_weights_are_counted(demo_model: Path) -> None:
+    assert preflight.count_weights(demo_model) == 134_515_008

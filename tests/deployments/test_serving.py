@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.serving import base_url, last_words, local_environment, serve_switches
+from deployments.settings import Http
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("example.org", "http://example.org:8000"),
+    ],
+)
+def test_the_address_to_reach_the_front_door(host: str, expected: str) -> None:
+    assert base_url(Http(host=host)) == expected
+
+
+def test_two_nodes_share_no_port_and_no_file() -> None:
+    first, second = (local_environment(Path(f"/tmp/stageline-{name}")) for name in ("a", "b"))
+    own = {name for name in first if name.endswith(("_PORT", "_LOC", "_PATH", "_BASE", "_FILE"))}
+    assert len(own) == 10
+    assert all(first[name] != second[name] for name in own)
+
+
+def test_haproxy_is_left_out_where_its_socket_could_not_be_made() -> None:
+    switch = "RAY_SERVE_ENABLE_HA_PROXY"
+    assert switch in serve_switches()
+    assert switch in local_environment(Path("/tmp/stageline-abcdefgh"))
+    assert switch not in local_environment(Path("/var/folders/a-rather-long-name/T/stageline-abcdefgh"))
+
+
+TRACEBACK = """Failed to update the deployments ['m--bf16']:
+Traceback (most recent call last):
+  File "/x/replica.py", line 61, in __init__
+    raise CheckpointError("m.gguf ends early: fetch it again.")
+engine.errors.CheckpointError: m.gguf ends early: fetch it again.
+"""
+
+
+def test_of_a_failed_start_the_reason_is_told() -> None:
+    assert last_words(TRACEBACK) == "m.gguf ends early: fetch it again."
+    assert last_words("RuntimeError: boom\n") == "RuntimeError: boom"
+    assert last_words("") == "no reason given"

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.settings import DEMO_CONFIG, Settings, load_settings
+from engine.errors import ConfigError
+
+MINIMAL = "models:\n  - name: tiny\n    source: ./tiny\n"
+
+
+def load(folder: Path, text: str) -> Settings:
+    path = folder / "stageline.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_settings(path)
+
+
+def complaint(folder: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text)
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def test_the_demo_configuration_is_valid() -> None:
+    settings = load_settings(DEMO_CONFIG)
+    assert [model.name for model in settings.models] == ["smollm2"]
+    assert settings.models[0].variants[0].name == "bf16"
+    assert settings.models[0].sha256 is not None
+    assert settings.http.host == "127.0.0.1"
+
+
+def test_everything_but_name_and_source_has_a_default(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL)
+    model = settings.models[0]
+    assert model.source == str(tmp_path / "tiny"), "a relative path counts from the file's folder"
+    assert model.kv_cache == 512 << 20
+    assert (model.variants[0].replicas.min, model.variants[0].replicas.max) == (1, 1)
+
+
+def test_replicas_max_follows_min(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL + "    variants: [{precision: fp32, replicas: {min: 3}}]\n")
+    assert settings.models[0].variants[0].replicas.max == 3
+
+
+def test_sources_elsewhere_are_left_alone(tmp_path: Path) -> None:
+    settings = load(tmp_path, "models: [{name: a, source: 'hf:org/name@main'}]")
+    assert settings.models[0].source == "hf:org/name@main"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MINIMAL + "    kv_cash: 1GiB\n", "stageline.yaml:4: models[0].kv_cash: unknown key; did you mean 'kv_cache'?"),
+        (MINIMAL + "htttp: {}\n", "stageline.yaml:4: htttp: unknown key; did you mean 'http'?"),
+        (
+            MINIMAL + "    variants:\n      - precision: bf16\n        stages: 2\n",
+            "stageline.yaml:6: models[0].variants[0].stages: unknown key; known here: cores, precision, replicas.",
+        ),
+        (
+            MINIMAL + "    variants:\n      - {precision: bf16, replicas: {mim: 2}}\n",
+            "stageline.yaml:5: models[0].variants[0].replicas.mim: unknown key; did you mean 'min'?",
+        ),
+    ],
+)
+def test_unknown_keys_name_line_path_and_nearest_name(tmp_path: Path, text: str, expected: str) -> None:
+    assert complaint(tmp_path, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MINIMAL + "    max_queue: '7'\n", ":4: models[0].max_queue: input should be a valid integer, not '7'."),
+        (MINIMAL + "    max_queue: 0\n", ":4: models[0].max_queue: input should be greater than or equal to 1, not 0."),
+        (MINIMAL + "    kv_cache: lots\n", ":4: models[0].kv_cache: 'lots' is not a size; write it as 512MiB or 2GiB."),
+        (MINIMAL + "    variants: []\n", ":4: models[0].variants: a list with at least one item is needed here."),
+        (
+            MINIMAL + "    variants: [{precision: int3}]\n",
+            ":4: models[0].variants[0].precision: 'int3' is not one of 'fp32' or 'bf16'.",
+        ),
+        (
+            MINIMAL + "    variants: [{precision: bf16, replicas: {min: 3, max: 2}}]\n",
+            ":4: models[0].variants[0].replicas: max (2) is less than min (3).",
+        ),
+        (
+            MINIMAL + "    variants: [{precision: bf16}, {precision: bf16}]\n",
+            ":2: models[0]: precision 'bf16' is there twice.",
+        ),
+        (MINIMAL + "  - name: tiny\n    source: x\n", ":1: file: name 'tiny' is there twice."),
+        (MINIMAL + "http: {port: 70000}\n", ":4: http.port: input should be less than or equal to 65535, not 70000."),
+        ("models:\n  - source: x\n", ":2: models[0].name: this key is needed."),
+        ("models: 3\n", ":1: models: a list with at least one item is needed here."),
+    ],
+)
+def test_wrong_values_name_their_line(tmp_path: Path, text: str, expected: str) -> None:
+    assert complaint(tmp_path, text) == f"stageline.yaml{expected}"
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    lines = complaint(tmp_path, MINIMAL + "    max_queue: 0\n    foo: 1\nhttp: {port: 0}\n").splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["models[0].max_queue", "models[0].foo", "http.port"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "needs a key 'models'"),
+        ("- 1\n", "needs a key 'models'"),
+        ("models: [\n", "stageline.yaml:2: not valid YAML"),
+        ("a: 1\na: 2\n", "stageline.yaml:2: a is there twice"),
+        ("models: &a [*a]\n", "an alias refers to something that contains it"),
+        ("models: \x00\n", "not valid YAML"),
+        ("models: " + "[" * 5000, "nested too deeply"),
+        ("models: !!python/object:os.system x\n", "not valid YAML"),
+    ],
+)
+def test_broken_files(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in complaint(tmp_path, text)
+
+
+def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_bytes_that_are_not_utf8_are_a_configuration_error(tmp_path: Path) -> None:
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"models: \xff\n")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(path)
+
+
+def test_anchors_may_be_used(tmp_path: Path) -> None:
+    text = "models:\n  - &a {name: a, source: x, max_queue: 3}\n  - {<<: *a, name: b}\n"
+    assert [model.max_queue for model in load(tmp_path, text).models] == [3, 3]
+
+
+def test_open_cores_are_shared_among_the_replicas(tmp_path: Path) -> None:
+    text = (
+        MINIMAL + "    variants:\n      - {precision: bf16, cores: 2}\n      - {precision: fp32, replicas: {min: 3}}\n"
+    )
+    settings = load(tmp_path, text)
+    cores = [variant.cores for variant in settings.with_cores(8).models[0].variants]
+    assert cores == [2, 2]
+    assert settings.models[0].variants[1].cores is None, "the original is left as it was"
+
+
+def test_too_few_cores_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL + "    variants: [{precision: bf16, replicas: {min: 3}}]\n")
+    with pytest.raises(ConfigError, match="need 3 cores and there are 2"):
+        settings.with_cores(2)
+
+
+def test_the_engine_gets_what_the_file_says(tmp_path: Path) -> None:
+    model = load(tmp_path, MINIMAL + "    kv_cache: 1GiB\n    max_queue: 9\n    max_running: 5\n").models[0]
+    config = model.engine_config(model.variants[0], cores=3)
+    assert (config.kv_cache_bytes, config.max_waiting, config.max_running, config.threads) == (1 << 30, 9, 5, 3)
+
+
+def test_http_options_of_the_command_line_win_and_are_checked(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL)
+    assert settings.with_http(port=9000).http.port == 9000
+    assert settings.with_http(host="0.0.0.0").http.port == 8000
+    with pytest.raises(ConfigError, match="--port"):
+        settings.with_http(port=70000)
