@@ -13,7 +13,8 @@ import psutil
 from deployments.settings import Http, Model, Settings
 from deployments.sizes import format_size
 from engine.checkpoint import open_checkpoint
-from engine.errors import ConfigError
+from engine.errors import CheckpointError, ConfigError
+from engine.models import read_architecture
 
 _BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2}
 # Measured: an idle node with Serve takes about 1.2 GiB, and a replica 350 MiB beside its weights and KV cache.
@@ -55,6 +56,17 @@ def check_memory(settings: Settings, paths: Mapping[str, Path]) -> None:
             f"Memory is short: about {format_size(needed)} are needed and {format_size(available)} are available. End "
             "other programs, lower kv_cache or replicas.min, or use bf16."
         )
+
+
+def check_models(paths: Mapping[str, Path]) -> None:
+    """Raise `CheckpointError` for a model that could not be served: damaged, of unknown kind, without tokenizer."""
+    for name, path in paths.items():
+        try:
+            with open_checkpoint(path) as checkpoint:
+                read_architecture(checkpoint)
+                checkpoint.tokenizer()
+        except CheckpointError as error:
+            raise CheckpointError(f"The model {name} cannot be served: {error.message}") from error
 
 
 def memory_of(model: Model, weights: int) -> int:

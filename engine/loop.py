@@ -34,8 +34,9 @@ class _Abort:
 
 
 class EngineLoop:
-    """Makes an engine and runs it until `stop`, all on one thread: OpenMP keeps a pool of threads for each thread that
-    asks for one, and with a second pool in the process it would put the first to sleep between operations.
+    """Makes an engine and runs it until `stop`, both on one thread, which owns it.
+
+    (What torch itself runs in parallel keeps a pool of threads for each thread that asks. One asking thread, one pool.)
 
     `deliver` is called on the loop's thread, once a step, with what the requests gained; it must not block.
     `observe` is called after each step with its tokens and seconds, for metrics.

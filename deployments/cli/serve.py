@@ -64,6 +64,7 @@ def _serve(
         preflight.check_port(settings.http)
         settings = settings.with_cores(available_cores())
     paths = fetch_models(settings, console)
+    preflight.check_models(paths)
     if address is None:
         preflight.check_memory(settings, paths)
     url = base_url(settings.http)

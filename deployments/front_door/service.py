@@ -82,7 +82,7 @@ class Limits:
     max_stop_token_ids: int = 1024
     max_logprobs: int = 20
     max_logit_bias: int = 1024
-    max_schema_length: int = 128 << 10
+    max_schema_length: int = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)

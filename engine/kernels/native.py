@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from engine.batch import Batch
+from engine.errors import CheckpointError
 from engine.kernels import build
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Kernels, Linear
 from engine.kernels.torch_kernels import TorchEmbedding, TorchKernels
 
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
+WIDEST_HEAD = 512  # as in attention.cpp
 PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
 
 
@@ -126,6 +128,8 @@ class NativeKernels:
         return 2 * heads.kv * block_size * self._padded(heads, block_size) * self.dtype.itemsize
 
     def make_cache(self, blocks: int, block_size: int, heads: Heads) -> CacheBlocks:
+        if heads.width > WIDEST_HEAD:
+            raise CheckpointError(f"heads of {heads.width} values are not supported; at most {WIDEST_HEAD} are")
         shape = (blocks, heads.kv, block_size * self._padded(heads, block_size))
         keys, values = (torch.zeros(shape, dtype=self.dtype) for _ in range(2))
         return CacheBlocks(keys, values, block_size)

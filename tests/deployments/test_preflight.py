@@ -10,7 +10,8 @@ import pytest
 from cluster.node import free_ports
 from deployments import preflight
 from deployments.settings import Http, Model, Replicas, Settings, Variant
-from engine.errors import ConfigError
+from engine.errors import CheckpointError, ConfigError
+from tests.engine.tiny import write_checkpoint
 
 
 @pytest.fixture
@@ -80,6 +81,21 @@ def test_short_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_available_memory_is_a_sum_of_bytes() -> None:
     assert 0 < preflight.available_memory() < 1 << 50
+
+
+def test_a_model_that_cannot_be_served_is_told_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="The model mine cannot be served"):
+        preflight.check_models({"mine": tmp_path / "missing.gguf"})
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
+    (tmp_path / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    with pytest.raises(CheckpointError, match="supported are"):
+        preflight.check_models({"mine": tmp_path})
+
+
+def test_a_model_without_a_tokenizer_is_told_before_anything_starts(tmp_path: Path) -> None:
+    write_checkpoint("llama", tmp_path)
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        preflight.check_models({"mine": tmp_path})
 
 
 @pytest.mark.model

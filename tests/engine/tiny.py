@@ -39,6 +39,7 @@ def scaling(kind: str, **parameters: Any) -> dict[str, Any]:
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", LLAMA),
     "llama-untied-biased": ("llama", {**LLAMA, "tie_word_embeddings": False, "attention_bias": True}),
+    "llama-large-vocabulary": ("llama", {**LLAMA, "vocab_size": 5000}),
     "llama-wide-heads": ("llama", {**LLAMA, "head_dim": 48}),
     "llama-linear": ("llama", scaling("linear", factor=4.0)),
     "llama-dynamic": ("llama", scaling("dynamic", factor=2.0)),

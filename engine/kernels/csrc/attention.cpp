@@ -20,6 +20,7 @@ namespace stageline {
 namespace {
 
 constexpr int64_t kRows = 16;
+constexpr int64_t kWidest = 512;  // values of a head
 
 struct Geometry {
   int64_t heads, kv_heads, width, padded, block, q_stride, table_stride;
@@ -42,7 +43,7 @@ struct Sequences {
 struct Scratch {
   std::vector<float> scores;
   std::vector<bf16> weights;
-  alignas(64) bf16 queries[kRows * 512];
+  alignas(64) bf16 queries[kRows * kWidest];
   alignas(64) float sums[2 * 256];
 
   void reserve(int64_t count) {
@@ -247,7 +248,7 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, int64_t kv_heads, con
                      const at::Tensor& values, const at::Tensor& query_start, const at::Tensor& context,
                      const at::Tensor& tables, double scale, int64_t block, bool paired) {
   const int64_t width = qkv.size(1) / (heads + 2 * kv_heads);
-  TORCH_CHECK(width <= 512 / 2, "heads of at most 256 values");
+  TORCH_CHECK(width <= kWidest, "heads are too wide");
   TORCH_CHECK(tables.scalar_type() == at::kInt && context.scalar_type() == at::kInt &&
               query_start.scalar_type() == at::kInt && tables.is_contiguous() && qkv.is_contiguous());
   const Geometry g{heads,
