@@ -10,12 +10,11 @@ from ray import serve
 
 from deployments.ingress import Ingress, Offer
 from deployments.replica import Replica
+from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
 
-APPLICATION = "stageline"
 FRONT_DOOR = "front-door"
 HEALTH_CHECK_PERIOD_S = 2.0
-DRAIN_S = 3600.0  # how long an ended replica may take to finish its streams
 
 
 def build_app(settings: Settings, paths: Mapping[str, Path]) -> serve.Application:
@@ -33,6 +32,7 @@ def build_app(settings: Settings, paths: Mapping[str, Path]) -> serve.Applicatio
         name=FRONT_DOOR,
         num_replicas=1,
         max_ongoing_requests=10_000,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
         # No core is set aside for it: the replicas' threads leave gaps, and a core less would cost more.
         ray_actor_options={"num_cpus": 0},

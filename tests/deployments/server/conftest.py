@@ -1,0 +1,52 @@
+"""The server that the tests of this folder share. A test that ends it says so, and the next one gets a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.deployments.server.running import Server, start
+
+
+class SharedServer:
+    def __init__(self, model: Path, folders: pytest.TempPathFactory) -> None:
+        self._model, self._folders = model, folders
+        self._server: Server | None = None
+
+    def get(self) -> Server:
+        if self._server is None:
+            self._server = start(self._model, self._folders.mktemp("server"))
+        return self._server
+
+    def end(self) -> None:
+        if self._server is not None:
+            server, self._server = self._server, None
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_server(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+    shared = SharedServer(demo_model, tmp_path_factory)
+    yield shared
+    shared.end()
+
+
+@pytest.fixture
+def server(shared_server: SharedServer) -> Server:
+    return shared_server.get()
+
+
+@pytest.fixture
+def last_use_of_server(shared_server: SharedServer) -> Iterator[Server]:
+    """For a test after which the server is good for nothing."""
+    yield shared_server.get()
+    shared_server.end()
+
+
+@pytest.fixture
+def api(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, timeout=120) as api:
+        yield api

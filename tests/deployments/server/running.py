@@ -1,0 +1,111 @@
+"""One real server for all tests of this folder: `stageline serve` in a process of its own, Ray, HAProxy, two models."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from cluster.node import free_ports
+from deployments.app import FRONT_DOOR
+from deployments.cli.state import ServerState
+
+LIMIT_S = 240.0  # for a start, which compiles the kernels where that was not done yet
+SETTLE_S = 60.0  # for everything else that is waited for
+
+ROOMY, TIGHT = "smollm2", "tight"
+"""Two models of the same file: the second runs two requests at a time and lets two more wait."""
+
+
+def settings(model: Path) -> dict[str, Any]:
+    """The configuration file's content."""
+    one_core = [{"precision": "bf16", "cores": 1}]
+    roomy = {"name": ROOMY, "source": str(model), "variants": one_core, "kv_cache": "256MiB"}
+    small = {"kv_cache": "64MiB", "max_running": 2, "max_queue": 2, "max_model_len": 1024}
+    return {"models": [roomy, {**roomy, "name": TIGHT, **small}]}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is ready. `state` is what it tells of itself to other commands."""
+
+    process: subprocess.Popen[bytes]
+    state: ServerState
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return self.state.url
+
+    def replica(self, model: str) -> dict[str, Any]:
+        """The line of the model's replica in `/status`; empty while there is none."""
+        models = httpx.get(f"{self.url}/status", timeout=30).raise_for_status().json()["models"]
+        replicas = next(found for found in models if found["name"] == model)["variants"][0]["replicas"]
+        return dict(replicas[0]) if replicas else {}
+
+    def load(self, model: str) -> tuple[int, int]:
+        """Requests that run and that wait."""
+        replica = self.replica(model)
+        return replica["running"], replica["waiting"]
+
+    def wait_idle(self, model: str) -> None:
+        """Waits until the engine has nothing to do and holds none of its cache."""
+        wait_until(lambda: self.load(model) == (0, 0), f"{model} still computes")
+        assert self.replica(model)["kv_cache_usage"] == 0
+
+    def front_door(self) -> psutil.Process:
+        """The process that answers HTTP."""
+        below = psutil.Process(self.process.pid).children(recursive=True)
+        return next(process for process in below if FRONT_DOOR in " ".join(process.cmdline()))
+
+    def complete(self, **body: Any) -> httpx.Response:
+        """`POST /v1/completions`, greedy and regardless of end tokens unless told otherwise."""
+        defaults = {"model": ROOMY, "prompt": "Once upon a time", "temperature": 0, "ignore_eos": True}
+        return httpx.post(f"{self.url}/v1/completions", json={**defaults, **body}, timeout=120)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(60)
+
+
+def start(model: Path, folder: Path) -> Server:
+    """Starts a server whose files are in `folder`, and waits until it is ready."""
+    config, log, run = folder / "config.yaml", folder / "log", folder / "run"
+    config.write_text(yaml.safe_dump(settings(model)))
+    command = [sys.executable, "-m", "deployments.cli", "serve", str(config), "--port", str(free_ports(1)[0])]
+    with log.open("wb") as output:
+        environment = {**os.environ, "STAGELINE_RUN": str(run)}
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, start_new_session=True)
+    deadline = time.monotonic() + LIMIT_S
+    try:
+        while True:
+            for path in run.glob("server-*.json"):
+                state = ServerState(**json.loads(path.read_text()))
+                if state.state == "ready":
+                    return Server(process, state, log)
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, f"not ready within {LIMIT_S} s:\n{log.read_text()}"
+            time.sleep(0.1)
+    except BaseException:
+        process.terminate()
+        process.wait(60)
+        raise
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str, limit_s: float = SETTLE_S) -> None:
+    """Asks again and again until `condition` holds."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit_s:.0f} s: {otherwise}"
+        time.sleep(0.05)
