@@ -12,6 +12,7 @@ from deployments.ingress import Ingress, Offer
 from deployments.replica import Replica
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
+from engine.config import EngineConfig
 
 FRONT_DOOR = "front-door"
 HEALTH_CHECK_PERIOD_S = 2.0
@@ -47,8 +48,9 @@ def variant_deployment(model: Model, variant: Variant, path: Path) -> serve.Appl
     config = model.engine_config(variant, cores=variant.cores)
     deploy = serve.deployment(
         name=deployment_name(model.name, variant.name),
-        **scale(variant),
-        # The engine's own queue is the limit; Serve's must not cut in before it.
+        **scale(variant, config),
+        # The engine's own queue is the limit; Serve's is for the time when no replica lives.
+        max_queued_requests=config.max_running + config.max_waiting,
         max_ongoing_requests=2 * (config.max_running + config.max_waiting),
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
@@ -61,12 +63,18 @@ def variant_deployment(model: Model, variant: Variant, path: Path) -> serve.Appl
     return app
 
 
-def scale(variant: Variant) -> dict[str, Any]:
+def scale(variant: Variant, config: EngineConfig) -> dict[str, Any]:
     """A fixed number of replicas, or Serve's autoscaling between two."""
     replicas = variant.replicas
     if replicas.min == replicas.max:
         return {"num_replicas": replicas.min}
-    return {"autoscaling_config": {"min_replicas": replicas.min, "max_replicas": replicas.max}}
+    autoscaling = {
+        "min_replicas": replicas.min,
+        "max_replicas": replicas.max,
+        # Another replica when the batches of those that run are about full.
+        "target_ongoing_requests": max(1, config.max_running * 3 // 4),
+    }
+    return {"autoscaling_config": autoscaling}
 
 
 def deployment_name(model: str, variant: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,7 +43,7 @@ class Offer:
 
 
 class Ingress:
-    """`handles` by (model, variant). Models appear as soon as one of their replicas answers."""
+    """`handles` by (model, variant). A model appears as soon as a replica of each of its variants answers."""
 
     def __init__(
         self, offers: Sequence[Offer], handles: dict[tuple[str, str], DeploymentHandle[Any]], max_body_bytes: int
@@ -52,7 +52,7 @@ class Ingress:
         self.handles = handles
         self.max_body_bytes = max_body_bytes
         self.models: dict[str, ServedModel] = {}
-        self.connecting: asyncio.Task[None] | None = None
+        self.connecting: list[asyncio.Task[None]] = []
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         service = Service(
@@ -63,24 +63,25 @@ class Ingress:
             version=version("stageline"),
             limits=Limits(max_body_bytes=self.max_body_bytes),
         )
-        self.connecting = asyncio.get_running_loop().create_task(self.connect())
+        events = asyncio.get_running_loop()
+        self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]
         return create_app(service)
 
     def ready(self) -> bool:
         """Whether every model can answer."""
         return len(self.models) == len(self.offers)
 
-    async def connect(self) -> None:
-        """Waits for each model's first replica, which knows how long a context it was given, and offers the model."""
-        for offer in self.offers:
-            while offer.name not in self.models:
-                try:
-                    handle = self.handles[offer.name, offer.variants[0]]
-                    told = await handle.describe.remote()
-                    self.models[offer.name] = await asyncio.to_thread(self.offered, offer, told["max_model_len"])
-                except Exception:
-                    log.exception("%s: no replica answers yet", offer.name)
-                    await asyncio.sleep(RETRY_S)
+    async def connect(self, offer: Offer) -> None:
+        """Waits for the model's replicas, which know how long a context they were given, and offers the model."""
+        while True:
+            try:
+                told = [await self.handles[offer.name, variant].describe.remote() for variant in offer.variants]
+                shortest = min(one["max_model_len"] for one in told)
+                self.models[offer.name] = await asyncio.to_thread(self.offered, offer, shortest)
+                return
+            except Exception as error:
+                log.warning("%s cannot be offered yet: %s", offer.name, error)
+                await asyncio.sleep(RETRY_S)
 
     def offered(self, offer: Offer, max_model_len: int) -> ServedModel:
         """Reads what the front door needs of a model's files. Raises CheckpointError."""
@@ -140,7 +141,7 @@ class Ingress:
                     "variants": [
                         {
                             "name": variant,
-                            "state": "ready" if found[offer.name, variant] else "starting",
+                            "state": state_of(found[offer.name, variant]),
                             "replicas": found[offer.name, variant],
                         }
                         for variant in offer.variants
@@ -158,6 +159,12 @@ class Ingress:
             )
             return [answer for answer in answers if not isinstance(answer, BaseException)]
         return []
+
+
+def state_of(replicas: Sequence[Mapping[str, Any]]) -> str:
+    """A variant's state from what its replicas tell: "ready" when one of them is; "starting" when none answers."""
+    states = [replica["state"] for replica in replicas]
+    return "ready" if "ready" in states else states[0] if states else "starting"
 
 
 async def accepted(deltas: DeploymentResponseGenerator[Delta]) -> None:

@@ -6,6 +6,7 @@ A plain class; `deployments/app.py` makes a Serve deployment of it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator
@@ -62,6 +63,7 @@ class Replica:
         self.model, self.variant = model, variant
         self.metrics = ReplicaMetrics(model, variant)
         self.streams: dict[str, Stream] = {}
+        self.calls = itertools.count()
         self.events: asyncio.AbstractEventLoop | None = None
         torch.set_num_threads(config.threads)
         started = time.perf_counter()
@@ -75,20 +77,24 @@ class Replica:
         Raises InvalidRequest, Overloaded and EngineFailed before the first delta; what fails later is in a delta.
         """
         self.events = asyncio.get_running_loop()
+        # An id of its own for each call: a caller may send a request again before the first is gone.
+        request = replace(request, id=f"{request.id}/{next(self.calls)}")
         stream = self.streams[request.id] = Stream()
-        finished = False
+        queued = finished = False
         try:
             if request.sampling.grammar is None:
-                self.loop.submit(request)
+                grammar = self.loop.prepare(request)
             else:
-                await asyncio.to_thread(self.loop.submit, request)  # compiling a grammar takes time
+                grammar = await asyncio.to_thread(self.loop.prepare, request)  # compiling takes time
+            self.loop.enqueue(request, grammar)
+            queued = True
             while not finished:
                 delta = await stream.take()
                 finished = delta.finish_reason is not None
                 yield delta
         finally:
             self.streams.pop(request.id, None)
-            if not finished:
+            if queued and not finished:
                 self.loop.abort(request.id)
 
     async def describe(self) -> dict[str, object]:

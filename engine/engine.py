@@ -103,8 +103,9 @@ class Engine:
                 param="prompt",
             )
         vocabulary = self.decoder.arch.vocab_size
-        if not 0 <= min(request.prompt) <= max(request.prompt) < vocabulary:
-            raise InvalidRequest(f"token ids go from 0 to {vocabulary - 1}", param="prompt")
+        for given in filter(None, (request.prompt, request.generated)):
+            if not 0 <= min(given) <= max(given) < vocabulary:
+                raise InvalidRequest(f"token ids go from 0 to {vocabulary - 1}", param="prompt")
         spec = request.sampling.grammar
         if spec is None:
             return None
@@ -197,7 +198,7 @@ class Engine:
 
     def _postprocess(self, chunks: list[Chunk], hidden: Tensor, ends: list[int]) -> list[Output]:
         for chunk, end in zip(chunks, ends, strict=True):
-            if chunk.sequence.request.sampling.prompt_logprobs is not None:
+            if chunk.sequence.request.sampling.prompt_logprobs is not None and not chunk.sequence.reported:
                 self._note_prompt_logprobs(chunk, hidden[end - chunk.count : end])
             self.scheduler.computed(chunk)
         ready = [(chunk.sequence, end - 1) for chunk, end in zip(chunks, ends, strict=True) if chunk.last]
@@ -243,11 +244,12 @@ class Engine:
         return sequence.request.id, delta
 
     def _finished(self, sequence: Running, token: int) -> FinishReason | None:
-        sampling = sequence.request.sampling
-        if sequence.generated >= sampling.min_tokens and (
-            token in sampling.stop_token_ids or (token in self.eos_token_ids and not sampling.ignore_eos)
-        ):
-            return FinishReason.STOP
+        sampling, row = sequence.request.sampling, sequence.row
+        if token in row.stop_token_ids:
+            wanted = token in sampling.stop_token_ids or not sampling.ignore_eos
+            # In constrained output a stop token is the end of the grammar, and nothing else can follow.
+            if row.grammar is not None or (wanted and sequence.generated >= sampling.min_tokens):
+                return FinishReason.STOP
         full = len(sequence.tokens) >= self.limits.max_model_len
         return FinishReason.LENGTH if full or self._spent(sequence) else None
 

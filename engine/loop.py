@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
 from engine.engine import Engine, Output, Stats
-from engine.errors import EngineFailed, Overloaded, StagelineError
+from engine.errors import EngineFailed, InvalidRequest, Overloaded, StagelineError
 from engine.request import Delta, FinishReason, Request
 from engine.sampling.grammar_state import CompiledGrammar
 
@@ -52,8 +52,8 @@ class EngineLoop:
         self.observe = observe
         self._inbox: deque[_Add | _Abort] = deque()
         self._wake = threading.Condition()
-        self._open = 0  # requests submitted and not yet finished; guarded by _wake
-        self._stopping = False
+        self._open: set[str] = set()  # ids submitted and not yet finished; guarded by _wake
+        self._stopping = self._ended = False
         self._failures = 0
         self._made: Future[Engine] = Future()
         self._thread = threading.Thread(target=self._run, args=(make_engine,), name="engine-loop", daemon=True)
@@ -67,11 +67,11 @@ class EngineLoop:
     @property
     def healthy(self) -> bool:
         """Whether the thread runs and its steps succeed."""
-        return self._thread.is_alive() and self._failures < FAILED_STEPS_IN_A_ROW
+        return self._thread.is_alive() and not self._ended and self._failures < FAILED_STEPS_IN_A_ROW
 
     @property
     def open_requests(self) -> int:
-        return self._open
+        return len(self._open)
 
     def stats(self) -> Stats:
         """As of the last step; safe from any thread."""
@@ -80,18 +80,22 @@ class EngineLoop:
     def submit(self, request: Request) -> None:
         """Queues a request from any thread; compiles its grammar on the caller's.
 
-        Raises InvalidRequest; Overloaded at once when the queue is full or the engine is being stopped; EngineFailed.
+        Raises InvalidRequest, for an id in use too; Overloaded at once when the queue is full or the engine is being
+        stopped; EngineFailed.
         """
-        grammar = self.engine.prepare(request)
-        limits = self.engine.limits
+        self.enqueue(request, self.prepare(request))
+
+    def prepare(self, request: Request) -> CompiledGrammar | None:
+        """The half of `submit` that takes time where there is a grammar. Raises as `submit`."""
         with self._wake:
-            if self._stopping:
-                raise Overloaded("this replica is shutting down", retry_after_s=1.0)
-            if not self.healthy:
-                raise EngineFailed("the engine has stopped working; its replica is about to be replaced")
-            if self._open >= limits.max_running + limits.max_waiting:
-                raise Overloaded(f"{self._open} requests are running and waiting already; try again later")
-            self._open += 1
+            self._check_room(request.id)
+        return self.engine.prepare(request)
+
+    def enqueue(self, request: Request, grammar: CompiledGrammar | None) -> None:
+        """The half of `submit` that does not, with what `prepare` returned. Raises as `submit`."""
+        with self._wake:
+            self._check_room(request.id)
+            self._open.add(request.id)
             self._inbox.append(_Add(request, grammar))
             self._wake.notify()
 
@@ -115,21 +119,22 @@ class EngineLoop:
             self._made.set_exception(error)
             return
         self._made.set_result(self.engine)
-        while self._take_messages():
-            started = time.perf_counter()
-            try:
-                outputs = self.engine.step()
-                self._failures = 0
-            except Exception as error:
-                log.exception("an engine step failed; its requests end with an error")
-                self._failures += 1
-                outputs = self._fail_all(error)
-            self.observe(self.engine.last_step_tokens, time.perf_counter() - started)
-            self._hand_out(outputs)
-            if self._failures >= FAILED_STEPS_IN_A_ROW:
-                log.error("%d engine steps failed in a row; giving up", self._failures)
-                break
-        self._hand_out(self._fail_all(EngineFailed("the replica was shut down")))
+        try:
+            while self._failures < FAILED_STEPS_IN_A_ROW and self._take_messages():
+                self._step()
+        except Exception:
+            log.exception("the engine's loop failed")
+        self._end()
+
+    def _check_room(self, request_id: str) -> None:
+        if self._stopping:
+            raise Overloaded("this replica is shutting down", retry_after_s=1.0)
+        if not self.healthy:
+            raise EngineFailed("the engine has stopped working; its replica is about to be replaced")
+        if request_id in self._open:
+            raise InvalidRequest(f"request id {request_id!r} is in use", param="request_id")
+        if len(self._open) >= self.engine.limits.max_running + self.engine.limits.max_waiting:
+            raise Overloaded(f"{len(self._open)} requests are running and waiting already; try again later")
 
     def _take_messages(self) -> bool:
         """Waits for work and takes in what was sent. False when it is time to end."""
@@ -140,31 +145,70 @@ class EngineLoop:
         for message in messages:
             if isinstance(message, _Abort):
                 if self.engine.abort(message.request_id):
-                    self._close(1)
+                    self._close([message.request_id])
                 continue
             try:
                 self.engine.add(message.request, message.grammar)
             except StagelineError as error:
-                refused.append((message.request.id, Delta(finish_reason=FinishReason.ERROR, error=error)))
+                refused.append(failed(message.request.id, error))
+            except Exception as error:
+                log.exception("a request could not be taken in")
+                refused.append(failed(message.request.id, internal(error)))
         self._hand_out(refused)
         return not self._stopping
 
+    def _step(self) -> None:
+        started = time.perf_counter()
+        try:
+            outputs = self.engine.step()
+            self._failures = 0
+        except Exception as error:
+            log.exception("an engine step failed; its requests end with an error")
+            self._failures += 1
+            outputs = self._fail_all(error)
+        self.observe(self.engine.last_step_tokens, time.perf_counter() - started)
+        self._hand_out(outputs)
+
     def _fail_all(self, error: Exception) -> list[Output]:
-        if not isinstance(error, EngineFailed):
-            error = EngineFailed(f"the engine failed while computing this request ({type(error).__name__})")
-        ids = list(self.engine.requests)
-        for request_id in ids:
+        """Ends all that the engine was given, also what the failed step took out of it and could not report."""
+        for request_id in list(self.engine.requests):
             self.engine.abort(request_id)
-        return [(request_id, Delta(finish_reason=FinishReason.ERROR, error=error)) for request_id in ids]
+        with self._wake:
+            waiting = {message.request.id for message in self._inbox if isinstance(message, _Add)}
+            return [failed(request_id, internal(error)) for request_id in sorted(self._open - waiting)]
+
+    def _end(self) -> None:
+        """Answers whoever is still here; `submit` takes no more."""
+        with self._wake:
+            self._ended = True
+            self._inbox.clear()
+            left = sorted(self._open)
+        if self._failures >= FAILED_STEPS_IN_A_ROW:
+            log.error("%d engine steps failed in a row; giving up", self._failures)
+        why = "the replica was shut down" if self._stopping else "the engine has stopped working"
+        try:
+            self._hand_out([failed(request_id, EngineFailed(why)) for request_id in left])
+        except Exception:
+            log.exception("%d requests could not be told that the engine has ended", len(left))
 
     def _hand_out(self, outputs: list[Output]) -> None:
         self._stats = self.engine.stats()
         if outputs:
-            self._close(sum(delta.finish_reason is not None for _, delta in outputs))
+            self._close([request_id for request_id, delta in outputs if delta.finish_reason is not None])
             self.deliver(outputs)
 
-    def _close(self, count: int) -> None:
-        if count:
-            with self._wake:
-                self._open -= count
-                self._wake.notify_all()
+    def _close(self, ids: Iterable[str]) -> None:
+        with self._wake:
+            self._open.difference_update(ids)
+
+
+def failed(request_id: str, error: StagelineError) -> Output:
+    """The last delta of a request that could not be finished."""
+    return request_id, Delta(finish_reason=FinishReason.ERROR, error=error)
+
+
+def internal(error: Exception) -> EngineFailed:
+    """What its request is told of an error that it did not cause, whatever its kind."""
+    if isinstance(error, EngineFailed):
+        return error
+    return EngineFailed(f"the engine failed while computing this request ({type(error).__name__})")

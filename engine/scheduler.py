@@ -133,7 +133,7 @@ class Scheduler:
         return sequence.request.priority < other.request.priority
 
     def _match(self, sequence: Sequence) -> list[int]:
-        if sequence.request.sampling.prompt_logprobs is not None:
+        if sequence.request.sampling.prompt_logprobs is not None and not sequence.reported:
             return []  # the cache has no logits: every prompt token must be computed
         return self.blocks.match(sequence.tokens)
 
@@ -143,7 +143,8 @@ class Scheduler:
             tokens = sequence.tokens[at * size : (at + 1) * size]
             sequence.parent = self.blocks.remember(sequence.blocks[at], sequence.parent, tokens)
         sequence.hashed = matched
-        if not sequence.reported:
+        if not sequence.admitted:  # what it finds after a preemption may be its own work
+            sequence.admitted = True
             sequence.cached = min(matched * size, len(sequence.request.prompt))
 
     def _preempt(self, victim: Sequence, chunks: list[Chunk]) -> None:

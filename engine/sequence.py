@@ -24,7 +24,8 @@ class Sequence:
     blocks: list[int] = field(default_factory=list)
     hashed: int = 0
     parent: bytes = b""
-    cached: int = 0  # prompt tokens taken from the prefix cache
+    admitted: bool = False  # was running at least once
+    cached: int = 0  # prompt tokens that others left in the prefix cache
     started_s: float = 0.0
     first_token_s: float = 0.0
     reported: bool = False  # the first delta is out

@@ -25,7 +25,7 @@ class StreamResult:
 
 
 async def stream(host: str, port: int, model: str, prompt: list[int], tokens: int) -> StreamResult:
-    """One streamed completion. Raises EngineFailed for anything but a complete answer."""
+    """One streamed completion. Raises EngineFailed for an incomplete answer, TimeoutError and OSError for none."""
     body = json.dumps(
         {
             "model": model,
@@ -65,7 +65,10 @@ def count_tokens(tail: bytes) -> int:
     return int(digits[: len(digits) - len(digits.lstrip(b"0123456789"))])
 
 
-async def load(host: str, port: int, model: str, streams: int, prompt: int, tokens: int) -> list[StreamResult]:
-    """`streams` requests at once, each with a prompt of its own."""
-    prompts = [[1000 + i, *(500 + j % 97 for j in range(prompt - 1))] for i in range(streams)]
+async def load(
+    host: str, port: int, model: str, *, streams: int, prompt: int, tokens: int, turn: int = 0
+) -> list[StreamResult]:
+    """`streams` requests at once, each with a prompt of its own, and with others at each `turn`."""
+    first = 1000 + turn * streams
+    prompts = [[first + i, *(500 + j % 97 for j in range(prompt - 1))] for i in range(streams)]
     return await asyncio.gather(*(stream(host, port, model, one, tokens) for one in prompts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import signal
 import statistics
 import subprocess
@@ -74,14 +75,16 @@ def bench_http(settings: Settings, config: Path, work: Work, console: Console) -
     with ExitStack() as stack:
         console.print("Starting the server ...")
         port, start = stack.enter_context(server(config))
-        first_ms = 1000 * asyncio.run(load("127.0.0.1", port, model.name, 1, work.prompt, 1))[0].first_s
+        first = asyncio.run(load("127.0.0.1", port, model.name, streams=1, prompt=work.prompt, tokens=1))
         console.print("Loading the others ...")
         engine = stack.enter_context(contender("engine", path, engine_options(model, variant, cores)))
         first_tokens: list[float] = []
 
         def through_http() -> float:
             started = time.perf_counter()
-            results = asyncio.run(load("127.0.0.1", port, model.name, work.streams, work.prompt, work.tokens))
+            size = {"streams": work.streams, "prompt": work.prompt, "tokens": work.tokens}
+            # Other prompts at each turn, or the prefix cache would have them.
+            results = asyncio.run(load("127.0.0.1", port, model.name, **size, turn=len(first_tokens) + 1))
             first_tokens.append(statistics.median(result.first_s for result in results))
             return sum(result.tokens for result in results) / (time.perf_counter() - started)
 
@@ -104,7 +107,7 @@ def bench_http(settings: Settings, config: Path, work: Work, console: Console) -
         "http_share_of_in_process": rates["http"] / rates["in process"],
         "http_against_transformers": rates["http"] / rates["transformers"] if "transformers" in rates else None,
         "seconds_to_ready": start,
-        "first_token_after_ready_ms": first_ms,
+        "first_token_after_ready_ms": 1000 * first[0].first_s,
         "median_first_token_under_load_ms": 1000 * statistics.median(first_tokens[1:]),
         "engine": engine.facts,
     }
@@ -149,7 +152,7 @@ def server(config: Path) -> Iterator[tuple[int, float]]:
             try:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def answers(port: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from starlette.types import Receive
@@ -117,16 +116,13 @@ async def _close(deltas: AsyncIterator[Delta]) -> None:
 
 
 async def _prompt_only(plan: Plan, job: Job) -> AsyncIterator[Delta]:
-    """One delta with what is known of the prompt, for `max_tokens` 0. The engine is asked only for logprobs, and for
-    one token, since it has no way of generating none."""
+    """One delta with what is known of the prompt, for `max_tokens` 0. The engine is asked only for logprobs."""
     if job.request.sampling.prompt_logprobs is None:
         yield Delta(finish_reason=FinishReason.LENGTH)
         return
     deltas = plan.target.model.generate(plan.target.variant, job.request)
     try:
         async for delta in deltas:
-            if delta.prompt_logprobs:
-                delta = replace(delta, tokens=(), logprobs=(), finish_reason=FinishReason.LENGTH)
             yield delta
     finally:
         await _close(deltas)

@@ -135,7 +135,7 @@ def plan_jobs(
             index = prompt_index * body.n + choice
             sampling = replace(
                 shared,
-                max_tokens=max(1, max_tokens),
+                max_tokens=max_tokens,
                 min_tokens=min(shared.min_tokens, max_tokens),
                 seed=derive_seed(seed, choice),
             )

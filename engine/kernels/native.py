@@ -5,6 +5,7 @@ A row's result is the same bit for bit whatever else is in the batch.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,6 +18,8 @@ from engine.kernels import build
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Kernels, Linear
 from engine.kernels.torch_kernels import TorchEmbedding, TorchKernels
 
+log = logging.getLogger(__name__)
+
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
 WIDEST_HEAD = 512  # as in attention.cpp
 PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
@@ -28,7 +31,11 @@ def load() -> bool:
     path = build.library()
     if path is None:
         return False
-    torch.ops.load_library(str(path))
+    try:
+        torch.ops.load_library(str(path))
+    except OSError as error:  # a damaged file, or one from a system with other libraries
+        log.warning("could not load the CPU kernels, going on with torch's: %s", error)
+        return False
     return True
 
 
@@ -91,7 +98,7 @@ class PackedEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class NativeKernels:
-    """Layouts: see `csrc/packing.h` and `csrc/paged_cache.h`. No operation of a step runs on torch's own threads."""
+    """Layouts: see `csrc/packing.h` and `csrc/paged_cache.h`. Large operations do not run on torch's own threads."""
 
     dtype: torch.dtype
     amx: bool

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engine.checkpoint import Checkpoint
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, EngineFailed
 from engine.kernels import Kernels
 from engine.models import gpt2, llama, optimized_transformer
 from engine.models.architecture import Architecture
@@ -57,11 +57,13 @@ def load_decoder(
 ) -> Decoder:
     """Loads layers `first` to `last` - 1, one at a time; peak memory is the model and about one layer.
 
-    Raises CheckpointError for missing tensors or shapes that do not fit together.
+    Raises CheckpointError for missing tensors or shapes that do not fit together, EngineFailed when memory is short.
     """
     family = family_of(checkpoint.config)
     arch = family.architecture(checkpoint.config)
     try:
         return Decoder(arch, kernels, family.weights(checkpoint, arch, kernels.dtype), max_model_len, first, last)
     except RuntimeError as error:
+        if "memory" in str(error):
+            raise EngineFailed(f"memory is short: {checkpoint.path} could not be loaded ({error})") from error
         raise CheckpointError(f"{checkpoint.path}: the tensors do not fit config.json: {error}") from error

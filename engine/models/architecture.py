@@ -67,6 +67,11 @@ def require(config: Mapping[str, Any], key: str, *others: str) -> Any:
     raise CheckpointError(f"config.json has no {key!r}, which this model family needs")
 
 
+def optional(config: Mapping[str, Any], key: str) -> int | None:
+    """As `positive`, or None where the key is missing or null."""
+    return None if config.get(key) is None else positive(config, key)
+
+
 def positive(config: Mapping[str, Any], key: str, *others: str) -> int:
     """As `require`, for a whole number above zero."""
     value = require(config, key, *others)

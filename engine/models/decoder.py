@@ -130,6 +130,8 @@ class Decoder:
         if self.is_last and not arch.tied_head:
             head = weights.head()
             check_shape("output head", head.weight, table)
+            if head.bias is not None:
+                check_shape("bias of the output head", head.bias, table[:1])
             self.head = kernels.linear(head.weight, head.bias)
         if self.is_first and (positions := weights.positions(max_model_len)) is not None:
             check_shape("positions", positions, (max_model_len, arch.hidden_size))

@@ -11,24 +11,26 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import Architecture, Rotary, activation, positive, require
+from engine.models.architecture import Architecture, Rotary, activation, optional, positive, require
 from engine.models.weights import Affine, LayerWeights, NormWeights
 
 
 def architecture(config: Mapping[str, Any]) -> Architecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     hidden, query = positive(config, "hidden_size"), positive(config, "num_attention_heads")
-    kv = config.get("num_key_value_heads") or query
-    width = config.get("head_dim") or hidden // query
-    if query % kv or width % 2:
+    kv = optional(config, "num_key_value_heads") or query
+    width = optional(config, "head_dim") or hidden // query
+    if query % kv or width % 2 or not width:
         raise CheckpointError(
-            f"config.json: {query} heads do not share {kv} key-value heads, or head size {width} is odd"
+            f"config.json: {query} heads do not share {kv} key-value heads, or head size {width} is not even"
         )
     longest = positive(config, "max_position_embeddings")
     scaling = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     theta = scaling.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
     turned = int(width * (scaling.pop("partial_rotary_factor", None) or config.get("partial_rotary_factor") or 1.0))
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    if not 0 < turned <= width:
+        raise CheckpointError(f"config.json: partial_rotary_factor means {turned} values of a head of {width}")
+    window = optional(config, "sliding_window") if config.get("use_sliding_window", True) else None
     return Architecture(
         vocab_size=positive(config, "vocab_size"),
         hidden_size=hidden,

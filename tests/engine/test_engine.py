@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -229,6 +230,61 @@ def test_the_context_ends_an_answer(decoder: Decoder) -> None:
     assert reason == FinishReason.LENGTH
 
 
+class Two:
+    """A grammar of two tokens, any but the stops."""
+
+    is_terminated = False
+
+    def state(self, stop_token_ids: tuple[int, ...] = ()) -> Two:
+        return Two()
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def advance(self, generated: list[int]) -> None:
+        self.count = len(generated)
+
+    def allowed(self, size: int) -> np.ndarray:
+        keep = np.full(size, self.count < 2)
+        keep[EOS] = self.count >= 2
+        return keep
+
+
+@pytest.mark.parametrize("ignore_eos", [False, True])
+def test_the_end_of_a_grammar_ends_the_answer(decoder: Decoder, ignore_eos: bool) -> None:
+    engine = make_engine(decoder)
+    sampling = replace(GREEDY, max_tokens=20, min_tokens=10, ignore_eos=ignore_eos)
+    engine.add(Request("a", (1, 2), sampling), Two())  # type: ignore[arg-type]
+    tokens: list[int] = []
+    reason = None
+    while not engine.idle:
+        for _, delta in engine.step():
+            tokens += delta.tokens
+            reason = delta.finish_reason
+    assert len(tokens) == 3
+    assert tokens.index(EOS) == 2
+    assert reason == FinishReason.STOP
+
+
+@pytest.mark.parametrize("prefix_cache", [False, True])
+def test_preemption_changes_neither_prompt_logprobs_nor_cached_tokens(decoder: Decoder, prefix_cache: bool) -> None:
+    prompts = [tuple(range(i, i + 40)) for i in range(4)]
+    sampling = [replace(GREEDY, max_tokens=40, ignore_eos=True, prompt_logprobs=1 if i % 2 else None) for i in range(4)]
+    requests = [Request(str(i), prompts[i], sampling[i]) for i in range(4)]
+    engine = make_engine(decoder, blocks=30, prefix_cache=prefix_cache)
+    together = run(engine, requests)
+    assert engine.stats().preemptions > 0
+    for request in requests:
+        alone = run(make_engine(decoder), [request])[request.id]
+        mine = together[request.id]
+        assert tokens_of(mine) == tokens_of(alone)
+        assert [delta.cached_tokens for delta in mine] == [0] * len(mine)
+        assert [len(delta.prompt_logprobs) for delta in mine] == [len(delta.prompt_logprobs) for delta in alone]
+        for a, b in zip(mine[0].prompt_logprobs, alone[0].prompt_logprobs, strict=True):
+            assert (a is None) == (b is None)
+            assert a is None or b is None or a.logprob == pytest.approx(b.logprob, abs=1e-3)
+
+
 def test_prompt_logprobs_are_the_references(decoder: Decoder, reference: Reference) -> None:
     prompt = tuple((3 * i) % VOCABULARY for i in range(30))
     sampling = replace(GREEDY, max_tokens=1, prompt_logprobs=2)
@@ -294,6 +350,11 @@ def test_timings_add_up(decoder: Decoder) -> None:
 def test_what_cannot_be_computed_is_refused(decoder: Decoder, prompt: tuple[int, ...], complaint: str) -> None:
     with pytest.raises(InvalidRequest, match=complaint):
         make_engine(decoder).prepare(Request("a", prompt, GREEDY))
+
+
+def test_what_was_generated_must_be_tokens_too(decoder: Decoder) -> None:
+    with pytest.raises(InvalidRequest, match="token ids"):
+        make_engine(decoder).prepare(Request("a", (1,), GREEDY, generated=(2, VOCABULARY)))
 
 
 def test_an_id_in_use_is_refused(decoder: Decoder) -> None:

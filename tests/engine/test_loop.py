@@ -132,14 +132,14 @@ def test_what_cannot_be_computed_is_refused_on_the_spot(loop: EngineLoop) -> Non
     assert loop.open_requests == 0
 
 
-def test_an_id_in_use_gets_its_error_as_a_delta(loop: EngineLoop, collected: Collected) -> None:
+def test_an_id_in_use_is_refused_and_its_owner_goes_on(loop: EngineLoop, collected: Collected) -> None:
     loop.submit(brief("a", tokens=50))
-    loop.submit(brief("a", tokens=50))
-    collected.some("a")
-    with collected.changed:
-        errors = lambda: [delta for delta in collected.deltas["a"] if delta.error]  # noqa: E731
-        assert collected.changed.wait_for(errors, TIMEOUT_S)
-        assert isinstance(errors()[0].error, InvalidRequest)
+    with pytest.raises(InvalidRequest):
+        loop.submit(brief("a", tokens=50))
+    assert collected.last("a").finish_reason == FinishReason.LENGTH
+    assert sum(len(delta.tokens) for delta in collected.deltas["a"]) == 50
+    assert loop.open_requests == 0
+    loop.submit(brief("a"))  # free again
 
 
 def test_a_failed_step_ends_its_requests_and_not_the_loop(
@@ -179,3 +179,56 @@ def test_stopping_tells_those_that_still_wait(loop: EngineLoop, collected: Colle
     assert isinstance(collected.last("a").error, EngineFailed)
     with pytest.raises(Overloaded):
         loop.submit(brief("late"))
+
+
+def test_what_a_failed_step_had_ended_already_is_still_answered(
+    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.engine.scheduler, "schedule", lambda: 1 / 0)
+        loop.submit(Request("late", (1, 2, 3), SamplingParams(max_tokens=5), deadline_s=1.0))
+        assert collected.last("late").error is not None
+    assert loop.open_requests == 0
+
+
+def test_what_cannot_be_taken_in_fails_alone(
+    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = loop.engine.add
+    loop.submit(brief("a", tokens=50))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.engine, "add", lambda request, grammar: add(request) if request.id != "bad" else 1 / 0)
+        loop.submit(brief("bad"))
+        assert isinstance(collected.last("bad").error, EngineFailed)
+    assert collected.last("a").finish_reason == FinishReason.LENGTH
+    assert loop.healthy
+    assert loop.open_requests == 0
+
+
+def test_what_comes_during_the_last_step_is_answered_too(
+    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = iter(range(FAILED_STEPS_IN_A_ROW))
+
+    def fail(hidden: object) -> None:
+        loop.submit(brief(f"during {next(steps)}"))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(loop.engine.decoder, "logits", fail)
+    loop.submit(brief("a"))
+    for i in range(FAILED_STEPS_IN_A_ROW):
+        assert isinstance(collected.last(f"during {i}").error, EngineFailed)
+    assert loop.open_requests == 0
+    assert not loop.healthy
+    with pytest.raises(EngineFailed):
+        loop.submit(brief("late"))
+
+
+def test_a_reader_that_fails_ends_the_loop_and_is_seen(decoder: Decoder) -> None:
+    caches = [decoder.kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
+    loop = EngineLoop(lambda: Engine(decoder, caches, LIMITS), lambda outputs: 1 / 0)  # type: ignore[arg-type]
+    loop.start()
+    loop.submit(brief("a"))
+    loop._thread.join(TIMEOUT_S)
+    assert not loop.healthy
+    assert loop.open_requests == 0

@@ -55,6 +55,16 @@ def prompt(length: int, first: int = 0) -> list[int]:
     return list(range(first, first + length))
 
 
+def test_what_a_preempted_prompt_computed_itself_is_no_cache_hit() -> None:
+    bench = Bench(blocks=4, budget=2)
+    bench.add(prompt(4, first=50), answer=8)
+    preempted = bench.add(prompt(10))
+    while bench.scheduler.running or bench.scheduler.waiting:
+        bench.step()
+    assert bench.scheduler.preemptions == 1
+    assert preempted.cached == 0
+
+
 def test_a_long_prompt_runs_in_chunks_beside_decoding() -> None:
     bench = Bench(blocks=40, budget=8)
     short = bench.add(prompt(4), answer=10)

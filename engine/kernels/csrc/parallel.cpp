@@ -3,8 +3,10 @@
 #include <ATen/Parallel.h>
 
 #include <atomic>
+#include <exception>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -65,11 +67,12 @@ class Pool {
     door_.store(kOpen | helpers * kPlace, std::memory_order_release);
     epoch_.fetch_add(1, std::memory_order_release);
     epoch_.notify_all();
-    participant(context, loop_);
+    take_part();
     // No piece is left. Close the door, then wait for those who are inside with their last piece.
     door_.fetch_and(~kOpen, std::memory_order_acq_rel);
     for (int spins = 0; (door_.load(std::memory_order_acquire) & kInside) != 0; ++spins)
       spins < kSpins ? relax() : std::this_thread::yield();
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   }
 
  private:
@@ -81,6 +84,16 @@ class Pool {
     while ((door & kOpen) && (door & kPlaces))
       if (door_.compare_exchange_weak(door, door - kPlace + 1, std::memory_order_acq_rel)) return true;
     return false;
+  }
+
+  // What it throws (memory is short, say) waits for everybody to be out: others may still be using `context_`.
+  void take_part() {
+    try {
+      participant_(context_, loop_);
+    } catch (...) {
+      const std::lock_guard<std::mutex> held(error_lock_);
+      if (!error_) error_ = std::current_exception();
+    }
   }
 
   void help() {
@@ -97,17 +110,18 @@ class Pool {
       }
       seen = now;
       if (enter()) {
-        participant_(context_, loop_);
+        take_part();
         door_.fetch_sub(1, std::memory_order_release);
       }
     }
   }
 
-  std::mutex owner_;
+  std::mutex owner_, error_lock_;
   uint32_t started_ = 0;
   Loop loop_;
   Participant participant_ = nullptr;
   const void* context_ = nullptr;
+  std::exception_ptr error_;  // the first of this loop; guarded by error_lock_ while the door is open
   std::atomic<uint32_t> door_{0}, epoch_{0};
 };
 

@@ -90,9 +90,9 @@ class FakeEngine:
     def answer(self, request: Request) -> list[Delta]:
         params = request.sampling
         tokens = [*self.text.encode(), EOS][: params.max_tokens]
-        finish = FinishReason.STOP if tokens[-1] == EOS else FinishReason.LENGTH
+        finish = FinishReason.STOP if tokens[-1:] == [EOS] else FinishReason.LENGTH
         deltas = []
-        for start in range(0, len(tokens), self.bundle):
+        for start in range(0, max(1, len(tokens)), self.bundle):
             part = tokens[start : start + self.bundle]
             last = start + self.bundle >= len(tokens)
             prompt_logprobs: tuple[TokenLogprobs | None, ...] = ()

@@ -221,3 +221,13 @@ def test_a_failing_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert build.library() is None
     assert "could not compile" in caplog.text
     assert not list(tmp_path.rglob("*.so"))
+
+
+def test_a_library_that_cannot_be_loaded_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path, caplog) -> None:  # type: ignore[no-untyped-def]
+    from engine.kernels import build
+
+    damaged = tmp_path / "stageline.so"
+    damaged.write_bytes(b"not a library")
+    monkeypatch.setattr(build, "library", lambda: damaged)
+    assert not load.__wrapped__()
+    assert "could not load" in caplog.text

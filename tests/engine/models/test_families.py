@@ -99,6 +99,16 @@ def test_a_tensor_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
             load_decoder(checkpoint, kernels, 200)
 
 
+def test_a_head_with_too_short_a_bias_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    write_checkpoint("optimized-pre-norm", tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file({**tensors, "output_proj.bias": tensors["output_proj.bias"][:7].clone()}, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path) as checkpoint, pytest.raises(CheckpointError, match="bias of the output head"):
+        load_decoder(checkpoint, TorchKernels(torch.float32, torch.device("cpu")), 200)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "complaint"),
     [
@@ -107,6 +117,11 @@ def test_a_tensor_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
         ("hidden_size", -4, "above 0"),
         ("hidden_act", "quick", "activation"),
         ("num_key_value_heads", 3, "do not share"),
+        ("num_key_value_heads", "2", "num_key_value_heads"),
+        ("head_dim", 15, "not even"),
+        ("head_dim", -16, "above 0"),
+        ("partial_rotary_factor", 1.5, "partial_rotary_factor"),
+        ("sliding_window", -1, "sliding_window"),
         ("rope_parameters", {"rope_type": "spiral"}, "rope type"),
         ("rope_parameters", {"rope_type": "llama3"}, "parameters"),
     ],

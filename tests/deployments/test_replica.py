@@ -1,0 +1,99 @@
+"""A replica without Serve: its own id for each call, and nothing left of a caller who goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments.replica import Replica, joined
+from engine.config import EngineConfig
+from engine.errors import EngineFailed
+from engine.request import Delta, FinishReason, GrammarSpec, Request, SamplingParams
+from tests.engine.tiny import write_checkpoint
+
+ENDLESS = SamplingParams(max_tokens=100_000, temperature=0, ignore_eos=True)
+
+
+@pytest.fixture(scope="module")
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    folder = tmp_path_factory.mktemp("model")
+    write_checkpoint("llama", folder)
+    replica = Replica("m", "fp32", str(folder), EngineConfig(precision="fp32", threads=1, kv_cache_bytes=8 << 20))
+    yield replica
+    replica.loop.stop()
+
+
+def brief(name: str = "a", tokens: int = 5) -> Request:
+    return Request(name, (1, 2, 3), SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True))
+
+
+async def collect(deltas: AsyncIterator[Delta]) -> list[int]:
+    return [token async for delta in deltas for token in delta.tokens]
+
+
+async def idle(replica: Replica) -> None:
+    async with asyncio.timeout(30):
+        while replica.loop.open_requests or replica.loop.stats().blocks_used or replica.streams:
+            await asyncio.sleep(0.01)
+
+
+async def test_two_calls_with_one_id_are_two_requests(replica: Replica) -> None:
+    async with asyncio.timeout(60):
+        one, other = await asyncio.gather(*(collect(replica.generate(brief(tokens=9))) for _ in range(2)))
+    assert one == other
+    assert len(one) == 9
+
+
+async def test_closing_the_iterator_frees_everything(replica: Replica) -> None:
+    deltas = replica.generate(Request("a", (1, 2, 3), ENDLESS))
+    await anext(deltas)
+    await deltas.aclose()  # type: ignore[attr-defined]
+    await idle(replica)
+
+
+async def test_a_caller_who_goes_while_the_grammar_compiles_leaves_nothing(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling, release = asyncio.Event(), asyncio.Event()
+    events = asyncio.get_running_loop()
+
+    def slow(request: Request) -> Any:
+        events.call_soon_threadsafe(compiling.set)
+        asyncio.run_coroutine_threadsafe(release.wait(), events).result(30)
+
+    monkeypatch.setattr(replica.loop, "prepare", slow)
+    constrained = Request("a", (1,), SamplingParams(max_tokens=100_000, grammar=GrammarSpec("json_object")))
+    task = asyncio.ensure_future(collect(replica.generate(constrained)))
+    await compiling.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    release.set()
+    await idle(replica)
+
+
+async def test_what_it_tells_of_itself(replica: Replica) -> None:
+    await collect(replica.generate(brief()))
+    told = await replica.describe()
+    assert told["state"] == "ready"
+    assert told["running"] == 0
+    page = await replica.exposition()
+    assert 'vllm:num_requests_running{engine="fp32",model_name="m"} 0.0' in page
+    assert "vllm:iteration_tokens_total_bucket" in page
+    replica.check_health()
+
+
+async def test_a_failed_engine_is_unhealthy(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica.loop, "_failures", 99)
+    with pytest.raises(EngineFailed):
+        replica.check_health()
+    assert (await replica.describe())["state"] == "failed"
+
+
+def test_joined_deltas_keep_every_token() -> None:
+    first, second = Delta((1, 2), cached_tokens=3), Delta((3,), FinishReason.STOP, cached_tokens=3)
+    assert joined(first, second) == Delta((1, 2, 3), FinishReason.STOP, cached_tokens=3)
