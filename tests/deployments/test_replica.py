@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ async def collect(deltas: AsyncIterator[Delta]) -> list[int]:
 
 async def idle(replica: Replica) -> None:
     async with asyncio.timeout(30):
-        while replica.loop.open_requests or replica.loop.stats().blocks_used or replica.streams:
+        while replica.loop.open_requests or replica.loop.stats().blocks_used or replica.streams:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

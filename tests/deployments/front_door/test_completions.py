@@ -260,7 +260,7 @@ async def test_scoring_a_prompt(client: httpx.AsyncClient, engine: FakeEngine) -
     assert body["choices"][0]["text"] == "Hi"
     assert body["choices"][0]["logprobs"]["token_logprobs"] == [None, -0.5]
     assert body["usage"]["completion_tokens"] == 0
-    assert engine.requests[0].sampling.max_tokens == 1
+    assert engine.requests[0].sampling.max_tokens == 0
     assert not engine.open
 
 
