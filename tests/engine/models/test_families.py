@@ -74,6 +74,27 @@ def test_any_split_gives_the_same_logits(family: str, tmp_path: Path) -> None:
     assert torch.equal(run([(0, 1), (1, 2), (2, 3)]), whole)
 
 
+@pytest.mark.parametrize("kernels", all_kernels(torch.float32), ids=lambda k: k.name)
+@pytest.mark.parametrize("family", [name for name in FAMILIES if not name.startswith("optimized")])
+def test_every_layer_is_the_references(family: str, kernels: Kernels, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    write_checkpoint(family, tmp_path)
+    with torch.no_grad():
+        found = AutoModelForCausalLM.from_pretrained(tmp_path)(torch.tensor([TOKENS]), output_hidden_states=True)
+    # transformers gives the embedding first, and the last layer's only after the final norm.
+    expected = found.hidden_states[1:-1]
+    assert len(expected) == 2
+    batch = build_batch([Span(TOKENS, 0, [3, 1, 0])], BLOCK)
+    hidden = None
+    for layer, reference in enumerate(expected):
+        with open_checkpoint(tmp_path) as checkpoint:
+            part = load_decoder(checkpoint, kernels, 200, layer, layer + 1)
+        caches = [kernels.make_cache(4, BLOCK, part.arch.heads)]
+        hidden = part.forward(batch, caches, hidden)
+        torch.testing.assert_close(hidden, reference[0], atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gpt2", "optimized-post-norm"])
 def test_bf16_stays_near_fp32(family: str, tmp_path: Path) -> None:
     reference = write_checkpoint(family, tmp_path)(TOKENS)
