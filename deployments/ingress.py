@@ -78,6 +78,8 @@ class Ingress:
                 told = [await self.handles[offer.name, variant].describe.remote() for variant in offer.variants]
                 shortest = min(one["max_model_len"] for one in told)
                 self.models[offer.name] = await asyncio.to_thread(self.offered, offer, shortest)
+                for name in [one.name for one in self.offers if one.name in self.models]:
+                    self.models[name] = self.models.pop(name)  # in the configuration's order, whoever came first
                 return
             except Exception as error:
                 log.warning("%s cannot be offered yet: %s", offer.name, error)
