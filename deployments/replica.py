@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from deployments.outbox import Outbox
 from deployments.replica_metrics import ReplicaMetrics
 from engine.config import EngineConfig
 from engine.engine import Output
@@ -64,6 +65,7 @@ class Replica:
         self.metrics = ReplicaMetrics(model, variant)
         self.streams: dict[str, Stream] = {}
         self.calls = itertools.count()
+        self.outbox = Outbox()
         self.events: asyncio.AbstractEventLoop | None = None
         torch.set_num_threads(config.threads)
         started = time.perf_counter()
@@ -131,8 +133,10 @@ class Replica:
 
     def _deliver(self, outputs: list[Output]) -> None:
         # On the engine's thread: one wake-up of the asyncio side a step, whatever the number of requests.
-        assert self.events is not None
-        self.events.call_soon_threadsafe(self._dispatch, outputs)
+        told = self.outbox.add(outputs, time.monotonic())
+        if told:
+            assert self.events is not None
+            self.events.call_soon_threadsafe(self._dispatch, told)
 
     def _dispatch(self, outputs: list[Output]) -> None:
         for request_id, delta in outputs:
