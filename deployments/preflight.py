@@ -17,7 +17,7 @@ from engine.errors import CheckpointError, ConfigError
 from engine.models import read_architecture
 
 _BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2}
-# Measured: an idle node with Serve takes about 1.2 GiB, and a replica 350 MiB beside its weights and KV cache.
+# Rough figures on the safe side: a node with Serve and the front door, and a replica beside its weights and cache.
 _NODE_BYTES = 1200 << 20
 _REPLICA_BYTES = 350 << 20
 
