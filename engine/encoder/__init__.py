@@ -1,0 +1,1 @@
+"""Encoders at work: texts in, class scores or embeddings out."""

@@ -1,0 +1,1 @@
+"""Encoder-decoders at work: a source text's tokens in, a target text's tokens out."""
