@@ -8,8 +8,8 @@ from typing import Any
 
 from ray import serve
 
+from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress, Offer
-from deployments.replica import Replica
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
 from engine.config import EngineConfig
@@ -59,7 +59,7 @@ def variant_deployment(model: Model, variant: Variant, path: Path) -> serve.Appl
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(variant.cores)}},
         },
     )
-    app: serve.Application = deploy(Replica).bind(model.name, variant.name, str(path), config)
+    app: serve.Application = deploy(GenerationReplica).bind(model.name, variant.name, str(path), config)
     return app
 
 

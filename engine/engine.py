@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.batch import Span, build_batch
 from engine.block_manager import BlockManager
-from engine.errors import DeadlineExceeded, InvalidRequest
+from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError
 from engine.kernels import CacheBlocks
 from engine.models import Decoder
 from engine.request import Delta, FinishReason, GrammarSpec, Request, Timings
@@ -139,6 +139,11 @@ class Engine:
     def idle(self) -> bool:
         return not self.requests
 
+    @property
+    def patience_s(self) -> float:
+        """None: whoever comes joins the next step, a few milliseconds later."""
+        return 0.0
+
     def step(self) -> list[Output]:
         """Computes one batch; returns what each request gained."""
         outputs = self._expire()
@@ -177,9 +182,13 @@ class Engine:
             for s in late
         ]
 
-    def _fail(self, sequence: Running, error: Exception) -> Output:
+    def failed(self, error: StagelineError) -> Delta:
+        """The last delta of a request that cannot be finished."""
+        return Delta(finish_reason=FinishReason.ERROR, error=error)
+
+    def _fail(self, sequence: Running, error: StagelineError) -> Output:
         self.abort(sequence.request.id)
-        return sequence.request.id, Delta(finish_reason=FinishReason.ERROR, error=error)
+        return sequence.request.id, self.failed(error)
 
     def _run(self, chunks: list[Chunk]) -> tuple[Tensor, list[int]]:
         """Hidden states (T, C) of the batch, and where each chunk ends in it."""

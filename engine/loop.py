@@ -6,26 +6,23 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Generic
 
-from engine.engine import Engine, Output, Stats
 from engine.errors import EngineFailed, InvalidRequest, Overloaded, StagelineError
-from engine.request import Delta, FinishReason, Request
-from engine.sampling.grammar_state import CompiledGrammar
+from engine.steps import O, P, R, S, SteppedEngine
 
 log = logging.getLogger(__name__)
-
-Deliver = Callable[[list[Output]], None]
 
 FAILED_STEPS_IN_A_ROW = 3  # after so many the loop gives up and `healthy` turns false
 
 
 @dataclass(frozen=True, slots=True)
-class _Add:
-    request: Request
-    grammar: CompiledGrammar | None
+class _Add(Generic[R, P]):
+    request: R
+    prepared: P
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +30,7 @@ class _Abort:
     request_id: str
 
 
-class EngineLoop:
+class EngineLoop(Generic[R, P, O, S]):
     """Makes an engine and runs it until `stop`, both on one thread, which owns it.
 
     (What torch itself runs in parallel keeps a pool of threads for each thread that asks. One asking thread, one pool.)
@@ -44,18 +41,18 @@ class EngineLoop:
 
     def __init__(
         self,
-        make_engine: Callable[[], Engine],
-        deliver: Deliver,
+        make_engine: Callable[[], SteppedEngine[R, P, O, S]],
+        deliver: Callable[[list[tuple[str, O]]], None],
         observe: Callable[[int, float], None] = lambda tokens, seconds: None,
     ) -> None:
         self.deliver = deliver
         self.observe = observe
-        self._inbox: deque[_Add | _Abort] = deque()
+        self._inbox: deque[_Add[R, P] | _Abort] = deque()
         self._wake = threading.Condition()
         self._open: set[str] = set()  # ids submitted and not yet finished; guarded by _wake
         self._stopping = self._ended = False
         self._failures = 0
-        self._made: Future[Engine] = Future()
+        self._made: Future[SteppedEngine[R, P, O, S]] = Future()
         self._thread = threading.Thread(target=self._run, args=(make_engine,), name="engine-loop", daemon=True)
 
     def start(self, timeout_s: float | None = None) -> None:
@@ -73,30 +70,35 @@ class EngineLoop:
     def open_requests(self) -> int:
         return len(self._open)
 
-    def stats(self) -> Stats:
+    def stats(self) -> S:
         """As of the last step; safe from any thread."""
         return self._stats
 
-    def submit(self, request: Request) -> None:
-        """Queues a request from any thread; compiles its grammar on the caller's.
+    def submit(self, request: R) -> None:
+        """Queues a request from any thread; prepares it on the caller's.
 
         Raises InvalidRequest, for an id in use too; Overloaded at once when the queue is full or the engine is being
         stopped; EngineFailed.
         """
         self.enqueue(request, self.prepare(request))
 
-    def prepare(self, request: Request) -> CompiledGrammar | None:
-        """The half of `submit` that takes time where there is a grammar. Raises as `submit`."""
+    def prepare(self, request: R) -> P:
+        """The half of `submit` that may take time. Raises as `submit`."""
         with self._wake:
             self._check_room(request.id)
         return self.engine.prepare(request)
 
-    def enqueue(self, request: Request, grammar: CompiledGrammar | None) -> None:
+    def enqueue(self, request: R, prepared: P) -> None:
         """The half of `submit` that does not, with what `prepare` returned. Raises as `submit`."""
+        self.enqueue_all([(request, prepared)])
+
+    def enqueue_all(self, work: Sequence[tuple[R, P]]) -> None:
+        """Several at once: all of them or, where it raises, none."""
         with self._wake:
-            self._check_room(request.id)
-            self._open.add(request.id)
-            self._inbox.append(_Add(request, grammar))
+            for request, _ in work:
+                self._check_room(request.id, len(work))
+            self._open.update(request.id for request, _ in work)
+            self._inbox.extend(_Add(request, prepared) for request, prepared in work)
             self._wake.notify()
 
     def abort(self, request_id: str) -> None:
@@ -112,7 +114,7 @@ class EngineLoop:
             self._wake.notify_all()
         self._thread.join(timeout_s)
 
-    def _run(self, make_engine: Callable[[], Engine]) -> None:
+    def _run(self, make_engine: Callable[[], SteppedEngine[R, P, O, S]]) -> None:
         try:
             self.engine = make_engine()
         except BaseException as error:
@@ -126,36 +128,46 @@ class EngineLoop:
             log.exception("the engine's loop failed")
         self._end()
 
-    def _check_room(self, request_id: str) -> None:
+    def _check_room(self, request_id: str, coming: int = 1) -> None:
         if self._stopping:
             raise Overloaded("this replica is shutting down", retry_after_s=1.0)
         if not self.healthy:
             raise EngineFailed("the engine has stopped working; its replica is about to be replaced")
         if request_id in self._open:
             raise InvalidRequest(f"request id {request_id!r} is in use", param="request_id")
-        if len(self._open) >= self.engine.limits.max_running + self.engine.limits.max_waiting:
+        room = self.engine.limits.max_running + self.engine.limits.max_waiting
+        if coming > room:
+            raise InvalidRequest(f"{coming} texts at once; this model takes at most {room}: send them in parts")
+        if len(self._open) + coming > room:
             raise Overloaded(f"{len(self._open)} requests are running and waiting already; try again later")
 
     def _take_messages(self) -> bool:
         """Waits for work and takes in what was sent. False when it is time to end."""
         with self._wake:
             self._wake.wait_for(lambda: self._inbox or self._stopping or not self.engine.idle)
+            self._wait_for_more()
             messages, self._inbox = self._inbox, deque()
-        refused: list[Output] = []
+        refused: list[tuple[str, O]] = []
         for message in messages:
             if isinstance(message, _Abort):
                 if self.engine.abort(message.request_id):
                     self._close([message.request_id])
                 continue
             try:
-                self.engine.add(message.request, message.grammar)
+                self.engine.add(message.request, message.prepared)
             except StagelineError as error:
-                refused.append(failed(message.request.id, error))
+                refused.append((message.request.id, self.engine.failed(error)))
             except Exception as error:
                 log.exception("a request could not be taken in")
-                refused.append(failed(message.request.id, internal(error)))
+                refused.append((message.request.id, self.engine.failed(internal(error))))
         self._hand_out(refused)
         return not self._stopping
+
+    def _wait_for_more(self) -> None:
+        """Gives those who were just answered the time to ask again, where the engine says that it pays."""
+        until = time.monotonic() + self.engine.patience_s
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            self._wake.wait(left)
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -169,13 +181,13 @@ class EngineLoop:
         self.observe(self.engine.last_step_tokens, time.perf_counter() - started)
         self._hand_out(outputs)
 
-    def _fail_all(self, error: Exception) -> list[Output]:
+    def _fail_all(self, error: Exception) -> list[tuple[str, O]]:
         """Ends all that the engine was given, also what the failed step took out of it and could not report."""
         for request_id in list(self.engine.requests):
             self.engine.abort(request_id)
         with self._wake:
             waiting = {message.request.id for message in self._inbox if isinstance(message, _Add)}
-            return [failed(request_id, internal(error)) for request_id in sorted(self._open - waiting)]
+            return [(request_id, self.engine.failed(internal(error))) for request_id in sorted(self._open - waiting)]
 
     def _end(self) -> None:
         """Answers whoever is still here; `submit` takes no more."""
@@ -187,24 +199,19 @@ class EngineLoop:
             log.error("%d engine steps failed in a row; giving up", self._failures)
         why = "the replica was shut down" if self._stopping else "the engine has stopped working"
         try:
-            self._hand_out([failed(request_id, EngineFailed(why)) for request_id in left])
+            self._hand_out([(request_id, self.engine.failed(EngineFailed(why))) for request_id in left])
         except Exception:
             log.exception("%d requests could not be told that the engine has ended", len(left))
 
-    def _hand_out(self, outputs: list[Output]) -> None:
+    def _hand_out(self, outputs: list[tuple[str, O]]) -> None:
         self._stats = self.engine.stats()
         if outputs:
-            self._close([request_id for request_id, delta in outputs if delta.finish_reason is not None])
+            self._close([request_id for request_id, output in outputs if output.finished])
             self.deliver(outputs)
 
     def _close(self, ids: Iterable[str]) -> None:
         with self._wake:
             self._open.difference_update(ids)
-
-
-def failed(request_id: str, error: StagelineError) -> Output:
-    """The last delta of a request that could not be finished."""
-    return request_id, Delta(finish_reason=FinishReason.ERROR, error=error)
 
 
 def internal(error: Exception) -> EngineFailed:

@@ -113,6 +113,10 @@ class Delta:
     timings: Timings | None = None
     error: Exception | None = None
 
+    @property
+    def finished(self) -> bool:
+        return self.finish_reason is not None
+
     def __reduce__(self) -> tuple[type[Delta], tuple[object, ...]]:
         # What dataclasses do by themselves takes twice as long, and one of these travels for every token.
         return Delta, (

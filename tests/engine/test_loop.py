@@ -9,18 +9,25 @@ from collections.abc import Iterator
 import pytest
 
 from engine.checkpoint import open_checkpoint
-from engine.engine import Engine, Limits, Output
+from engine.engine import Engine, Limits, Output, Stats
 from engine.errors import EngineFailed, InvalidRequest, Overloaded
 from engine.kernels import select_kernels
 from engine.loop import FAILED_STEPS_IN_A_ROW, EngineLoop
 from engine.models import Decoder, load_decoder
 from engine.request import Delta, FinishReason, Request, SamplingParams
+from engine.sampling.grammar_state import CompiledGrammar
 from tests.engine.tiny import write_checkpoint
 
 LIMITS = Limits(
     max_model_len=100, blocks=40, block_size=4, max_batch_tokens=16, max_running=2, max_waiting=3, prefix_cache=True
 )
 TIMEOUT_S = 30.0
+Loop = EngineLoop[Request, CompiledGrammar | None, Delta, Stats]
+
+
+def engine_of(loop: Loop) -> Engine:
+    assert isinstance(loop.engine, Engine)
+    return loop.engine
 
 
 class Collected:
@@ -67,7 +74,7 @@ def collected() -> Collected:
 
 
 @pytest.fixture
-def loop(decoder: Decoder, collected: Collected) -> Iterator[EngineLoop]:
+def loop(decoder: Decoder, collected: Collected) -> Iterator[Loop]:
     caches = [decoder.kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
     loop = EngineLoop(lambda: Engine(decoder, caches, LIMITS), collected)
     loop.start()
@@ -83,7 +90,7 @@ def brief(name: str, tokens: int = 5) -> Request:
     return Request(name, (1, 2, 3), SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True))
 
 
-def test_requests_from_several_threads_are_all_answered(loop: EngineLoop, collected: Collected) -> None:
+def test_requests_from_several_threads_are_all_answered(loop: Loop, collected: Collected) -> None:
     threads = [threading.Thread(target=loop.submit, args=(brief(f"r{i}"),)) for i in range(5)]
     for thread in threads:
         thread.start()
@@ -93,7 +100,7 @@ def test_requests_from_several_threads_are_all_answered(loop: EngineLoop, collec
     assert loop.open_requests == 0
 
 
-def test_a_full_queue_refuses_at_once(loop: EngineLoop, collected: Collected) -> None:
+def test_a_full_queue_refuses_at_once(loop: Loop, collected: Collected) -> None:
     for i in range(LIMITS.max_running + LIMITS.max_waiting):
         loop.submit(endless(f"r{i}"))
     with pytest.raises(Overloaded) as refusal:
@@ -104,7 +111,7 @@ def test_a_full_queue_refuses_at_once(loop: EngineLoop, collected: Collected) ->
     loop.submit(brief("in time"))
 
 
-def test_an_abort_ends_a_request_without_another_word(loop: EngineLoop, collected: Collected) -> None:
+def test_an_abort_ends_a_request_without_another_word(loop: Loop, collected: Collected) -> None:
     loop.submit(endless("a"))
     collected.some("a")
     loop.abort("a")
@@ -116,7 +123,7 @@ def test_an_abort_ends_a_request_without_another_word(loop: EngineLoop, collecte
     assert loop.stats().blocks_used == 0
 
 
-def test_an_abort_of_nobody_changes_nothing(loop: EngineLoop, collected: Collected) -> None:
+def test_an_abort_of_nobody_changes_nothing(loop: Loop, collected: Collected) -> None:
     loop.abort("nobody")
     loop.submit(brief("a"))
     collected.last("a")
@@ -126,13 +133,13 @@ def test_an_abort_of_nobody_changes_nothing(loop: EngineLoop, collected: Collect
     assert loop.open_requests == 0
 
 
-def test_what_cannot_be_computed_is_refused_on_the_spot(loop: EngineLoop) -> None:
+def test_what_cannot_be_computed_is_refused_on_the_spot(loop: Loop) -> None:
     with pytest.raises(InvalidRequest):
         loop.submit(Request("a", (), SamplingParams(max_tokens=1)))
     assert loop.open_requests == 0
 
 
-def test_an_id_in_use_is_refused_and_its_owner_goes_on(loop: EngineLoop, collected: Collected) -> None:
+def test_an_id_in_use_is_refused_and_its_owner_goes_on(loop: Loop, collected: Collected) -> None:
     loop.submit(brief("a", tokens=50))
     with pytest.raises(InvalidRequest):
         loop.submit(brief("a", tokens=50))
@@ -143,10 +150,10 @@ def test_an_id_in_use_is_refused_and_its_owner_goes_on(loop: EngineLoop, collect
 
 
 def test_a_failed_step_ends_its_requests_and_not_the_loop(
-    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(loop.engine.decoder, "logits", lambda hidden: 1 / 0)
+        patch.setattr(engine_of(loop).decoder, "logits", lambda hidden: 1 / 0)
         loop.submit(brief("a"))
         assert isinstance(collected.last("a").error, EngineFailed)
     loop.submit(brief("b"))
@@ -155,9 +162,9 @@ def test_a_failed_step_ends_its_requests_and_not_the_loop(
 
 
 def test_steps_that_keep_failing_make_it_unhealthy(
-    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop.engine.decoder, "logits", lambda hidden: 1 / 0)
+    monkeypatch.setattr(engine_of(loop).decoder, "logits", lambda hidden: 1 / 0)
     for i in range(FAILED_STEPS_IN_A_ROW):
         loop.submit(brief(f"r{i}"))
         collected.last(f"r{i}")
@@ -172,7 +179,7 @@ def test_an_engine_that_cannot_be_made_says_why(collected: Collected) -> None:
         EngineLoop(lambda: 1 / 0, collected).start(TIMEOUT_S)  # type: ignore[arg-type,return-value]
 
 
-def test_stopping_tells_those_that_still_wait(loop: EngineLoop, collected: Collected) -> None:
+def test_stopping_tells_those_that_still_wait(loop: Loop, collected: Collected) -> None:
     loop.submit(endless("a"))
     collected.some("a")
     loop.stop(TIMEOUT_S)
@@ -182,22 +189,22 @@ def test_stopping_tells_those_that_still_wait(loop: EngineLoop, collected: Colle
 
 
 def test_what_a_failed_step_had_ended_already_is_still_answered(
-    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(loop.engine.scheduler, "schedule", lambda: 1 / 0)
+        patch.setattr(engine_of(loop).scheduler, "schedule", lambda: 1 / 0)
         loop.submit(Request("late", (1, 2, 3), SamplingParams(max_tokens=5), deadline_s=1.0))
         assert collected.last("late").error is not None
     assert loop.open_requests == 0
 
 
-def test_what_cannot_be_taken_in_fails_alone(
-    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_taken_in_fails_alone(loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
     add = loop.engine.add
     loop.submit(brief("a", tokens=50))
     with monkeypatch.context() as patch:
-        patch.setattr(loop.engine, "add", lambda request, grammar: add(request) if request.id != "bad" else 1 / 0)
+        patch.setattr(
+            loop.engine, "add", lambda request, grammar: add(request, grammar) if request.id != "bad" else 1 / 0
+        )
         loop.submit(brief("bad"))
         assert isinstance(collected.last("bad").error, EngineFailed)
     assert collected.last("a").finish_reason == FinishReason.LENGTH
@@ -206,7 +213,7 @@ def test_what_cannot_be_taken_in_fails_alone(
 
 
 def test_what_comes_during_the_last_step_is_answered_too(
-    loop: EngineLoop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = iter(range(FAILED_STEPS_IN_A_ROW))
 
@@ -214,7 +221,7 @@ def test_what_comes_during_the_last_step_is_answered_too(
         loop.submit(brief(f"during {next(steps)}"))
         raise ZeroDivisionError
 
-    monkeypatch.setattr(loop.engine.decoder, "logits", fail)
+    monkeypatch.setattr(engine_of(loop).decoder, "logits", fail)
     loop.submit(brief("a"))
     for i in range(FAILED_STEPS_IN_A_ROW):
         assert isinstance(collected.last(f"during {i}").error, EngineFailed)

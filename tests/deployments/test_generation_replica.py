@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployments.replica import Replica, joined
+from deployments.generation_replica import GenerationReplica, joined
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
 from engine.request import Delta, FinishReason, GrammarSpec, Request, SamplingParams
@@ -18,10 +18,12 @@ ENDLESS = SamplingParams(max_tokens=100_000, temperature=0, ignore_eos=True)
 
 
 @pytest.fixture(scope="module")
-def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GenerationReplica]:
     folder = tmp_path_factory.mktemp("model")
     write_checkpoint("llama", folder)
-    replica = Replica("m", "fp32", str(folder), EngineConfig(precision="fp32", threads=1, kv_cache_bytes=8 << 20))
+    replica = GenerationReplica(
+        "m", "fp32", str(folder), EngineConfig(precision="fp32", threads=1, kv_cache_bytes=8 << 20)
+    )
     yield replica
     replica.loop.stop()
 
@@ -34,20 +36,20 @@ async def collect(deltas: AsyncIterator[Delta]) -> list[int]:
     return [token async for delta in deltas for token in delta.tokens]
 
 
-async def idle(replica: Replica) -> None:
+async def idle(replica: GenerationReplica) -> None:
     async with asyncio.timeout(30):
         while replica.loop.open_requests or replica.loop.stats().blocks_used or replica.streams:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def test_two_calls_with_one_id_are_two_requests(replica: Replica) -> None:
+async def test_two_calls_with_one_id_are_two_requests(replica: GenerationReplica) -> None:
     async with asyncio.timeout(60):
         one, other = await asyncio.gather(*(collect(replica.generate(brief(tokens=9))) for _ in range(2)))
     assert one == other
     assert len(one) == 9
 
 
-async def test_closing_the_iterator_frees_everything(replica: Replica) -> None:
+async def test_closing_the_iterator_frees_everything(replica: GenerationReplica) -> None:
     deltas = replica.generate(Request("a", (1, 2, 3), ENDLESS))
     await anext(deltas)
     await deltas.aclose()  # type: ignore[attr-defined]
@@ -55,7 +57,7 @@ async def test_closing_the_iterator_frees_everything(replica: Replica) -> None:
 
 
 async def test_a_caller_who_goes_while_the_grammar_compiles_leaves_nothing(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
+    replica: GenerationReplica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiling, release = asyncio.Event(), asyncio.Event()
     events = asyncio.get_running_loop()
@@ -75,7 +77,7 @@ async def test_a_caller_who_goes_while_the_grammar_compiles_leaves_nothing(
     await idle(replica)
 
 
-async def test_what_it_tells_of_itself(replica: Replica) -> None:
+async def test_what_it_tells_of_itself(replica: GenerationReplica) -> None:
     await collect(replica.generate(brief()))
     told = await replica.describe()
     assert told["state"] == "ready"
@@ -86,7 +88,7 @@ async def test_what_it_tells_of_itself(replica: Replica) -> None:
     replica.check_health()
 
 
-async def test_a_failed_engine_is_unhealthy(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_engine_is_unhealthy(replica: GenerationReplica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica.loop, "_failures", 99)
     with pytest.raises(EngineFailed):
         replica.check_health()

@@ -1,0 +1,83 @@
+"""Replicas that answer whole: a call brings some texts and waits for the results of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from deployments.replica import Replica
+from engine.steps import Output, R, S
+
+
+class Outcome(Output, Protocol):
+    """A result, or the `error` that stands in its place."""
+
+    @property
+    def error(self) -> Exception | None: ...
+
+
+Result = TypeVar("Result", bound=Outcome)
+
+
+class Call(Generic[Result]):
+    """The results of one call, as far as they have come. Lives on the asyncio thread."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.results: dict[str, Result | None] = dict.fromkeys(ids)
+        self.missing = len(ids)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def put(self, request_id: str, result: Result) -> None:
+        """Takes one result. The first error is the call's."""
+        self.results[request_id] = result
+        self.missing -= 1
+        if self.done.done():
+            return
+        if result.error is not None:
+            self.done.set_exception(result.error)
+        elif not self.missing:
+            self.done.set_result(None)
+
+
+class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
+    """Loads the model when it is made. Raises CheckpointError and ConfigError."""
+
+    calls_of: dict[str, Call[Result]]
+
+    @abstractmethod
+    def renamed(self, request: R, request_id: str) -> R:
+        """The request under another id."""
+
+    async def compute(self, requests: tuple[R, ...]) -> tuple[Result, ...]:
+        """The results of all requests, in order. Being cancelled, or an error of one, aborts all that are left.
+
+        Raises InvalidRequest, Overloaded, DeadlineExceeded and EngineFailed.
+        """
+        self.events = asyncio.get_running_loop()
+        # Ids of its own for each call: a caller may send a request again before the first is gone.
+        number = next(self.calls)
+        mine = [self.renamed(request, f"{number}/{i}") for i, request in enumerate(requests)]
+        ids = [request.id for request in mine]
+        call: Call[Result] = Call(ids)
+        self.loop.enqueue_all([(request, self.loop.prepare(request)) for request in mine])
+        self.calls_of.update(dict.fromkeys(ids, call))
+        try:
+            if mine:
+                await call.done
+        finally:
+            for request_id in ids:
+                if self.calls_of.pop(request_id, None) is not None and call.results[request_id] is None:
+                    self.loop.abort(request_id)
+        return tuple(result for result in call.results.values() if result is not None)
+
+    def deliver(self, outputs: list[tuple[str, Result]]) -> None:
+        if self.events is not None:
+            self.events.call_soon_threadsafe(self._dispatch, outputs)
+
+    def _dispatch(self, outputs: list[tuple[str, Result]]) -> None:
+        for request_id, result in outputs:
+            call = self.calls_of.get(request_id)
+            if call is not None:
+                call.put(request_id, result)
