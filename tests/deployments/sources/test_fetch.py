@@ -3,20 +3,31 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
 import zipfile
 from pathlib import Path
 
 import filelock
 import pytest
 
-from deployments.sources import HuggingFaceSource, LocalSource, PypiSource, cache_dir, fetch, parse_source
-from deployments.sources.pypi import unpack_file
+from deployments.sources import (
+    HuggingFaceSource,
+    LocalSource,
+    PypiSource,
+    cache_dir,
+    fetch,
+    folder_digest,
+    parse_source,
+)
+from deployments.sources.pypi import unpack_file, unpack_folder
 from engine.errors import SourceError
 from tests.deployments.sources.file_server import FileServer, serving
 
 WEIGHTS = b"GGUF" + random.Random(0).randbytes(600_000)  # too large for pip to show no progress
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
 SOURCE = "pypi:tiny-model==1.2/tiny.gguf"
+FOLDER = {"config.json": b"{}", "1_Pooling/config.json": b'{"a": 1}', "model.safetensors": bytes(range(256)) * 20}
+FOLDER_SOURCE = "pypi:tiny-model==1.2/model/"
 
 
 def make_wheel(path: Path, members: dict[str, bytes]) -> bytes:
@@ -37,7 +48,9 @@ def index(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A package index with one wheel, and pip set up to use nothing else."""
     name = "tiny_model-1.2-py3-none-any.whl"
     # A wheel that would do harm if it were imported.
-    body = make_wheel(tmp_path / name, {"tiny_model/__init__.py": b"raise SystemExit", "tiny_model/tiny.gguf": WEIGHTS})
+    folder = {f"tiny_model/model/{file}": content for file, content in FOLDER.items()}
+    harm = {"tiny_model/__init__.py": b"raise SystemExit"}
+    body = make_wheel(tmp_path / name, {**harm, **folder, "tiny_model/tiny.gguf": WEIGHTS})
     link = f'<a href="/files/{name}#sha256={hashlib.sha256(body).hexdigest()}">{name}</a>'
     server.pages["/simple/tiny-model/"] = f"<!DOCTYPE html><html><body>{link}</body></html>".encode()
     server.pages[f"/files/{name}"] = body
@@ -80,6 +93,52 @@ def test_damage_in_the_cache_is_noticed_and_repaired(index: FileServer, tmp_path
     path = fetch(SOURCE, cache=tmp_path / "cache")
     path.write_bytes(damage)
     assert fetch(SOURCE, cache=tmp_path / "cache").read_bytes() == WEIGHTS
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_comes_out_of_a_wheel_with_the_folders_in_it(index: FileServer, tmp_path: Path) -> None:
+    pin = folder_digest({name: hashlib.sha256(body).hexdigest() for name, body in FOLDER.items()})
+    path = fetch(FOLDER_SOURCE, sha256=pin, cache=tmp_path / "cache")
+    assert contents(path) == FOLDER
+    index.asked.clear()
+    assert fetch(FOLDER_SOURCE, sha256=pin, cache=tmp_path / "cache") == path
+    assert index.asked == []
+    (path / "config.json").write_bytes(b"damaged")
+    assert contents(fetch(FOLDER_SOURCE, sha256=pin, cache=tmp_path / "cache")) == FOLDER
+
+
+def test_a_folders_pin_is_what_sha256sum_says_of_it(tmp_path: Path) -> None:
+    for name, body in FOLDER.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(body)
+    command = "find . -type f -printf '%P\\n' | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    told = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    digests = {name: hashlib.sha256(body).hexdigest() for name, body in FOLDER.items()}
+    assert told.split()[0] == folder_digest(digests)
+
+
+def test_a_folder_other_than_was_pinned_is_refused(index: FileServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"model/ is not the folder that was pinned"):
+        fetch(FOLDER_SOURCE, sha256="0" * 64, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("files/*"))
+
+
+def test_a_folder_that_the_wheel_does_not_have_lists_what_it_has(index: FileServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"has no other/, only .*tiny_model/model/"):
+        fetch("pypi:tiny-model==1.2/other/", cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["m/model/../../evil", "m/model/..\\evil"])
+def test_a_member_of_a_folder_cannot_leave_it(tmp_path: Path, name: str) -> None:
+    wheel, target = tmp_path / "w.whl", tmp_path / "target"
+    target.mkdir()
+    make_wheel(wheel, {"m/model/config.json": b"{}", name: b"1"})
+    with pytest.raises(SourceError, match="leaves its folder"):
+        unpack_folder(wheel, "model/", target)
+    assert not list(tmp_path.glob("*evil*"))
 
 
 def test_damage_that_hides_its_time_is_found_by_verify(index: FileServer, tmp_path: Path) -> None:
@@ -182,6 +241,7 @@ def test_a_path_is_used_where_it_lies(tmp_path: Path) -> None:
     ("source", "expected"),
     [
         ("pypi:a-b==1.0/x/y.gguf", PypiSource("a-b", "1.0", "x/y.gguf")),
+        ("pypi:a-b==1.0/x/y/", PypiSource("a-b", "1.0", "x/y/")),
         ("hf:org/name@rev", HuggingFaceSource("org/name", "rev", None)),
         ("hf:org/name", HuggingFaceSource("org/name", "main", None)),
         ("hf:org/name@rev/sub/f.gguf", HuggingFaceSource("org/name", "rev", "sub/f.gguf")),
