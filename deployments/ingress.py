@@ -6,30 +6,28 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
-from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
+from ray.exceptions import RayError
+from ray.serve.handle import DeploymentHandle
 
+from deployments.calls import stream
 from deployments.front_door.app import create_app
 from deployments.front_door.service import Limits, ServedModel, Service, sampling_defaults
 from deployments.variants import VariantInfo
 from engine.checkpoint import open_checkpoint
-from engine.errors import EngineFailed, Overloaded, StagelineError
 from engine.models import read_architecture
-from engine.request import Delta, Request
 
 log = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one must not hold up /status and /metrics
 RETRY_S = 1.0
-ACCEPT_TIMEOUT_S = 30.0  # for a replica to take a request: time enough for one to be replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +94,12 @@ class Ingress:
                 tokenizer=tokenizer,
                 max_model_len=max_model_len,
                 vocab_size=read_architecture(checkpoint).vocab_size,
-                generate=self.generator(offer.name),
+                generate=partial(stream, self.handles, offer.name),
                 chat_template=tokenizer.chat_template,
                 eos_token_ids=tokenizer.eos_token_ids,
                 defaults=sampling_defaults(checkpoint.generation_config),
                 created=int(time.time()),
             )
-
-    def generator(self, model: str) -> Any:
-        """The model's `Generate`: (variant, request) to deltas from one of its replicas."""
-
-        async def generate(variant: str, request: Request) -> AsyncIterator[Delta]:
-            handle = self.handles[model, variant].options(
-                stream=True, request_serialization="pickle", response_serialization="pickle"
-            )
-            deltas: DeploymentResponseGenerator[Delta] = handle.generate.remote(request)  # type: ignore[assignment]
-            finished = False
-            try:
-                await accepted(deltas)
-                async for delta in deltas:
-                    finished = delta.finish_reason is not None
-                    yield delta
-            except Exception as error:
-                finished = True
-                raise translated(error) from error
-            finally:
-                if not finished:
-                    deltas.cancel()
-
-        return generate
 
     async def metrics_sources(self) -> list[str]:
         """The expositions of all replicas that answer."""
@@ -167,31 +142,3 @@ def state_of(replicas: Sequence[Mapping[str, Any]]) -> str:
     """A variant's state from what its replicas tell: "ready" when one of them is; "starting" when none answers."""
     states = [replica["state"] for replica in replicas]
     return "ready" if "ready" in states else states[0] if states else "starting"
-
-
-async def accepted(deltas: DeploymentResponseGenerator[Delta]) -> None:
-    """Waits until a replica took the request.
-
-    Serve itself would wait for ever: for a replica that cannot start again, or, where an application is removed, for
-    one that will not. Raises Overloaded.
-    """
-    try:
-        async with asyncio.timeout(ACCEPT_TIMEOUT_S):
-            await deltas._fetch_future_result_async()  # what the generator itself begins with; no public name has it
-    except TimeoutError:
-        raise Overloaded("no replica of this model is ready; try again later", retry_after_s=5.0) from None
-
-
-def translated(error: Exception) -> Exception:
-    """What Ray raises, as one of ours: the replica's own error, or that the replica is gone."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, StagelineError):
-        return cause
-    if isinstance(error, BackPressureError):
-        return Overloaded("too many requests are waiting already; try again later")
-    if isinstance(error, DeploymentUnavailableError):
-        return Overloaded("this model is being removed or replaced; try again later")
-    if isinstance(error, RayError):
-        log.error("a replica failed in mid-request: %s", error)
-        return EngineFailed("the replica that computed this answer died; try again")
-    return error

