@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from deployments.replica import Replica
-from engine.steps import Output, R, S
+from engine.steps import Output, R, S, SteppedEngine
 
 
 class Outcome(Output, Protocol):
@@ -44,7 +44,9 @@ class Call(Generic[Result]):
 class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
 
-    calls_of: dict[str, Call[Result]]
+    def __init__(self, model: str, variant: str, threads: int, load: Callable[[], SteppedEngine[R, None, Result, S]]):
+        self.open_calls: dict[str, Call[Result]] = {}  # by request id
+        super().__init__(model, variant, threads, load)
 
     @abstractmethod
     def renamed(self, request: R, request_id: str) -> R:
@@ -62,22 +64,22 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
         ids = [request.id for request in mine]
         call: Call[Result] = Call(ids)
         self.loop.enqueue_all([(request, self.loop.prepare(request)) for request in mine])
-        self.calls_of.update(dict.fromkeys(ids, call))
+        self.open_calls.update(dict.fromkeys(ids, call))
         try:
             if mine:
                 await call.done
         finally:
             for request_id in ids:
-                if self.calls_of.pop(request_id, None) is not None and call.results[request_id] is None:
+                if self.open_calls.pop(request_id, None) is not None and call.results[request_id] is None:
                     self.loop.abort(request_id)
         return tuple(result for result in call.results.values() if result is not None)
 
     def deliver(self, outputs: list[tuple[str, Result]]) -> None:
-        if self.events is not None:
-            self.events.call_soon_threadsafe(self._dispatch, outputs)
+        assert self.events is not None
+        self.events.call_soon_threadsafe(self._dispatch, outputs)
 
     def _dispatch(self, outputs: list[tuple[str, Result]]) -> None:
         for request_id, result in outputs:
-            call = self.calls_of.get(request_id)
+            call = self.open_calls.get(request_id)
             if call is not None:
                 call.put(request_id, result)

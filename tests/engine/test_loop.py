@@ -239,3 +239,36 @@ def test_a_reader_that_fails_ends_the_loop_and_is_seen(decoder: Decoder) -> None
     loop._thread.join(TIMEOUT_S)
     assert not loop.healthy
     assert loop.open_requests == 0
+
+
+def test_all_of_several_are_taken_or_none(loop: Loop, collected: Collected) -> None:
+    several = [(brief(name), loop.prepare(brief(name))) for name in "abc"]
+    loop.enqueue_all(several)
+    assert [collected.last(name).finish_reason for name in "abc"] == [FinishReason.LENGTH] * 3
+    crowd = [(endless(str(i)), None) for i in range(LIMITS.max_running + LIMITS.max_waiting)]
+    with pytest.raises(InvalidRequest, match="at most 5"):
+        loop.enqueue_all([*crowd, (endless("one more"), None)])
+    loop.submit(endless("first"))
+    with pytest.raises(Overloaded):
+        loop.enqueue_all(crowd)
+    assert loop.open_requests == 1
+    loop.abort("first")
+
+
+def test_a_patient_engine_waits_for_more_before_it_steps(
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    step = engine_of(loop).step
+
+    def counted() -> list[Output]:
+        sizes.append(len(loop.engine.requests))
+        return step()
+
+    monkeypatch.setattr(Engine, "patience_s", 0.3)
+    monkeypatch.setattr(loop.engine, "step", counted)
+    loop.submit(brief("a", tokens=1))
+    loop.submit(brief("b", tokens=1))
+    assert collected.last("a").tokens
+    assert collected.last("b").tokens
+    assert sizes == [2]
