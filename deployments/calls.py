@@ -20,7 +20,6 @@ Handles = Mapping[tuple[str, str], DeploymentHandle[Any]]  # by (model, variant)
 
 ACCEPT_TIMEOUT_S = 30.0  # for a replica to take a request: time enough for one to be replaced
 ATTEMPTS = 2  # of a call that answers whole: nothing of it was told to anybody when its replica dies
-PART = 256  # texts of one call: larger requests are spread over the replicas, and no message gets too long
 
 
 async def stream(handles: Handles, model: str, variant: str, request: Request) -> AsyncIterator[Delta]:
@@ -43,41 +42,27 @@ async def stream(handles: Handles, model: str, variant: str, request: Request) -
             deltas.cancel()
 
 
-async def compute(handles: Handles, model: str, variant: str, requests: Sequence[Any]) -> tuple[Any, ...]:
-    """Results of all requests, in order, from the variant's replicas. Being cancelled aborts all of them.
+async def compute(handles: Handles, model: str, variant: str, requests: Sequence[Any]) -> Sequence[Any]:
+    """Outcomes of all requests, in order, from one of the variant's replicas; from another where that one dies.
 
-    Raises what the replica raises, Overloaded and EngineFailed.
+    What went wrong with one is in its `error`. Being cancelled aborts all. Raises Overloaded and EngineFailed.
     """
-    handle = handles[model, variant]
-    parts = [requests[at : at + PART] for at in range(0, len(requests), PART)]
-    if len(parts) == 1:
-        return await compute_part(handle, parts[0])
-    tasks = [asyncio.ensure_future(compute_part(handle, part)) for part in parts]
-    try:
-        return tuple(result for results in await asyncio.gather(*tasks) for result in results)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def compute_part(handle: DeploymentHandle[Any], requests: Sequence[Any]) -> tuple[Any, ...]:
-    """One call, made again where its replica dies over it."""
-    handle = handle.options(request_serialization="pickle", response_serialization="pickle")
+    handle = handles[model, variant].options(request_serialization="pickle", response_serialization="pickle")
     for attempt in range(1, ATTEMPTS + 1):
-        response: DeploymentResponse[tuple[Any, ...]] = handle.compute.remote(tuple(requests))  # type: ignore[assignment]
-        answered = False
+        response: DeploymentResponse[Sequence[Any]] = handle.compute.remote(tuple(requests))  # type: ignore[assignment]
+        ended = False
         try:
             await accepted(response)
-            results = await response
-            answered = True
-            return results
+            outcomes = await response
+            ended = True
+            return outcomes
         except Exception as error:
-            answered = True
+            ended = True
             if attempt == ATTEMPTS or not lost(error):
                 raise translated(error) from error
             log.warning("a replica was lost, asking another: %s", error)
         finally:
-            if not answered:
+            if not ended:
                 response.cancel()
     raise AssertionError("the last attempt returns or raises")
 

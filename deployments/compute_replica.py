@@ -1,4 +1,4 @@
-"""Replicas that answer whole: a call brings some texts and waits for the results of all of them."""
+"""Replicas that answer whole: a call brings some texts, perhaps of several callers, and waits for all their results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from deployments.replica import Replica
+from engine.errors import StagelineError
 from engine.steps import Output, R, S, SteppedEngine
 
 
@@ -30,14 +31,9 @@ class Call(Generic[Result]):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def put(self, request_id: str, result: Result) -> None:
-        """Takes one result. The first error is the call's."""
         self.results[request_id] = result
         self.missing -= 1
-        if self.done.done():
-            return
-        if result.error is not None:
-            self.done.set_exception(result.error)
-        elif not self.missing:
+        if not self.missing and not self.done.done():
             self.done.set_result(None)
 
 
@@ -52,27 +48,41 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
     def renamed(self, request: R, request_id: str) -> R:
         """The request under another id."""
 
-    async def compute(self, requests: tuple[R, ...]) -> tuple[Result, ...]:
-        """The results of all requests, in order. Being cancelled, or an error of one, aborts all that are left.
-
-        Raises InvalidRequest, Overloaded, DeadlineExceeded and EngineFailed.
-        """
+    async def compute(self, requests: Sequence[R]) -> tuple[Result, ...]:
+        """The results of all requests, in order; what went wrong with one is in its own. Being cancelled aborts what is
+        left. Raises EngineFailed where the engine has stopped working."""
         self.events = asyncio.get_running_loop()
         # Ids of its own for each call: a caller may send a request again before the first is gone.
         number = next(self.calls)
         mine = [self.renamed(request, f"{number}/{i}") for i, request in enumerate(requests)]
-        ids = [request.id for request in mine]
-        call: Call[Result] = Call(ids)
-        self.loop.enqueue_all([(request, self.loop.prepare(request)) for request in mine])
-        self.open_calls.update(dict.fromkeys(ids, call))
+        call: Call[Result] = Call([request.id for request in mine])
+        self.check_health()
+        for request, error in zip(mine, self._enqueue(mine), strict=True):
+            if error is None:
+                self.open_calls[request.id] = call
+            else:
+                call.put(request.id, self.loop.engine.failed(error))
         try:
             if mine:
                 await call.done
         finally:
-            for request_id in ids:
-                if self.open_calls.pop(request_id, None) is not None and call.results[request_id] is None:
+            for request_id, result in call.results.items():
+                if self.open_calls.pop(request_id, None) is not None and result is None:
                     self.loop.abort(request_id)
         return tuple(result for result in call.results.values() if result is not None)
+
+    def _enqueue(self, requests: Sequence[R]) -> list[StagelineError | None]:
+        """For each None, or why it was not taken."""
+        refused: list[StagelineError | None] = [None] * len(requests)
+        for i, request in enumerate(requests):
+            try:
+                self.loop.prepare(request)
+            except StagelineError as error:
+                refused[i] = error
+        good = [i for i, error in enumerate(refused) if error is None]
+        for i, error in zip(good, self.loop.enqueue_all([(requests[i], None) for i in good]), strict=True):
+            refused[i] = error
+        return refused
 
     def deliver(self, outputs: list[tuple[str, Result]]) -> None:
         assert self.events is not None

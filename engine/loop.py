@@ -90,16 +90,25 @@ class EngineLoop(Generic[R, P, O, S]):
 
     def enqueue(self, request: R, prepared: P) -> None:
         """The half of `submit` that does not, with what `prepare` returned. Raises as `submit`."""
-        self.enqueue_all([(request, prepared)])
+        (refused,) = self.enqueue_all([(request, prepared)])
+        if refused is not None:
+            raise refused
 
-    def enqueue_all(self, work: Sequence[tuple[R, P]]) -> None:
-        """Several at once: all of them or, where it raises, none."""
+    def enqueue_all(self, work: Sequence[tuple[R, P]]) -> list[StagelineError | None]:
+        """Several at once, so that the next step finds them together: for each None, or why it was not taken."""
+        refused: list[StagelineError | None] = []
         with self._wake:
-            for request, _ in work:
-                self._check_room(request.id, len(work))
-            self._open.update(request.id for request, _ in work)
-            self._inbox.extend(_Add(request, prepared) for request, prepared in work)
+            for request, prepared in work:
+                try:
+                    self._check_room(request.id)
+                except StagelineError as error:
+                    refused.append(error)
+                    continue
+                self._open.add(request.id)
+                self._inbox.append(_Add(request, prepared))
+                refused.append(None)
             self._wake.notify()
+        return refused
 
     def abort(self, request_id: str) -> None:
         """Takes a request out before the next step; nothing more is delivered of it after that."""
@@ -123,29 +132,26 @@ class EngineLoop(Generic[R, P, O, S]):
         self._made.set_result(self.engine)
         try:
             while self._failures < FAILED_STEPS_IN_A_ROW and self._take_messages():
-                self._step()
+                if not self._more_came():
+                    self._step()
         except Exception:
             log.exception("the engine's loop failed")
         self._end()
 
-    def _check_room(self, request_id: str, coming: int = 1) -> None:
+    def _check_room(self, request_id: str) -> None:
         if self._stopping:
             raise Overloaded("this replica is shutting down", retry_after_s=1.0)
         if not self.healthy:
             raise EngineFailed("the engine has stopped working; its replica is about to be replaced")
         if request_id in self._open:
             raise InvalidRequest(f"request id {request_id!r} is in use", param="request_id")
-        room = self.engine.limits.max_running + self.engine.limits.max_waiting
-        if coming > room:
-            raise InvalidRequest(f"{coming} texts at once; this model takes at most {room}: send them in parts")
-        if len(self._open) + coming > room:
+        if len(self._open) >= self.engine.limits.max_running + self.engine.limits.max_waiting:
             raise Overloaded(f"{len(self._open)} requests are running and waiting already; try again later")
 
     def _take_messages(self) -> bool:
         """Waits for work and takes in what was sent. False when it is time to end."""
         with self._wake:
             self._wake.wait_for(lambda: self._inbox or self._stopping or not self.engine.idle)
-            self._wait_for_more()
             messages, self._inbox = self._inbox, deque()
         refused: list[tuple[str, O]] = []
         for message in messages:
@@ -163,11 +169,13 @@ class EngineLoop(Generic[R, P, O, S]):
         self._hand_out(refused)
         return not self._stopping
 
-    def _wait_for_more(self) -> None:
+    def _more_came(self) -> bool:
         """Gives those who were just answered the time to ask again, where the engine says that it pays."""
-        until = time.monotonic() + self.engine.patience_s
-        while not self._stopping and (left := until - time.monotonic()) > 0:
-            self._wake.wait(left)
+        patience_s = self.engine.patience_s
+        if patience_s <= 0:
+            return False
+        with self._wake:
+            return bool(self._wake.wait_for(lambda: self._inbox or self._stopping, patience_s))
 
     def _step(self) -> None:
         started = time.perf_counter()

@@ -241,18 +241,14 @@ def test_a_reader_that_fails_ends_the_loop_and_is_seen(decoder: Decoder) -> None
     assert loop.open_requests == 0
 
 
-def test_all_of_several_are_taken_or_none(loop: Loop, collected: Collected) -> None:
-    several = [(brief(name), loop.prepare(brief(name))) for name in "abc"]
-    loop.enqueue_all(several)
-    assert [collected.last(name).finish_reason for name in "abc"] == [FinishReason.LENGTH] * 3
-    crowd = [(endless(str(i)), None) for i in range(LIMITS.max_running + LIMITS.max_waiting)]
-    with pytest.raises(InvalidRequest, match="at most 5"):
-        loop.enqueue_all([*crowd, (endless("one more"), None)])
-    loop.submit(endless("first"))
-    with pytest.raises(Overloaded):
-        loop.enqueue_all(crowd)
-    assert loop.open_requests == 1
-    loop.abort("first")
+def test_of_several_as_many_are_taken_as_there_is_room_for(loop: Loop, collected: Collected) -> None:
+    room = LIMITS.max_running + LIMITS.max_waiting
+    names = [str(i) for i in range(room + 2)]
+    refused = loop.enqueue_all([(brief(name), loop.prepare(brief(name))) for name in [*names, "0"]])
+    assert refused[:room] == [None] * room
+    assert [type(error) for error in refused[room:]] == [Overloaded, Overloaded, InvalidRequest]
+    assert [collected.last(name).finish_reason for name in names[:room]] == [FinishReason.LENGTH] * room
+    assert loop.open_requests == 0
 
 
 def test_a_patient_engine_waits_for_more_before_it_steps(
@@ -265,7 +261,8 @@ def test_a_patient_engine_waits_for_more_before_it_steps(
         sizes.append(len(loop.engine.requests))
         return step()
 
-    monkeypatch.setattr(Engine, "patience_s", 0.3)
+    # Patient until a second one is there.
+    monkeypatch.setattr(Engine, "patience_s", property(lambda engine: 30.0 if len(engine.requests) == 1 else 0.0))
     monkeypatch.setattr(loop.engine, "step", counted)
     loop.submit(brief("a", tokens=1))
     loop.submit(brief("b", tokens=1))

@@ -1,0 +1,90 @@
+"""Small calls that come close together, sent as one: each hop between processes costs as much as a short text.
+
+Of two callers who come within `WINDOW_S` the second waits for the rest of it; who comes alone does not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+O = TypeVar("O")  # noqa: E741
+
+WINDOW_S = 0.002
+PART = 256  # requests of one call: larger ones are spread over the replicas, and no message gets too long
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting(Generic[R, O]):
+    """A caller's requests, at most `PART`, and where their results go."""
+
+    requests: Sequence[R]
+    results: asyncio.Future[Sequence[O]]
+
+
+class Bundles(Generic[R, O]):
+    """`call` computes many requests at once: their results in order, or it raises for all of them."""
+
+    def __init__(self, call: Callable[[Sequence[R]], Awaitable[Sequence[O]]]) -> None:
+        self.call = call
+        self._waiting: list[Waiting[R, O]] = []
+        self._timer: asyncio.Handle | None = None
+        self._sent_s = 0.0
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def compute(self, requests: Sequence[R]) -> list[O]:
+        """The results, in order. Raises what `call` raises. A call whose callers have all gone is cancelled."""
+        events = asyncio.get_running_loop()
+        parts: list[Waiting[R, O]] = [
+            Waiting(requests[at : at + PART], events.create_future()) for at in range(0, len(requests), PART)
+        ]
+        self._waiting += parts
+        if self._timer is None:
+            # Not at once even then: whoever comes in the same turn of the event loop goes along.
+            self._timer = events.call_at(max(events.time(), self._sent_s + WINDOW_S), self._send)
+        try:
+            found = [result for part in parts for result in await part.results]
+        finally:
+            for part in parts:
+                part.results.cancel()
+        return found
+
+    def _send(self) -> None:
+        self._timer = None
+        self._sent_s = asyncio.get_running_loop().time()
+        waiting = [part for part in self._waiting if not part.results.done()]
+        self._waiting = []
+        while waiting:
+            bundle = [waiting.pop(0)]
+            size = len(bundle[0].requests)
+            while waiting and size + len(waiting[0].requests) <= PART:
+                size += len(waiting[0].requests)
+                bundle.append(waiting.pop(0))
+            task = asyncio.ensure_future(self._compute(bundle))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+            for part in bundle:
+                part.results.add_done_callback(partial(self._give_up, bundle, task))
+
+    @staticmethod
+    def _give_up(bundle: list[Waiting[R, O]], task: asyncio.Task[None], done: asyncio.Future[Sequence[O]]) -> None:
+        if done.cancelled() and all(part.results.cancelled() for part in bundle):
+            task.cancel()
+
+    async def _compute(self, bundle: list[Waiting[R, O]]) -> None:
+        try:
+            results = await self.call([request for part in bundle for request in part.requests])
+        except Exception as error:
+            for part in bundle:
+                if not part.results.done():
+                    part.results.set_exception(error)
+            return
+        at = 0
+        for part in bundle:
+            if not part.results.done():
+                part.results.set_result(results[at : at + len(part.requests)])
+            at += len(part.requests)

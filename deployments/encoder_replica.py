@@ -1,0 +1,43 @@
+"""One replica of a classification or embedding variant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from deployments.compute_replica import ComputeReplica
+from deployments.replica_metrics import Measures, Rate, load_gauges
+from engine.encoder.config import EncoderConfig
+from engine.encoder.describe import Task
+from engine.encoder.engine import EncoderEngine, EncoderStats
+from engine.encoder.load import load_encoder_engine
+from engine.encoder.request import Encoded, EncodeRequest
+
+
+class EncoderReplica(ComputeReplica[EncodeRequest, Encoded, EncoderStats]):
+    """Loads the model when it is made. Raises CheckpointError and ConfigError."""
+
+    def __init__(self, model: str, variant: str, path: str, config: EncoderConfig, task: Task) -> None:
+        self.texts, self.tokens = Rate(), Rate()
+        super().__init__(model, variant, config.threads, partial(load_encoder_engine, Path(path), config, task))
+
+    def renamed(self, request: EncodeRequest, request_id: str) -> EncodeRequest:
+        return replace(request, id=request_id)
+
+    def measures(self, stats: EncoderStats) -> Measures:
+        engine = self.loop.engine
+        assert isinstance(engine, EncoderEngine)
+        return Measures(
+            gauges=load_gauges(stats.running, stats.waiting),
+            counters={"stageline:texts": ("Texts encoded.", stats.texts)},
+            status={
+                "running": stats.running,
+                "waiting": stats.waiting,
+                "texts_per_s": round(self.texts.per_s(stats.texts), 1),
+                "tokens_per_s": round(self.tokens.per_s(stats.prompt_tokens), 1),
+                "texts": stats.texts,
+                "kernels": engine.model.encoder.kernels.name,
+                "max_model_len": engine.limits.max_model_len,
+            },
+        )
