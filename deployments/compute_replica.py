@@ -79,9 +79,9 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
                 self.loop.prepare(request)
             except StagelineError as error:
                 refused[i] = error
-        good = [i for i, error in enumerate(refused) if error is None]
-        for i, error in zip(good, self.loop.enqueue_all([(requests[i], None) for i in good]), strict=True):
-            refused[i] = error
+        good = [i for i, fault in enumerate(refused) if fault is None]
+        for i, fault in zip(good, self.loop.enqueue_all([(requests[i], None) for i in good]), strict=True):
+            refused[i] = fault
         return refused
 
     def deliver(self, outputs: list[tuple[str, Result]]) -> None:
