@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -34,10 +34,19 @@ class Contender:
         return _answer(self.process, self.log)
 
 
+def contender(kind: str, path: Path, options: dict[str, Any]) -> AbstractContextManager[Contender]:
+    """A worker of that kind (see `worker.py`) with the model loaded; ended on leaving."""
+    return _started([sys.executable, "-m", "deployments.bench.worker", kind, str(path), json.dumps(options)])
+
+
+def peer(python: Path, kind: str, path: Path, options: dict[str, Any]) -> AbstractContextManager[Contender]:
+    """The same for a peer (see `peers.py`), run by the Python of the environment that has it."""
+    script = Path(__file__).with_name("peers.py")
+    return _started([str(python), str(script), kind, str(path), json.dumps(options)])
+
+
 @contextmanager
-def contender(kind: str, path: Path, options: dict[str, Any]) -> Iterator[Contender]:
-    """A worker of that kind with the model loaded; ended on leaving."""
-    command = [sys.executable, "-m", "deployments.bench.worker", kind, str(path), json.dumps(options)]
+def _started(command: list[str]) -> Iterator[Contender]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         try:

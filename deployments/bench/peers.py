@@ -67,11 +67,13 @@ def onnxruntime_encoder(path: Path, options: dict[str, Any]) -> tuple[Command, d
     """The same exported to ONNX, fp32 or with int8 weights."""
     import onnxruntime as ort
 
-    model = classifier(path)
-
     class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = classifier(path)
+
         def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = model(input_ids=ids, attention_mask=mask).logits
+            logits: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits
             return logits
 
     with tempfile.TemporaryDirectory() as folder:
