@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tokenizers import Encoding
-from tokenizers import Tokenizer as Backend
 
 from deployments.front_door.errors import ContextTooLong
 from deployments.front_door.prompts import LARGE_TEXT
@@ -19,6 +18,8 @@ from engine.errors import InvalidRequest
 
 MANY_TEXTS = 32
 """So many texts are tokenized in a thread, so that other requests go on meanwhile."""
+
+MARGIN = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,14 @@ def _read(model: EncoderModel, item: Item, reading: Reading, param: str) -> Enco
     length = len(first) + len(second or "")
     if reading.cut_to is None and length > LARGE_TEXT:
         _refuse_hopeless(model, length, param)
-    backend = model.tokenizer.backend
-    encoding = backend.encode(first, second, add_special_tokens=reading.add_special_tokens)
-    if len(encoding) > (reading.cut_to or model.max_model_len):
-        if reading.cut_to is None:
-            raise _too_long(model, len(encoding), param)
-        encoding = _cut(backend, first, second, reading, reading.cut_to)
+    if reading.cut_to is not None and length > LARGE_TEXT:
+        encoding = _cut(model, first, second, reading, reading.cut_to)
+    else:
+        encoding = model.tokenizer.backend.encode(first, second, add_special_tokens=reading.add_special_tokens)
+        if len(encoding) > (reading.cut_to or model.max_model_len):
+            if reading.cut_to is None:
+                raise _too_long(model, len(encoding), param)
+            encoding = _cut(model, first, second, reading, reading.cut_to)
     if not len(encoding):
         raise InvalidRequest(f"'{param}' has no tokens.", param=param)
     types = () if second is None else tuple(encoding.type_ids)
@@ -119,8 +122,9 @@ def _given(model: EncoderModel, tokens: tuple[int, ...], reading: Reading, param
     return EncoderInput(tokens)
 
 
-def _cut(backend: Backend, first: str, second: str | None, reading: Reading, length: int) -> Encoding:
+def _cut(model: EncoderModel, first: str, second: str | None, reading: Reading, length: int) -> Encoding:
     """Cut the texts, not the special tokens; of two, the longer one first, as `transformers` does by default."""
+    backend = model.tokenizer.backend
     special = backend.num_special_tokens_to_add(second is not None) if reading.add_special_tokens else 0
     room = length - special
     if room < (1 if second is None else 2):
@@ -128,15 +132,32 @@ def _cut(backend: Backend, first: str, second: str | None, reading: Reading, len
             f"{length} tokens leave no room for text beside this model's {special} special tokens.",
             param=reading.param,
         )
-    one = backend.encode(first, add_special_tokens=False)
+    one = _end(model, first, room, reading)
     if second is None:
         one.truncate(room, direction=reading.cut_from)
         return backend.post_process(one, None, reading.add_special_tokens)
-    two = backend.encode(second, add_special_tokens=False)
+    two = _end(model, second, room, reading)
     keep_one, keep_two = _shares(len(one), len(two), room)
     one.truncate(keep_one, direction=reading.cut_from)
     two.truncate(keep_two, direction=reading.cut_from)
     return backend.post_process(one, two, reading.add_special_tokens)
+
+
+def _end(model: EncoderModel, text: str, room: int, reading: Reading) -> Encoding:
+    """Tokens of the end that is kept, at least `room` of them if the text has so many, without special tokens.
+
+    The rest is not looked at: it may be long, and the tokenizer keeps all that is cut off. Beyond the kept tokens
+    there are `MARGIN` others, so that they do not depend on where the text was cut.
+    """
+    backend = model.tokenizer.backend
+    size = (room + MARGIN) * longest_token(model.tokenizer)
+    while size < len(text):
+        part = text[-size:] if reading.cut_from == "left" else text[:size]
+        encoding = backend.encode(part, add_special_tokens=False)
+        if len(encoding) >= room + MARGIN:
+            return encoding
+        size *= 2  # spaces are many, which make no tokens
+    return backend.encode(text, add_special_tokens=False)
 
 
 def _shares(one: int, two: int, room: int) -> tuple[int, int]:

@@ -18,6 +18,9 @@ from engine.encoder.request import Encoded
 from engine.errors import DeadlineExceeded, EngineFailed, Overloaded
 from engine.seq2seq.request import Translated
 
+MANY_TEXTS = 256
+"""The metrics of more texts than this are counted in a thread, so that other requests go on meanwhile."""
+
 R = TypeVar("R", Encoded, Translated)
 
 
@@ -44,7 +47,6 @@ async def run_texts(
     """
     name, variant = target.model.name, target.variant
     counted = metrics.calls(name, variant)
-    lost = "error"
     try:
         results = await call
         for result in results:
@@ -52,21 +54,20 @@ async def run_texts(
                 raise result.error
         if len(results) != len(sizes):
             raise EngineFailed(f"The engine gave {len(results)} results for {len(sizes)} texts.")
-        latency = time.perf_counter() - arrival.started
+    except BaseException as error:
+        counted.outcomes["abort" if isinstance(error, asyncio.CancelledError) else "error"].inc(len(sizes))
+        if isinstance(error, Overloaded | DeadlineExceeded):
+            metrics.rejected(name, variant, "overloaded" if isinstance(error, Overloaded) else "deadline")
+        raise
+    latency = time.perf_counter() - arrival.started
+
+    def count() -> None:
         for size, result in zip(sizes, results, strict=True):
             counted.answered(size, latency, result.queue_s, result.run_s)
             counted.outcomes[ending(result)].inc()
-        lost = ""
-        return results
-    except asyncio.CancelledError:
-        lost = "abort"
-        raise
-    except Overloaded:
-        metrics.rejected(name, variant, "overloaded")
-        raise
-    except DeadlineExceeded:
-        metrics.rejected(name, variant, "deadline")
-        raise
-    finally:
-        if lost:
-            counted.outcomes[lost].inc(len(sizes))
+
+    if len(sizes) > MANY_TEXTS:
+        await asyncio.to_thread(count)
+    else:
+        count()
+    return results

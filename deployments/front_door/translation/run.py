@@ -11,6 +11,7 @@ from deployments.front_door.deadline import in_time
 from deployments.front_door.plan import Arrival, FrontDoor, Target
 from deployments.front_door.sampling import derive_seed
 from deployments.front_door.served_models import TranslationModel
+from deployments.front_door.service import Limits
 from deployments.front_door.text_calls import run_texts
 from deployments.front_door.translation.documents import Document, Sentences, put_together
 from engine.errors import EngineFailed
@@ -42,9 +43,8 @@ async def translate(door: FrontDoor, model: Target[TranslationModel], arrival: A
     """
     large = sum(map(len, task.texts)) > LARGE_TEXT
     async with in_time(model, arrival, door.metrics):
-        sentences = Sentences(model.model, task.source, task.target, door.service.limits.max_sentences)
-        documents = await _run(large, lambda: _apart(sentences, task))
-        results = await _translated(door, model, arrival, task, sentences) if sentences.encoded else ()
+        documents, requests = await _run(large, lambda: _apart(model.model, arrival, task, door.service.limits))
+        results = await _translated(door, model, arrival, requests) if requests else ()
         return await _run(large, lambda: _together(model.model, documents, results, task.decoding.hypotheses))
 
 
@@ -52,48 +52,51 @@ async def _run(in_thread: bool, work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work) if in_thread else work()
 
 
-def _apart(sentences: Sentences, task: Task) -> list[Document]:
-    return [sentences.html(text) if task.format == "html" else sentences.text(text) for text in task.texts]
-
-
-async def _translated(
-    door: FrontDoor, model: Target[TranslationModel], arrival: Arrival, task: Task, sentences: Sentences
-) -> tuple[Translated, ...]:
+def _apart(
+    model: TranslationModel, arrival: Arrival, task: Task, limits: Limits
+) -> tuple[list[Document], tuple[TranslateRequest, ...]]:
+    sentences = Sentences(model, task.source, task.target, limits.max_sentences)
+    documents = [sentences.html(text) if task.format == "html" else sentences.text(text) for text in task.texts]
     requests = tuple(
         TranslateRequest(
             id=f"{task.id}-{index}",
             source=tokens,
-            decoding=replace(
-                task.decoding,
-                # The same sentence twice shall not draw the same words twice.
-                seed=derive_seed(task.decoding.seed, index) if task.decoding.temperature else 0,
-                first_token=task.decoding.first_token if first_token is None else first_token,
-            ),
+            decoding=_decoding(task.decoding, index, first_token),
             priority=task.priority,
             arrival_s=arrival.wall_s,
             deadline_s=arrival.deadline_s,
         )
         for index, (tokens, first_token) in enumerate(sentences.encoded)
     )
-    sizes = [len(request.source) for request in requests]
+    return documents, requests
+
+
+def _decoding(shared: Decoding, index: int, first_token: int | None) -> Decoding:
+    if shared.temperature:  # the same sentence twice shall not draw the same words twice
+        shared = replace(shared, seed=derive_seed(shared.seed, index))
+    return shared if first_token is None else replace(shared, first_token=first_token)
+
+
+async def _translated(
+    door: FrontDoor, model: Target[TranslationModel], arrival: Arrival, requests: tuple[TranslateRequest, ...]
+) -> tuple[Translated, ...]:
+    async def call() -> tuple[Translated, ...]:
+        results = await model.model.translate(model.variant, requests)
+        if any(result.error is None and not result.hypotheses for result in results):
+            raise EngineFailed("The engine ended a sentence without translating it. Try again.")
+        return results
 
     def ending(result: Translated) -> Literal["stop", "length"]:
-        # Of those that ended by themselves, the end token was one of the tokens allowed.
-        return "length" if _best_length(result) >= task.decoding.max_tokens else "stop"
+        # Of one that ended by itself, the end token was among the tokens allowed.
+        return "length" if len(result.hypotheses[0].tokens) >= requests[0].decoding.max_tokens else "stop"
 
-    call = model.model.translate(model.variant, requests)
-    results = await run_texts(model, arrival, door.metrics, sizes, call, ending)
+    sizes = [len(request.source) for request in requests]
+    results = await run_texts(model, arrival, door.metrics, sizes, call(), ending)
     written = door.metrics.generated(model.model.name, model.variant)
     for result in results:
-        if not result.hypotheses:
-            raise EngineFailed("The engine ended a sentence without translating it. Try again.")
-        written.generation_size.observe(_best_length(result))
+        written.generation_size.observe(len(result.hypotheses[0].tokens))
         written.generation_tokens.inc(sum(len(hypothesis.tokens) for hypothesis in result.hypotheses))
     return results
-
-
-def _best_length(result: Translated) -> int:
-    return len(result.hypotheses[0].tokens) if result.hypotheses else 0
 
 
 def _together(

@@ -221,6 +221,21 @@ def test_pairs_are_cut_as_the_tokenizer_would(one: int, two: int, length: int, s
     assert (list(found.tokens), list(found.types)) == (expected.ids, expected.type_ids)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("spaces", [0, 3, 5000])
+@pytest.mark.parametrize("length", [9, 10_000])
+async def test_long_texts_are_cut_without_being_read_whole(side: Any, spaces: int, length: int) -> None:
+    letters = ("abcdefghijklmnopqrstuvwxyz" * (length // 26 + 1))[:length]
+    gap = " " * spaces
+    text = f"{gap}{gap}{f'{gap} '.join(letters[:20])} {' '.join(letters[20:-20])} {f'{gap} '.join(letters[-20:])}{gap}"
+    text += " " * (10_000 - len(text))
+    reading = Reading("input", cut_to=12, cut_from=side)
+    (found,) = await read_inputs(classifier(FakeEncoder()), [text], reading, Limits())
+    reference = letter_tokenizer().backend
+    reference.enable_truncation(12, direction=side)
+    assert list(found.tokens) == reference.encode(text).ids
+
+
 @pytest.mark.parametrize(
     ("path", "body", "param", "says"),
     [
