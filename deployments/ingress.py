@@ -19,7 +19,8 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.calls import stream
 from deployments.front_door.app import create_app
-from deployments.front_door.service import Limits, ServedModel, Service, sampling_defaults
+from deployments.front_door.served_models import GenerationModel, ServedModel, sampling_defaults
+from deployments.front_door.service import Limits, Service
 from deployments.variants import VariantInfo
 from engine.checkpoint import open_checkpoint
 from engine.models import read_architecture
@@ -87,9 +88,8 @@ class Ingress:
         """Reads what the front door needs of a model's files. Raises CheckpointError."""
         with open_checkpoint(Path(offer.path)) as checkpoint:
             tokenizer = checkpoint.tokenizer()
-            return ServedModel(
+            return GenerationModel(
                 name=offer.name,
-                task=offer.task,
                 variants=tuple(VariantInfo(name) for name in offer.variants),
                 tokenizer=tokenizer,
                 max_model_len=max_model_len,

@@ -33,7 +33,7 @@ async def answer(request: Request, body: GenerationBody, plan: Plan, metrics: Me
         content = await unless_gone(request.receive, _whole(plan, metrics, chat=chat))
     except ClientGone:
         return Response(status_code=CLIENT_GONE)
-    return Response(dumps(content), media_type="application/json", headers=plan.headers)
+    return Response(dumps(content), media_type="application/json", headers=plan.target.headers)
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class StreamedAnswer(Response):
     """
 
     def __init__(self, plan: Plan, metrics: Metrics, chunks: Chunks) -> None:
-        super().__init__(media_type="text/event-stream", headers=plan.headers)
+        super().__init__(media_type="text/event-stream", headers=plan.target.headers)
         del self.headers["content-length"]
         self.headers["Cache-Control"] = "no-cache"
         self.headers["X-Accel-Buffering"] = "no"  # proxies shall pass each event on at once

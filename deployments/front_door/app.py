@@ -11,12 +11,27 @@ from deployments.front_door.metrics import Metrics
 from deployments.front_door.middleware import BodyLimit, RequestContext
 from deployments.front_door.openapi import describe_bodies
 from deployments.front_door.plan import FrontDoor
-from deployments.front_door.routes import chat, completions, models, operations, tokens
+from deployments.front_door.routes import chat, classify, completions, embeddings, models, operations, tokens, translate
 from deployments.front_door.schemas.chat import ChatBody
+from deployments.front_door.schemas.classify import ClassifyBody, PredictBody
 from deployments.front_door.schemas.completions import CompletionBody
+from deployments.front_door.schemas.embeddings import EmbedBody, EmbeddingsBody
 from deployments.front_door.schemas.tokens import DetokenizeBody, TokenizeBody
+from deployments.front_door.schemas.translate import TranslateBody
 from deployments.front_door.service import Service
 from engine.errors import StagelineError
+
+BODIES = (
+    CompletionBody,
+    ChatBody,
+    ClassifyBody,
+    PredictBody,
+    EmbeddingsBody,
+    EmbedBody,
+    TranslateBody,
+    TokenizeBody,
+    DetokenizeBody,
+)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -27,9 +42,9 @@ def create_app(service: Service) -> FastAPI:
     """
     door = FrontDoor(service, Metrics())
     app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None)
-    for family in (models, completions, chat, tokens, operations):
+    for family in (models, completions, chat, classify, embeddings, translate, tokens, operations):
         app.include_router(family.router(door))
-    describe_bodies(app, [CompletionBody, ChatBody, TokenizeBody, DetokenizeBody])
+    describe_bodies(app, BODIES)
     app.add_exception_handler(StagelineError, handle_stageline_error)
     app.add_exception_handler(HTTPException, handle_http_exception)
     app.add_exception_handler(RequestValidationError, handle_validation_error)

@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -17,24 +18,61 @@ from engine.errors import InvalidRequest
 
 B = TypeVar("B", bound=Body)
 
+FORM = "application/x-www-form-urlencoded"
+MAX_FORM_FIELDS = 10_000
+
 LARGE_BODY = 256 << 10
 """Bodies over this many bytes are parsed in a thread, so that other streams go on meanwhile."""
 
 
-def json_body(kind: type[B]) -> Callable[[Request], Awaitable[B]]:
-    """A FastAPI dependency that reads the request's body as `kind`. Raises `InvalidRequest` or `PayloadTooLarge`."""
+def json_body(kind: type[B], *, or_form: bool = False) -> Callable[[Request], Awaitable[B]]:
+    """A FastAPI dependency that reads the request's body as `kind`, with `or_form` also from a form (URL-encoded).
+
+    Raises `InvalidRequest` or `PayloadTooLarge`.
+    """
 
     async def read(request: Request) -> B:
         content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if content_type != "application/json" and not content_type.endswith("+json"):
+        form = or_form and content_type == FORM
+        if not form and content_type != "application/json" and not content_type.endswith("+json"):
             # A page on another site may post forms and plain text to a local server without asking, but not JSON.
-            raise InvalidRequest(f"Send JSON with 'Content-Type: application/json', not '{content_type[:100]}'.")
+            also = f" or '{FORM}'" if or_form else ""
+            raise InvalidRequest(f"Send JSON with 'Content-Type: application/json'{also}, not '{content_type[:100]}'.")
         raw = await request.body()
+        read_as = parse_form if form else parse
         if len(raw) > LARGE_BODY:
-            return await asyncio.to_thread(parse, kind, raw)
-        return parse(kind, raw)
+            return await asyncio.to_thread(read_as, kind, raw)
+        return read_as(kind, raw)
 
     return read
+
+
+def parse_form(kind: type[B], raw: bytes) -> B:
+    """Parse and check a URL-encoded form. A field that comes several times is a list; one that is empty counts as
+    absent unless it holds text. Raises `InvalidRequest`."""
+    try:
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS)
+    except ValueError as error:  # not UTF-8, too many fields
+        raise InvalidRequest(f"The request's body is not a valid form: {error}.") from None
+    fields: dict[str, Any] = {}
+    for name, text in pairs:
+        if not text and name not in kind.model_fields:
+            continue
+        value = text if name in kind.texts else _from_form(text)
+        if name in fields:
+            known = fields[name]
+            fields[name] = [*known, value] if isinstance(known, list) else [known, value]
+        else:
+            fields[name] = value
+    return check(kind, fields)
+
+
+def _from_form(text: str) -> Any:
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text or None
+    return value if isinstance(value, bool | int | float) else text
 
 
 def parse(kind: type[B], raw: bytes) -> B:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from deployments.front_door.deadline import in_time
 from deployments.front_door.metrics import Metrics
 from deployments.front_door.plan import Job, Plan
 from deployments.front_door.text_state import ChoiceText, Piece
-from engine.errors import DeadlineExceeded, EngineFailed, Overloaded
+from engine.errors import EngineFailed, Overloaded
 from engine.request import Delta, FinishReason
 
 T = TypeVar("T")
@@ -50,22 +51,14 @@ async def run_plan(plan: Plan, metrics: Metrics, emit: Emit) -> None:
 
     When one fails, the others are aborted. Raises `DeadlineExceeded` and what the engine raises.
     """
-    timeout = asyncio.timeout_at(plan.arrival.deadline_at)
     try:
-        async with timeout:
+        async with in_time(plan.target, plan.arrival, metrics):
             if len(plan.jobs) == 1:
                 await _run_job(plan, plan.jobs[0], metrics, emit)
                 return
             async with asyncio.TaskGroup() as group:
                 for job in plan.jobs:
                     group.create_task(_run_job(plan, job, metrics, emit))
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        metrics.rejected(plan.target.model.name, plan.target.variant, "deadline")
-        raise DeadlineExceeded(
-            "The deadline in x-request-timeout-seconds passed before the answer was complete."
-        ) from None
     except BaseExceptionGroup as group_error:
         raise _first(group_error) from None
 

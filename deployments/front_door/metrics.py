@@ -6,7 +6,7 @@ The `engine` label is the variant. Metrics of the engines come from the replicas
 from __future__ import annotations
 
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -43,6 +43,35 @@ class VariantMetrics:
         self.outcomes = {reason: metrics.success.labels(*labels, reason) for reason in OUTCOMES}
 
 
+class CallMetrics:
+    """The metrics of one variant of a model that answers texts whole: there is no first token to wait for."""
+
+    def __init__(self, metrics: Metrics, model: str, variant: str) -> None:
+        labels = (model, variant)
+        self.latency = metrics.latency.labels(*labels)
+        self.queue = metrics.queue.labels(*labels)
+        self.inference = metrics.inference.labels(*labels)
+        self.prompt_size = metrics.prompt_size.labels(*labels)
+        self.prompt_tokens = metrics.prompt_tokens.labels(*labels)
+        self.outcomes = {reason: metrics.success.labels(*labels, reason) for reason in OUTCOMES}
+
+    def answered(self, prompt_tokens: int, latency_s: float, queue_s: float, run_s: float) -> None:
+        """One text has its answer."""
+        self.latency.observe(latency_s)
+        self.queue.observe(queue_s)
+        self.inference.observe(run_s)
+        self.prompt_size.observe(prompt_tokens)
+        self.prompt_tokens.inc(prompt_tokens)
+
+
+class GeneratedMetrics:
+    """What a variant writes, for models that write."""
+
+    def __init__(self, metrics: Metrics, model: str, variant: str) -> None:
+        self.generation_size = metrics.generation_size.labels(model, variant)
+        self.generation_tokens = metrics.generation_tokens.labels(model, variant)
+
+
 class Metrics:
     """All of the front door's metrics, in a registry of their own so that several applications can share a process."""
 
@@ -71,10 +100,9 @@ class Metrics:
         self.generation_tokens = counter("generation_tokens", "Tokens generated.")
         self.success = counter("request_success", "Requests that ended, by how.", "finished_reason")
         self.rejections = counter("admission_rejections", "Requests refused or given up, by why.", "reason")
-        self.variant = lru_cache(maxsize=None)(self._variant)
-
-    def _variant(self, model: str, variant: str) -> VariantMetrics:
-        return VariantMetrics(self, model, variant)
+        self.variant = lru_cache(maxsize=None)(partial(VariantMetrics, self))
+        self.calls = lru_cache(maxsize=None)(partial(CallMetrics, self))
+        self.generated = lru_cache(maxsize=None)(partial(GeneratedMetrics, self))
 
     def meter(self, model: str, variant: str, prompt_tokens: int, started: float) -> Meter:
         """For one engine request; `started` is by `time.perf_counter`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,13 +14,14 @@ from deployments.front_door.schemas.base import Body
 _PLACE = "#/components/schemas/{model}"
 
 
-def takes(kind: type[Body]) -> dict[str, Any]:
-    """For `openapi_extra` of a route: its request body is JSON of this kind."""
+def takes(kind: type[Body], *media_types: str) -> dict[str, Any]:
+    """For `openapi_extra` of a route: its request body is JSON of this kind, or one of other `media_types`."""
     schema = {"$ref": _PLACE.format(model=kind.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    content = {media_type: {"schema": schema} for media_type in ("application/json", *media_types)}
+    return {"requestBody": {"required": True, "content": content}}
 
 
-def describe_bodies(app: FastAPI, kinds: list[type[Body]]) -> None:
+def describe_bodies(app: FastAPI, kinds: Sequence[type[Body]]) -> None:
     """Put the schemas of `kinds` where `takes` refers to."""
 
     def openapi() -> dict[str, Any]:

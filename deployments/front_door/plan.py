@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from fastapi import Request as HttpRequest
 
@@ -16,7 +18,8 @@ from deployments.front_door.sampling import asked_tokens, derive_seed, draw_seed
 from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.schemas.completions import CompletionBody
 from deployments.front_door.schemas.generation import GenerationBody
-from deployments.front_door.service import ServedModel, Service
+from deployments.front_door.served_models import GenerationModel, ServedModel
+from deployments.front_door.service import Service
 from deployments.front_door.text_state import TextOptions
 from deployments.variants import choose_variant, split_model_name
 from engine.errors import InvalidRequest, ModelNotFound
@@ -31,13 +34,28 @@ class FrontDoor:
     metrics: Metrics
 
 
+M = TypeVar("M", bound=ServedModel)
+
+ENDPOINTS: Mapping[str, str] = {
+    "text-generation": "/v1/completions or /v1/chat/completions",
+    "text-classification": "/classify or /predict",
+    "embedding": "/v1/embeddings",
+    "translation": "/translate",
+}
+"""Where to ask for each task."""
+
+
 @dataclass(frozen=True, slots=True)
-class Target:
+class Target(Generic[M]):
     """The model and variant that answer, and `asked`: the name to show in the answer."""
 
-    model: ServedModel
+    model: M
     variant: str
     asked: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"X-Stageline-Variant": self.variant}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +88,9 @@ class Plan:
 
     id: str
     created: int
-    target: Target
+    target: Target[GenerationModel]
     arrival: Arrival
     jobs: tuple[Job, ...]
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"X-Stageline-Variant": self.target.variant}
 
 
 def arrive(request: HttpRequest) -> Arrival:
@@ -91,26 +105,33 @@ def arrive(request: HttpRequest) -> Arrival:
     )
 
 
-def find_target(service: Service, asked: str | None, task: str) -> Target:
-    """Resolve a request's `model`; it may be left out where only one model does the task. Raises `ModelNotFound`
-    or `InvalidRequest`."""
+def find_target(service: Service, asked: str | None, kind: type[M]) -> Target[M]:
+    """Resolve a request's `model` to one of a kind; it may be left out where only one is of that kind. Raises
+    `ModelNotFound` or `InvalidRequest`."""
     if asked is None:
-        able = [name for name, model in service.models.items() if model.task == task]
+        able = [name for name, model in service.models.items() if isinstance(model, kind)]
         if len(able) != 1:
             known = ", ".join(sorted(able)) or "none"
-            raise InvalidRequest(f"Say in 'model' which one to use. Models for {task}: {known}.", param="model")
+            raise InvalidRequest(f"Say in 'model' which one to use. Models for {kind.task}: {known}.", param="model")
         asked = able[0]
     name, pinned = split_model_name(asked, service.models)
     model = service.models.get(name)
     if model is None:  # withdrawn this very moment
         raise ModelNotFound(f"The model '{name}' is no longer served.", param="model")
-    if model.task != task:
-        raise InvalidRequest(f"The model '{name}' is for {model.task}, not for {task}.", param="model")
+    if not isinstance(model, kind):
+        raise InvalidRequest(
+            f"The model '{name}' is for {model.task}, not for {kind.task}. Ask it at {ENDPOINTS[model.task]}.",
+            param="model",
+        )
     return Target(model, choose_variant(name, model.variants, pinned), asked)
 
 
 def plan_jobs(
-    body: CompletionBody | ChatBody, target: Target, arrival: Arrival, shared: SamplingParams, prompts: list[Prompt]
+    body: CompletionBody | ChatBody,
+    target: Target[GenerationModel],
+    arrival: Arrival,
+    shared: SamplingParams,
+    prompts: list[Prompt],
 ) -> Plan:
     """Make the engine's requests: for each prompt, `n` with seeds derived from the first one's. `shared` is what
     `base_sampling` made of the body."""

@@ -10,7 +10,8 @@ from typing import Any
 from deployments.front_door.errors import ContextTooLong
 from deployments.front_door.schemas.chat import Message
 from deployments.front_door.schemas.completions import CompletionBody
-from deployments.front_door.service import Limits, ServedModel
+from deployments.front_door.served_models import GenerationModel, longest_token
+from deployments.front_door.service import Limits
 from engine.errors import InvalidRequest
 from engine.text import chat_template
 
@@ -26,7 +27,7 @@ class Prompt:
     text: str | None = None
 
 
-async def completion_prompts(model: ServedModel, body: CompletionBody, limits: Limits) -> list[Prompt]:
+async def completion_prompts(model: GenerationModel, body: CompletionBody, limits: Limits) -> list[Prompt]:
     """Tokenize each prompt of a completion. Raises `InvalidRequest`."""
     count = len(body.prompt) * body.n
     if count > limits.max_sequences:
@@ -49,14 +50,14 @@ async def completion_prompts(model: ServedModel, body: CompletionBody, limits: L
     return prompts
 
 
-def _known_tokens(model: ServedModel, tokens: Sequence[int], param: str) -> tuple[int, ...]:
+def _known_tokens(model: GenerationModel, tokens: Sequence[int], param: str) -> tuple[int, ...]:
     if tokens and not 0 <= min(tokens) <= max(tokens) < model.vocab_size:
         raise InvalidRequest(f"'{param}' has a token id outside 0 to {model.vocab_size - 1}.", param=param)
     return tuple(tokens)
 
 
 async def chat_prompt(
-    model: ServedModel,
+    model: GenerationModel,
     messages: Sequence[Message],
     limits: Limits,
     *,
@@ -97,17 +98,17 @@ async def chat_prompt(
     return Prompt(tokens)
 
 
-async def tokenize(model: ServedModel, text: str, add_special_tokens: bool) -> tuple[int, ...]:
+async def tokenize(model: GenerationModel, text: str, add_special_tokens: bool) -> tuple[int, ...]:
     """Tokens of a text, made in a thread when it is long."""
     if len(text) <= LARGE_TEXT:
         return tuple(model.tokenizer.encode(text, add_special_tokens))
     return tuple(await asyncio.to_thread(model.tokenizer.encode, text, add_special_tokens))
 
 
-def refuse_hopeless(model: ServedModel, text: str, param: str) -> None:
+def refuse_hopeless(model: GenerationModel, text: str, param: str) -> None:
     """Raise `InvalidRequest` for a text that cannot fit the context however it is tokenized: no token covers more
     characters than the longest one, so the work can be spared."""
-    if len(text) > LARGE_TEXT and len(text) > model.max_model_len * model.longest_token:
+    if len(text) > LARGE_TEXT and len(text) > model.max_model_len * longest_token(model.tokenizer):
         raise ContextTooLong(
             f"'{param}' has {len(text):,} characters, far over this model's context of "
             f"{model.max_model_len:,} tokens. Shorten it.",
@@ -115,7 +116,7 @@ def refuse_hopeless(model: ServedModel, text: str, param: str) -> None:
         )
 
 
-def check_room(model: ServedModel, length: int, param: str) -> None:
+def check_room(model: GenerationModel, length: int, param: str) -> None:
     """Raise `InvalidRequest` for an empty prompt, or one that leaves no room to generate a token."""
     if length == 0:
         raise InvalidRequest(f"'{param}' is empty: it has no tokens to continue from.", param=param)

@@ -9,7 +9,8 @@ import secrets
 from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.schemas.completions import CompletionBody
 from deployments.front_door.schemas.generation import GenerationBody, ResponseFormat
-from deployments.front_door.service import Limits, ServedModel
+from deployments.front_door.served_models import GenerationModel
+from deployments.front_door.service import Limits
 from engine.errors import InvalidRequest
 from engine.request import GrammarSpec, SamplingParams
 
@@ -20,7 +21,7 @@ _SEED_MASK = 2**63 - 1
 _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: multiples of it are spread evenly over the seeds
 
 
-def base_sampling(body: CompletionBody | ChatBody, model: ServedModel, limits: Limits) -> SamplingParams:
+def base_sampling(body: CompletionBody | ChatBody, model: GenerationModel, limits: Limits) -> SamplingParams:
     """The parameters that all sequences of a request share; `max_tokens` and `seed` are set for each one later.
 
     Raises `InvalidRequest` for what is over a limit or not in the vocabulary.
@@ -156,7 +157,7 @@ def _logprobs(body: CompletionBody | ChatBody, limits: Limits) -> int | None:
     return count
 
 
-def _logit_bias(body: GenerationBody, model: ServedModel) -> dict[int, float]:
+def _logit_bias(body: GenerationBody, model: GenerationModel) -> dict[int, float]:
     bias = {}
     for key, value in body.logit_bias.items():
         if not (key.isascii() and key.isdigit() and len(key) <= 10):
@@ -166,7 +167,7 @@ def _logit_bias(body: GenerationBody, model: ServedModel) -> dict[int, float]:
     return bias
 
 
-def _check_token(token: int, model: ServedModel, param: str) -> None:
+def _check_token(token: int, model: GenerationModel, param: str) -> None:
     if not 0 <= token < model.vocab_size:
         raise InvalidRequest(
             f"'{param}': token id {token} is not in the vocabulary of {model.vocab_size} tokens.", param=param

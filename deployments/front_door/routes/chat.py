@@ -13,6 +13,7 @@ from deployments.front_door.plan import FrontDoor, arrive, find_target, plan_job
 from deployments.front_door.prompts import chat_prompt
 from deployments.front_door.sampling import base_sampling
 from deployments.front_door.schemas.chat import ChatBody
+from deployments.front_door.served_models import GenerationModel
 
 Body = Annotated[ChatBody, Depends(json_body(ChatBody))]
 
@@ -25,7 +26,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_chat_completion(request: Request, body: Body) -> Response:
         """Answer a conversation."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, "text-generation")
+        target = find_target(door.service, body.model, GenerationModel)
         shared = base_sampling(body, target.model, door.service.limits)
         prompt = await chat_prompt(
             target.model,

@@ -13,6 +13,7 @@ from deployments.front_door.plan import FrontDoor, arrive, find_target, plan_job
 from deployments.front_door.prompts import completion_prompts
 from deployments.front_door.sampling import base_sampling
 from deployments.front_door.schemas.completions import CompletionBody
+from deployments.front_door.served_models import GenerationModel
 
 Body = Annotated[CompletionBody, Depends(json_body(CompletionBody))]
 
@@ -25,7 +26,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_completion(request: Request, body: Body) -> Response:
         """Continue a prompt."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, "text-generation")
+        target = find_target(door.service, body.model, GenerationModel)
         shared = base_sampling(body, target.model, door.service.limits)
         prompts = await completion_prompts(target.model, body, door.service.limits)
         plan = plan_jobs(body, target, arrival, shared, prompts)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from deployments.front_door.plan import FrontDoor
-from deployments.front_door.service import ServedModel
+from deployments.front_door.served_models import ServedModel
 from deployments.variants import choose_variant, split_model_name
 
 

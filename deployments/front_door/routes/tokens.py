@@ -12,6 +12,7 @@ from deployments.front_door.openapi import takes
 from deployments.front_door.plan import FrontDoor, find_target
 from deployments.front_door.prompts import chat_prompt, tokenize
 from deployments.front_door.schemas.tokens import DetokenizeBody, TokenizeBody
+from deployments.front_door.served_models import GenerationModel
 from engine.errors import InvalidRequest
 
 TokenizeRequest = Annotated[TokenizeBody, Depends(json_body(TokenizeBody))]
@@ -25,7 +26,7 @@ def router(door: FrontDoor) -> APIRouter:
     @routes.post("/tokenize", openapi_extra=takes(TokenizeBody))
     async def tokenize_text(body: TokenizeRequest) -> dict[str, Any]:
         """Tokens of a prompt, or of messages as the chat template writes them."""
-        model = find_target(door.service, body.model, "text-generation").model
+        model = find_target(door.service, body.model, GenerationModel).model
         if body.messages is not None:
             prompt = await chat_prompt(
                 model,
@@ -50,7 +51,7 @@ def router(door: FrontDoor) -> APIRouter:
     @routes.post("/detokenize", openapi_extra=takes(DetokenizeBody))
     async def detokenize_tokens(body: DetokenizeRequest) -> dict[str, str]:
         """The text of tokens, special ones included."""
-        model = find_target(door.service, body.model, "text-generation").model
+        model = find_target(door.service, body.model, GenerationModel).model
         if body.tokens and max(body.tokens) >= model.vocab_size:
             raise InvalidRequest(f"'tokens' has an id that is not under {model.vocab_size}.", param="tokens")
         return {"prompt": await asyncio.to_thread(model.tokenizer.decode, body.tokens, skip_special_tokens=False)}

@@ -18,8 +18,10 @@ class Body(Strict):
     """A request body.
 
     `ignored` fields are accepted whatever they hold, for they change nothing that a caller could miss. `unsupported`
-    fields are refused by name unless they hold one of the listed values, which ask for nothing.
+    fields are refused by name unless they hold one of the listed values, which ask for nothing. `texts` are the fields
+    that a form sends as they are; its others are written as in JSON.
     """
 
     ignored: ClassVar[frozenset[str]] = frozenset()
+    texts: ClassVar[frozenset[str]] = frozenset()
     unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {}

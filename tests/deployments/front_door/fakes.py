@@ -10,7 +10,8 @@ from typing import Any
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from deployments.front_door.service import Limits, ServedModel, Service
+from deployments.front_door.served_models import GenerationModel
+from deployments.front_door.service import Limits, Service
 from deployments.variants import VariantInfo
 from engine.request import Delta, FinishReason, Request, Timings, TokenLogprobs
 from engine.text.tokenizer import Tokenizer
@@ -114,7 +115,7 @@ class FakeEngine:
 
 def make_service(engine: FakeEngine, **changes: Any) -> Service:
     """One model, `tiny`, in two variants. Keyword arguments are the model's fields or the service's."""
-    model_fields = set(ServedModel.__dataclass_fields__)
+    model_fields = set(GenerationModel.__dataclass_fields__)
     model: dict[str, Any] = {
         "name": "tiny",
         "variants": (VariantInfo("bf16"), VariantInfo("fp32")),
@@ -136,7 +137,7 @@ def make_service(engine: FakeEngine, **changes: Any) -> Service:
         return {"models": ["tiny"]}
 
     service: dict[str, Any] = {
-        "models": {model["name"]: ServedModel(**model)},
+        "models": {model["name"]: GenerationModel(**model)},
         "ready": lambda: True,
         "metrics_sources": no_metrics,
         "status": status,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -14,11 +15,26 @@ from hypothesis import strategies as st
 from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 
+from deployments.front_door.app import BODIES, create_app
 from deployments.front_door.body import parse
 from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.schemas.completions import CompletionBody
 from engine.errors import InvalidRequest
+from tests.deployments.front_door.encoder_fakes import FakeEncoder, classifier, embedder, service_of
 from tests.deployments.front_door.fakes import FakeEngine
+from tests.deployments.front_door.translation_fakes import FakeTranslator, translator
+
+PATHS = (
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/tokenize",
+    "/detokenize",
+    "/classify",
+    "/predict",
+    "/v1/embeddings",
+    "/embed",
+    "/translate",
+)
 
 
 def error_of(response: httpx.Response, status: int = 400) -> dict[str, Any]:
@@ -63,7 +79,7 @@ async def post(client: httpx.AsyncClient, content: bytes, path: str = "/v1/compl
     ids=lambda content: repr(content[:30]),
 )
 async def test_bodies_that_are_no_json(client: httpx.AsyncClient, content: bytes) -> None:
-    for path in ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"):
+    for path in PATHS:
         error = error_of(await post(client, content, path))
         assert error["type"] == "BadRequestError"
         assert error["code"] == 400
@@ -197,6 +213,7 @@ def test_every_field_of_the_openai_client_is_known() -> None:
         assert set(names) <= {*kind.model_fields, *kind.ignored, *kind.unsupported}
 
 
+FIELDS = sorted({name for kind in BODIES for name in kind.model_fields})
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
@@ -205,9 +222,9 @@ JSON = st.recursive(
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from(sorted(ChatBody.model_fields)), JSON, max_size=4))
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4))
 def test_any_json_is_parsed_or_refused(fields: dict[str, Any]) -> None:
-    for kind in (ChatBody, CompletionBody):
+    for kind in BODIES:
         with contextlib.suppress(InvalidRequest):
             assert isinstance(parse(kind, json.dumps(fields).encode()), kind)
 
@@ -217,3 +234,30 @@ def test_any_json_is_parsed_or_refused(fields: dict[str, Any]) -> None:
 def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest):
         parse(CompletionBody, raw)
+
+
+TEXTS = st.one_of(JSON, st.text(max_size=8), st.lists(st.text(max_size=8) | st.lists(st.text(max_size=8), max_size=3)))
+REQUESTS = st.tuples(
+    st.sampled_from(["/classify", "/predict", "/v1/embeddings", "/embed", "/translate"]),
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("input", "inputs", "q"), TEXTS)),
+    st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=3),
+    st.sampled_from([{}, {"source": "en", "target": "de"}, {"source": "auto", "target": "de", "format": "html"}]),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(REQUESTS)
+def test_any_json_to_the_endpoints_of_texts_is_answered_or_refused(
+    sent: tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]],
+) -> None:
+    path, texts, fields, pair = sent
+    models = classifier(FakeEncoder()), embedder(FakeEncoder()), translator(FakeTranslator())
+
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(service_of(*models)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await post(client, json.dumps(fields | pair | texts).encode(), path)
+
+    response = asyncio.run(ask())
+    if response.status_code != 200:
+        error_of(response, 404 if response.status_code == 404 else 400)

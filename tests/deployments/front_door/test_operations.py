@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deployments.front_door.app import create_app
 from deployments.front_door.service import Service
 from engine.errors import Overloaded
+from tests.deployments.front_door.encoder_fakes import FakeEncoder, embedder
 from tests.deployments.front_door.fakes import EOS, FakeEngine, make_service
 
 Samples = dict[str, dict[tuple[tuple[str, str], ...], float]]
@@ -66,10 +67,11 @@ async def test_model_name_with_a_slash(engine: FakeEngine) -> None:
 
 
 async def test_model_of_another_task(engine: FakeEngine) -> None:
-    async with client_of(make_service(engine, task="embedding")) as client:
-        response = await client.post("/v1/completions", json={"model": "tiny", "prompt": "Hi"})
+    async with client_of(make_service(engine, models={"vectors": embedder(FakeEncoder())})) as client:
+        response = await client.post("/v1/completions", json={"model": "vectors", "prompt": "Hi"})
         assert response.status_code == 400
         assert response.json()["error"]["param"] == "model"
+        assert "/v1/embeddings" in response.json()["error"]["message"]
         assert (await client.post("/v1/completions", json={"prompt": "Hi"})).status_code == 400
 
 

@@ -1,0 +1,1 @@
+"""Translation of whole texts: languages, sentences, markup, and putting them together again."""
