@@ -119,6 +119,26 @@ class Kernels(Protocol):
     def attention(self, qkv: Tensor, heads: Heads, cache: CacheBlocks, batch: Batch) -> Tensor:
         """Causal attention of the queries in qkv over the cache: (T, query * D)."""
 
+    def rotate(self, qkv: Tensor, heads: Heads, setup: HeadSetup, positions: Tensor) -> None:
+        """qkv (T, (query + 2 kv) D), positions (T,) int64: norms and turns queries and keys in place."""
+
+    def packed_attention(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        starts: Tensor,
+        *,
+        scale: float,
+        bias: Tensor | None = None,
+        window: int | None = None,
+    ) -> Tensor:
+        """Attention within each of B texts, in both directions: qkv (T, (query + 2 kv) D) -> (T, query * D).
+
+        starts (B + 1,) int32 says where each text begins, and the end of the last. Scores are multiplied by `scale`,
+        then bias[h, key - query + L - 1] of `bias` (query heads, 2 L - 1) fp32 is added, L at least the longest text.
+        With a `window`, tokens attend to keys up to window // 2 tokens away.
+        """
+
     def gathered_attention(
         self,
         q: Tensor,

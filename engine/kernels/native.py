@@ -178,6 +178,32 @@ class NativeKernels:
             self._paired(cache.block_size),
         )
 
+    def rotate(self, qkv: Tensor, heads: Heads, setup: HeadSetup, positions: Tensor) -> None:
+        op(
+            "rotate",
+            qkv,
+            heads.query,
+            heads.kv,
+            setup.cos,
+            setup.sin,
+            setup.q_norm,
+            setup.k_norm,
+            setup.eps,
+            positions,
+        )
+
+    def packed_attention(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        starts: Tensor,
+        *,
+        scale: float,
+        bias: Tensor | None = None,
+        window: int | None = None,
+    ) -> Tensor:
+        return op("packed_attention", qkv, heads.query, heads.kv, starts, scale, bias, window)
+
     def gathered_attention(
         self,
         q: Tensor,

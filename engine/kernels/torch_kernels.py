@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -127,6 +128,37 @@ class TorchKernels:
             out[starts[i] : starts[i + 1]] = seen[0].transpose(0, 1)
         return out.flatten(1)
 
+    def rotate(self, qkv: Tensor, heads: Heads, setup: HeadSetup, positions: Tensor) -> None:
+        split = qkv.view(len(qkv), heads.query + 2 * heads.kv, heads.width)  # (T, query + 2 kv, D)
+        queries, keys, _ = split.split([heads.query, heads.kv, heads.kv], dim=1)
+        queries.copy_(turn(norm(queries.float(), setup.q_norm, setup.eps), setup, positions))
+        keys.copy_(turn(norm(keys.float(), setup.k_norm, setup.eps), setup, positions))
+
+    def packed_attention(
+        self,
+        qkv: Tensor,
+        heads: Heads,
+        starts: Tensor,
+        *,
+        scale: float,
+        bias: Tensor | None = None,
+        window: int | None = None,
+    ) -> Tensor:
+        out = torch.empty(len(qkv), heads.query * heads.width, dtype=qkv.dtype, device=qkv.device)
+        by_length: dict[int, list[int]] = {}  # texts of one length run together: nothing is padded
+        for start, end in itertools.pairwise(starts.tolist()):
+            by_length.setdefault(end - start, []).append(start)
+        for length, firsts in by_length.items():
+            rows = torch.tensor(firsts, device=qkv.device)[:, None] + torch.arange(length, device=qkv.device)  # (n, L)
+            mine = qkv[rows].unflatten(-1, (-1, heads.width)).transpose(1, 2)  # (n, query + 2 kv, L, D)
+            queries, keys, values = mine.split([heads.query, heads.kv, heads.kv], dim=1)
+            mask = relative_mask(length, bias, window, qkv)
+            seen = F.scaled_dot_product_attention(
+                queries, keys, values, mask, scale=scale, enable_gqa=heads.kv != heads.query
+            )
+            out[rows] = seen.transpose(1, 2).flatten(2)
+        return out
+
     def gathered_attention(
         self,
         q: Tensor,
@@ -164,6 +196,20 @@ class TorchKernels:
 
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()
+
+
+def relative_mask(length: int, bias: Tensor | None, window: int | None, like: Tensor) -> Tensor | None:
+    """What is added to the scores of a text, (query heads or 1, L, L), -inf where keys are out of reach."""
+    if bias is None and window is None:
+        return None
+    place = torch.arange(length, device=like.device)
+    away = place[None, :] - place[:, None]  # key - query
+    mask = torch.zeros(1, length, length, device=like.device)
+    if bias is not None:
+        mask = bias[:, away + bias.shape[1] // 2]
+    if window is not None:
+        mask = mask.masked_fill(away.abs() > window // 2, -torch.inf)
+    return mask.to(like.dtype)
 
 
 def norm(heads: Tensor, weight: Tensor | None, eps: float) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,27 @@ import torch
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError, EngineFailed
 from engine.kernels import Kernels
-from engine.models import gpt2, llama, optimized_transformer
+from engine.models import bert, distilbert, gpt2, llama, modernbert, optimized_transformer
 from engine.models.architecture import Architecture
 from engine.models.decoder import Decoder
+from engine.models.encoder import Encoder
+from engine.models.encoder_architecture import EncoderArchitecture
+from engine.models.encoder_weights import EncoderWeights
 from engine.models.weights import DecoderWeights
 
-__all__ = ["Architecture", "Decoder", "Family", "family_of", "load_decoder", "read_architecture"]
+__all__ = [
+    "Architecture",
+    "Decoder",
+    "Encoder",
+    "EncoderArchitecture",
+    "EncoderFamily",
+    "Family",
+    "encoder_family_of",
+    "family_of",
+    "load_decoder",
+    "load_encoder",
+    "read_architecture",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +54,25 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderFamily:
+    """How one kind of encoder checkpoint is read."""
+
+    architecture: Callable[[Mapping[str, Any]], EncoderArchitecture]
+    weights: Callable[[Checkpoint, EncoderArchitecture, torch.dtype], EncoderWeights]
+
+
+ROBERTA = EncoderFamily(bert.roberta, bert.Weights)
+ENCODER_FAMILIES: dict[str, EncoderFamily] = {
+    "bert": EncoderFamily(bert.bert, bert.Weights),
+    "camembert": ROBERTA,
+    "distilbert": EncoderFamily(distilbert.architecture, distilbert.Weights),
+    "modernbert": EncoderFamily(modernbert.architecture, modernbert.Weights),
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+}
+
+
 def family_of(config: Mapping[str, Any]) -> Family:
     """The family by config.json's `model_type`. Raises CheckpointError for one that is not supported."""
     kind = config.get("model_type")
@@ -45,6 +80,15 @@ def family_of(config: Mapping[str, Any]) -> Family:
         known = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"config.json: model_type {kind!r} is not supported; supported are {known}")
     return FAMILIES[kind]
+
+
+def encoder_family_of(config: Mapping[str, Any]) -> EncoderFamily:
+    """As `family_of`, for encoders."""
+    kind = config.get("model_type")
+    if kind not in ENCODER_FAMILIES:
+        known = ", ".join(sorted(ENCODER_FAMILIES))
+        raise CheckpointError(f"config.json: model_type {kind!r} is no supported encoder; supported are {known}")
+    return ENCODER_FAMILIES[kind]
 
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
@@ -61,8 +105,25 @@ def load_decoder(
     """
     family = family_of(checkpoint.config)
     arch = family.architecture(checkpoint.config)
-    try:
+    with loading(checkpoint):
         return Decoder(arch, kernels, family.weights(checkpoint, arch, kernels.dtype), max_model_len, first, last)
+
+
+def load_encoder(
+    checkpoint: Checkpoint, kernels: Kernels, max_model_len: int, first: int = 0, last: int | None = None
+) -> Encoder:
+    """As `load_decoder`, for an encoder."""
+    family = encoder_family_of(checkpoint.config)
+    arch = family.architecture(checkpoint.config)
+    with loading(checkpoint):
+        return Encoder(arch, kernels, family.weights(checkpoint, arch, kernels.dtype), max_model_len, first, last)
+
+
+@contextmanager
+def loading(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turns torch's complaints about tensors into CheckpointError, about memory into EngineFailed."""
+    try:
+        yield
     except RuntimeError as error:
         if "memory" in str(error):
             raise EngineFailed(f"memory is short: {checkpoint.path} could not be loaded ({error})") from error

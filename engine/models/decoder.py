@@ -5,36 +5,15 @@ T new tokens of a batch, H query heads, D values a head, C hidden size. The resi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from engine.batch import Batch
-from engine.kernels import CacheBlocks, Embedding, Gate, HeadSetup, Kernels, Linear
+from engine.kernels import CacheBlocks, Embedding, HeadSetup, Kernels, Linear
 from engine.models.architecture import Architecture
+from engine.models.block import Block, Cast, Norm, make_norm
 from engine.models.rope import rotary_tables
-from engine.models.weights import DecoderWeights, LayerWeights, NormWeights, check_layer, check_norm, check_shape
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """RMS or layer norm of the residual stream (T, C) fp32 into the kernels' dtype."""
-
-    kernels: Kernels
-    weight: Tensor
-    bias: Tensor | None
-    eps: float
-    rms: bool
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        return self.into(hidden, self.kernels.dtype)
-
-    def into(self, hidden: Tensor, dtype: torch.dtype) -> Tensor:
-        """The same in `dtype`, the kernels' or fp32."""
-        if self.rms:
-            return self.kernels.rms_norm(hidden, self.weight, self.eps, dtype)
-        return self.kernels.layer_norm(hidden, self.weight, self.bias, self.eps, dtype)
+from engine.models.weights import DecoderWeights, LayerWeights, check_layer, check_norm, check_shape
 
 
 class Layer:
@@ -43,41 +22,21 @@ class Layer:
     def __init__(self, arch: Architecture, kernels: Kernels, weights: LayerWeights, rope: tuple[Tensor, Tensor] | None):
         self.arch = arch
         self.kernels = kernels
-        self.attention_norm = make_norm(arch, kernels, weights.attention_norm)
-        self.mlp_norm = make_norm(arch, kernels, weights.mlp_norm)
+        self.block = Block(arch, kernels, weights)
         self.qkv: Linear = kernels.linear(weights.qkv.weight, weights.qkv.bias)
-        self.out: Linear = kernels.linear(weights.out.weight, weights.out.bias)
-        self.gate: Gate | None = kernels.gate(weights.up.weight, arch.activation) if arch.gated else None
-        self.up: Linear | None = None if arch.gated else kernels.linear(weights.up.weight, weights.up.bias)
-        self.down: Linear = kernels.linear(weights.down.weight, weights.down.bias)
         cos, sin = rope or (None, None)
         q_norm, k_norm = (None if w is None else w.float().to(kernels.device) for w in (weights.q_norm, weights.k_norm))
         self.heads = HeadSetup(cos, sin, q_norm, k_norm, arch.norm_eps)
 
     def __call__(self, hidden: Tensor, batch: Batch, cache: CacheBlocks) -> Tensor:
         """hidden (T, C), overwritten -> (T, C)."""
-        if self.arch.norm_first:
-            self.out.add_to(hidden, self.attend(self.attention_norm(hidden), batch, cache))
-            self.down.add_to(hidden, self.widen(self.mlp_norm(hidden)))
-            return hidden
-        dtype = self.kernels.dtype
-        self.out.add_to(hidden, self.attend(hidden.to(dtype), batch, cache))
-        hidden = self.attention_norm.into(hidden, torch.float32)
-        self.down.add_to(hidden, self.widen(hidden.to(dtype)))
-        return self.mlp_norm.into(hidden, torch.float32)
+        return self.block(hidden, lambda x: self.attend(x, batch, cache))
 
     def attend(self, x: Tensor, batch: Batch, cache: CacheBlocks) -> Tensor:
         """(T, C) -> (T, H * D), before the output projection."""
         qkv = self.qkv(x)
         self.kernels.write_heads(qkv, self.arch.heads, self.heads, cache, batch)
         return self.kernels.attention(qkv, self.arch.heads, cache, batch)
-
-    def widen(self, x: Tensor) -> Tensor:
-        """The MLP up to its activation: (T, C) -> (T, intermediate)."""
-        if self.gate is not None:
-            return self.gate(x)
-        assert self.up is not None
-        return self.up(x, self.arch.activation)
 
 
 class Decoder:
@@ -102,7 +61,7 @@ class Decoder:
         self.embedding: Embedding | None = None
         self.head: Linear | None = None
         self.positions: Tensor | None = None
-        self.final_norm: Norm | None = None
+        self.final_norm: Norm | Cast = Cast(kernels)
         self._load_ends(weights, max_model_len)
         rope = None
         if arch.rotary is not None:
@@ -159,12 +118,4 @@ class Decoder:
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (R, C) of the last layer -> (R, vocabulary) fp32."""
         assert self.head is not None
-        normed = hidden.to(self.kernels.dtype) if self.final_norm is None else self.final_norm(hidden)
-        return self.head.logits(normed)
-
-
-def make_norm(arch: Architecture, kernels: Kernels, weights: NormWeights) -> Norm:
-    """A norm of the architecture's kind on the kernels' device."""
-    bias = None if weights.bias is None else weights.bias.float().to(kernels.device)
-    weight = weights.weight.float().to(kernels.device)
-    return Norm(kernels, weight, bias, arch.norm_eps, arch.norm == "rms")
+        return self.head.logits(self.final_norm(hidden))

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from engine.errors import CheckpointError
-from engine.models.architecture import Architecture
+from engine.kernels import Heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,10 @@ class NormWeights:
 class LayerWeights:
     """One layer. `qkv` stacks queries, keys and values; `up` the gate and the up-projection where the MLP is gated.
 
-    The norms stand before attention and MLP, or after them with `norm_first` off.
+    The norms stand before attention and MLP, or after them with `norm_first` off. Some layers lack the first.
     """
 
-    attention_norm: NormWeights
+    attention_norm: NormWeights | None
     qkv: Affine
     out: Affine
     mlp_norm: NormWeights
@@ -64,7 +64,20 @@ class DecoderWeights(Protocol):
         """(vocabulary, hidden), for a head that is not tied to the embedding."""
 
 
-def check_layer(arch: Architecture, index: int, layer: LayerWeights) -> None:
+class Stack(Protocol):
+    """The sizes that a layer's tensors must have; see `Architecture`."""
+
+    @property
+    def hidden_size(self) -> int: ...
+
+    @property
+    def heads(self) -> Heads: ...
+
+    @property
+    def gated(self) -> bool: ...
+
+
+def check_layer(arch: Stack, index: int, layer: LayerWeights) -> None:
     """Raises CheckpointError where a tensor's shape is not the architecture's: kernels trust shapes."""
     hidden, heads = arch.hidden_size, arch.heads
     stacked = (heads.query + 2 * heads.kv) * heads.width
@@ -80,7 +93,8 @@ def check_layer(arch: Architecture, index: int, layer: LayerWeights) -> None:
         if affine.bias is not None:
             check_shape(f"layer {index}, bias of {what}", affine.bias, (outputs,))
     for what, norm in {"attention norm": layer.attention_norm, "MLP norm": layer.mlp_norm}.items():
-        check_norm(f"layer {index}, {what}", norm, hidden)
+        if norm is not None:
+            check_norm(f"layer {index}, {what}", norm, hidden)
     for what, weight in {"query norm": layer.q_norm, "key norm": layer.k_norm}.items():
         if weight is not None:
             check_shape(f"layer {index}, {what}", weight, (heads.width,))

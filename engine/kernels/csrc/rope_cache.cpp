@@ -4,9 +4,9 @@
 
 #include <vector>
 
+#include "head_setup.h"
 #include "paged_cache.h"
 #include "parallel.h"
-#include "vector_math.h"
 
 namespace stageline {
 namespace {
@@ -14,38 +14,6 @@ namespace {
 struct Shape {
   int64_t heads, kv_heads, width, block;
 };
-
-struct Rotary {
-  const float *cos, *sin;  // (positions, rotary / 2); null without rotary positions
-  int64_t rotary;          // leading dimensions of a head that turn
-};
-
-struct HeadNorms {
-  const float *q, *k;  // (D,), null without norms
-  float eps;
-};
-
-inline void normalize(float* head, const float* weight, int64_t width, float eps) {
-  float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < width; ++i) sum += head[i] * head[i];
-  const float scale = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
-#pragma omp simd
-  for (int64_t i = 0; i < width; ++i) head[i] = head[i] * scale * weight[i];
-}
-
-// Turns the pairs (i, i + rotary/2), as Hugging Face checkpoints order them.
-inline void rotate(float* head, const Rotary& rope, int64_t position) {
-  const int64_t half = rope.rotary / 2;
-  const float* cos = rope.cos + position * half;
-  const float* sin = rope.sin + position * half;
-#pragma omp simd
-  for (int64_t i = 0; i < half; ++i) {
-    const float a = head[i], b = head[i + half];
-    head[i] = a * cos[i] - b * sin[i];
-    head[i + half] = b * cos[i] + a * sin[i];
-  }
-}
 
 template <class T, class Layout>
 void run(at::Tensor& qkv, const Shape& shape, const Rotary& rope, const HeadNorms& norms, const int64_t* position,
@@ -99,11 +67,8 @@ void rope_write(at::Tensor& qkv, int64_t heads, int64_t kv_heads, const std::opt
   TORCH_CHECK(qkv.dim() == 2 && qkv.is_contiguous() && keys.scalar_type() == qkv.scalar_type());
   TORCH_CHECK(position.scalar_type() == at::kLong && slot.scalar_type() == at::kLong);
   const Shape shape{heads, kv_heads, qkv.size(1) / (heads + 2 * kv_heads), block};
-  Rotary rope{nullptr, nullptr, 0};
-  if (cos.has_value())
-    rope = {cos->const_data_ptr<float>(), sin->const_data_ptr<float>(), 2 * cos->size(1)};
-  const HeadNorms norms{q_norm.has_value() ? q_norm->const_data_ptr<float>() : nullptr,
-                        k_norm.has_value() ? k_norm->const_data_ptr<float>() : nullptr, static_cast<float>(eps)};
+  const Rotary rope = rotary_of(cos, sin);
+  const HeadNorms norms = norms_of(q_norm, k_norm, eps);
   const auto* p = position.const_data_ptr<int64_t>();
   const auto* s = slot.const_data_ptr<int64_t>();
   if (qkv.scalar_type() == at::kFloat) {

@@ -1,0 +1,198 @@
+// Attention in both directions within each of many texts whose tokens lie one after another.
+//
+// A task is up to 128 queries of one text and one head. It lays its keys (transposed) and values out as fp32, then takes
+// six queries at a time: all scores, softmax, the weighted sum in position order. Everything is counted from the text's
+// own first token, so a row is the same bit for bit whatever stands beside it.
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "lanes.h"
+#include "parallel.h"
+#include "softmax.h"
+
+namespace stageline {
+namespace {
+
+constexpr int64_t kQueries = 128;  // of a task: enough that laying out its keys costs little beside them
+constexpr int kTogether = 6;       // with two vectors of sums each, as many as registers hold beside the operands
+
+struct Shape {
+  int64_t heads, kv_heads, width, stride;
+  float scale;
+  int64_t reach;  // keys farther away are not seen
+};
+
+struct Bias {
+  const float* values;  // (heads, size), null for none
+  int64_t size;
+};
+
+struct Task {
+  int64_t start, length, head, first, count;  // queries `first` to `first` + `count` - 1 of the text
+};
+
+struct Scratch {
+  std::vector<float> keys, values, queries, scores, sums;
+};
+
+Scratch& scratch() {
+  thread_local Scratch s;
+  return s;
+}
+
+float* room(std::vector<float>& held, int64_t size) {
+  if (static_cast<int64_t>(held.size()) < size) held.resize(size);
+  return held.data();
+}
+
+int64_t round_up(int64_t x) { return (x + kLanes - 1) / kLanes * kLanes; }
+
+// R rows of a (`a_stride` apart, k values) by b (k, columns, `b_stride` apart), V vectors of columns -> c (R, c_stride).
+template <int R, int V>
+void multiply_block(const float* a, int64_t a_stride, int64_t k, const float* b, int64_t b_stride, float* c,
+                    int64_t c_stride) {
+  Lanes sums[R][V] = {};
+  for (int64_t i = 0; i < k; ++i) {
+    Lanes row[V];
+    for (int v = 0; v < V; ++v) row[v] = load_lanes(b + i * b_stride + v * kLanes);
+    for (int r = 0; r < R; ++r)
+      for (int v = 0; v < V; ++v) sums[r][v] += a[r * a_stride + i] * row[v];
+  }
+  for (int r = 0; r < R; ++r)
+    for (int v = 0; v < V; ++v) std::memcpy(c + r * c_stride + v * kLanes, &sums[r][v], sizeof(Lanes));
+}
+
+// The same for any number of columns that fills vectors.
+template <int R>
+void multiply_rows(const float* a, int64_t a_stride, int64_t k, const float* b, int64_t columns, float* c,
+                   int64_t c_stride, int64_t b_stride) {
+  int64_t j = 0;
+  for (; j + 2 * kLanes <= columns; j += 2 * kLanes)
+    multiply_block<R, 2>(a, a_stride, k, b + j, b_stride, c + j, c_stride);
+  if (j < columns) multiply_block<R, 1>(a, a_stride, k, b + j, b_stride, c + j, c_stride);
+}
+
+// R queries from `first` on (counted in the text), which see keys `low` to `high` - 1 of those laid out from `base` on.
+template <int R, class T>
+void attend(const Task& task, int64_t first, int64_t base, int64_t span, const Shape& shape, const Bias& bias,
+            const T* qkv, T* out) {
+  Scratch& s = scratch();
+  const int64_t d = shape.width, padded = round_up(d);
+  float* queries = room(s.queries, kTogether * d);
+  float* scores = room(s.scores, kTogether * span);
+  float* sums = room(s.sums, kTogether * padded);
+  for (int r = 0; r < R; ++r) {
+    const T* source = qkv + (task.start + first + r) * shape.stride + task.head * d;
+    for (int64_t i = 0; i < d; ++i) queries[r * d + i] = to_float(source[i]);
+  }
+  // All R rows multiply the same keys; what one of them does not see gets the weight zero.
+  const int64_t low = std::max<int64_t>(first - shape.reach, 0) - base;
+  const int64_t high = std::min(first + R - 1 + shape.reach + 1, task.length) - base;
+  const int64_t from = low / kLanes * kLanes;
+  multiply_rows<R>(queries, d, d, s.keys.data() + from, round_up(high) - from, scores + from, span, span);
+  float totals[R];
+  for (int r = 0; r < R; ++r) {
+    float* row = scores + r * span;
+    const int64_t query = first + r;
+    const int64_t begin = std::max<int64_t>(query - shape.reach, 0) - base;
+    const int64_t end = std::min(query + shape.reach + 1, task.length) - base;
+    float scale = shape.scale;
+    if (bias.values) {
+      const float* added = bias.values + task.head * bias.size + base - query + bias.size / 2;
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) row[i] = row[i] * shape.scale + added[i];
+      scale = 1.0f;
+    }
+    totals[r] = exponentials(row + begin, end - begin, scale);
+    std::fill(row + low, row + begin, 0.0f);
+    std::fill(row + end, row + high, 0.0f);
+  }
+  multiply_rows<R>(scores + low, span, high - low, s.values.data() + low * padded, padded, sums, padded, padded);
+  for (int r = 0; r < R; ++r) {
+    T* target = out + ((task.start + first + r) * shape.heads + task.head) * d;
+    const float part = 1.0f / totals[r];
+    for (int64_t i = 0; i < d; ++i) target[i] = from_float<T>(sums[r * padded + i] * part);
+  }
+}
+
+template <class T>
+void run(const Task& task, const Shape& shape, const Bias& bias, const T* qkv, T* out) {
+  Scratch& s = scratch();
+  const int64_t d = shape.width, padded = round_up(d);
+  const int64_t base = std::max<int64_t>(task.first - shape.reach, 0);
+  const int64_t seen = std::min(task.first + task.count + shape.reach, task.length) - base, span = round_up(seen);
+  float* keys = room(s.keys, d * span);
+  float* values = room(s.values, seen * padded);
+  const int64_t kv_head = task.head / (shape.heads / shape.kv_heads);
+  for (int64_t t = 0; t < seen; ++t) {
+    const T* row = qkv + (task.start + base + t) * shape.stride;
+    const T* key = row + (shape.heads + kv_head) * d;
+    const T* value = row + (shape.heads + shape.kv_heads + kv_head) * d;
+    for (int64_t i = 0; i < d; ++i) keys[i * span + t] = to_float(key[i]);
+    for (int64_t i = 0; i < d; ++i) values[t * padded + i] = to_float(value[i]);
+    for (int64_t i = d; i < padded; ++i) values[t * padded + i] = 0.0f;
+  }
+  for (int64_t i = 0; i < d; ++i) std::fill(keys + i * span + seen, keys + (i + 1) * span, 0.0f);
+  int64_t query = task.first;
+  const int64_t end = task.first + task.count;
+  for (; query + kTogether <= end; query += kTogether)
+    attend<kTogether>(task, query, base, span, shape, bias, qkv, out);
+  for (; query < end; ++query) attend<1>(task, query, base, span, shape, bias, qkv, out);
+}
+
+std::vector<Task> cut(const int32_t* starts, int64_t texts, const Shape& shape) {
+  std::vector<Task> tasks;
+  for (int64_t text = 0; text < texts; ++text) {
+    const int64_t length = starts[text + 1] - starts[text];
+    for (int64_t first = 0; first < length; first += kQueries)
+      for (int64_t head = 0; head < shape.heads; ++head)
+        tasks.push_back({starts[text], length, head, first, std::min(kQueries, length - first)});
+  }
+  return tasks;
+}
+
+// qkv (T, (heads + 2 kv_heads) D) fp32 or bf16, starts (B + 1,) int32, bias (heads, 2 L - 1) fp32 -> (T, heads * D).
+at::Tensor packed_attention(const at::Tensor& qkv, int64_t heads, int64_t kv_heads, const at::Tensor& starts,
+                            double scale, const std::optional<at::Tensor>& bias, std::optional<int64_t> window) {
+  TORCH_CHECK(qkv.dim() == 2 && qkv.is_contiguous() && starts.scalar_type() == at::kInt && starts.is_contiguous());
+  const int64_t tokens = qkv.size(0), width = qkv.size(1) / (heads + 2 * kv_heads), texts = starts.numel() - 1;
+  const Shape shape{heads, kv_heads, width, qkv.size(1), static_cast<float>(scale), window ? *window / 2 : tokens};
+  const auto* start = starts.const_data_ptr<int32_t>();
+  TORCH_CHECK(texts >= 0 && start[0] == 0 && start[texts] == tokens, "the texts are not the rows");
+  Bias added{nullptr, 0};
+  if (bias.has_value()) {
+    TORCH_CHECK(bias->scalar_type() == at::kFloat && bias->is_contiguous() && bias->size(0) == heads);
+    added = {bias->const_data_ptr<float>(), bias->size(1)};
+    for (int64_t text = 0; text < texts; ++text)
+      TORCH_CHECK(start[text + 1] - start[text] <= (added.size + 1) / 2, "a text is longer than the position bias");
+  }
+  at::Tensor out = at::empty({tokens, heads * width}, qkv.options());
+  const std::vector<Task> tasks = cut(start, texts, shape);
+  const auto each = [&]<class T>(const T* from, T* to) {
+    parallel(tasks.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) run(tasks[i], shape, added, from, to);
+    });
+  };
+  if (qkv.scalar_type() == at::kFloat) {
+    each(qkv.const_data_ptr<float>(), out.mutable_data_ptr<float>());
+  } else {
+    TORCH_CHECK(qkv.scalar_type() == at::kBFloat16);
+    each(reinterpret_cast<const bf16*>(qkv.const_data_ptr()), reinterpret_cast<bf16*>(out.mutable_data_ptr()));
+  }
+  return out;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(stageline, m) {
+  m.def(
+      "packed_attention(Tensor qkv, int heads, int kv_heads, Tensor starts, float scale, Tensor? bias, int? window) -> "
+      "Tensor",
+      packed_attention);
+}
+
+}  // namespace stageline

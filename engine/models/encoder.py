@@ -1,0 +1,143 @@
+"""One bidirectional Transformer, or a run of its layers, over packed texts.
+
+T tokens of a batch, H query heads, D values a head, C hidden size. The residual stream is fp32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.kernels import Embedding, HeadSetup, Kernels, Linear
+from engine.models.architecture import Rotary
+from engine.models.block import Block, Cast, Norm, make_norm
+from engine.models.encoder_architecture import EncoderArchitecture
+from engine.models.encoder_weights import EncoderWeights
+from engine.models.packed import Packed
+from engine.models.rope import rotary_tables
+from engine.models.weights import LayerWeights, check_layer, check_norm, check_shape
+
+
+class EncoderLayer:
+    """Attention and MLP, each added to the residual stream."""
+
+    def __init__(
+        self,
+        arch: EncoderArchitecture,
+        kernels: Kernels,
+        weights: LayerWeights,
+        setup: HeadSetup,
+        bias: Tensor | None,
+        window: int | None,
+    ) -> None:
+        self.arch = arch
+        self.kernels = kernels
+        self.block = Block(arch, kernels, weights)
+        self.qkv: Linear = kernels.linear(weights.qkv.weight, weights.qkv.bias)
+        self.setup = setup
+        self.bias = bias
+        self.window = window
+
+    def __call__(self, hidden: Tensor, batch: Packed) -> Tensor:
+        """hidden (T, C), overwritten -> (T, C)."""
+        return self.block(hidden, lambda x: self.attend(x, batch))
+
+    def attend(self, x: Tensor, batch: Packed) -> Tensor:
+        """(T, C) -> (T, H * D), before the output projection."""
+        qkv, heads = self.qkv(x), self.arch.heads
+        if self.setup.cos is not None:
+            self.kernels.rotate(qkv, heads, self.setup, batch.positions)
+        return self.kernels.packed_attention(
+            qkv, heads, batch.starts, scale=self.arch.attention_scale, bias=self.bias, window=self.window
+        )
+
+
+class Encoder:
+    """Layers `first` to `last` - 1 of an encoder. The first run also embeds, the last also has the final norm.
+
+    Texts may have up to `max_model_len` tokens. `embedding` is one that is loaded already, a decoder's say. Raises
+    CheckpointError while loading.
+    """
+
+    def __init__(
+        self,
+        arch: EncoderArchitecture,
+        kernels: Kernels,
+        weights: EncoderWeights,
+        max_model_len: int,
+        first: int = 0,
+        last: int | None = None,
+        embedding: Embedding | None = None,
+    ) -> None:
+        last = arch.num_layers if last is None else last
+        self.arch = arch
+        self.kernels = kernels
+        self.embedding = embedding
+        self.positions: Tensor | None = None
+        self.types: Tensor | None = None
+        self.embedding_norm: Norm | Cast = Cast(kernels)
+        self.final_norm: Norm | Cast = Cast(kernels)
+        if first == 0:
+            self._load_embeddings(weights, max_model_len)
+        if last == arch.num_layers and (norm := weights.final_norm()) is not None:
+            check_norm("final norm", norm, arch.hidden_size)
+            self.final_norm = make_norm(arch, kernels, norm)
+        bias = weights.relative_bias(max_model_len)
+        if bias is not None:
+            check_shape("relative position bias", bias, (arch.heads.query, 2 * max_model_len - 1))
+            bias = bias.float().to(kernels.device)
+        everywhere, nearby = self._rotary_setups(max_model_len)
+        self.layers = []
+        for index in range(first, last):
+            layer = weights.layer(index)
+            check_layer(arch, index, layer)
+            local = index in arch.local_layers
+            setup, window = (nearby, arch.window) if local else (everywhere, None)
+            self.layers.append(EncoderLayer(arch, kernels, layer, setup, bias, window))
+
+    def _load_embeddings(self, weights: EncoderWeights, max_model_len: int) -> None:
+        arch, device = self.arch, self.kernels.device
+        if self.embedding is None:
+            embedding = weights.embedding()
+            check_shape("embedding", embedding, (arch.vocab_size, arch.hidden_size))
+            self.embedding = self.kernels.embedding(embedding, arch.embedding_scale)
+        if (positions := weights.positions(max_model_len)) is not None:
+            check_shape("positions", positions, (arch.position_offset + max_model_len, arch.hidden_size))
+            self.positions = positions.float().to(device)
+        if (types := weights.types()) is not None:
+            check_shape("token types", types, (arch.token_types, arch.hidden_size))
+            self.types = types.float().to(device)
+        if (norm := weights.embedding_norm()) is not None:
+            check_norm("embedding norm", norm, arch.hidden_size)
+            self.embedding_norm = make_norm(arch, self.kernels, norm)
+
+    def _rotary_setups(self, max_model_len: int) -> tuple[HeadSetup, HeadSetup]:
+        """For layers that attend to the whole text, and for local ones."""
+
+        def setup(rotary: Rotary | None) -> HeadSetup:
+            if rotary is None:
+                return HeadSetup()
+            cos, sin = rotary_tables(rotary, max_model_len)
+            return HeadSetup(cos.to(self.kernels.device), sin.to(self.kernels.device))
+
+        return setup(self.arch.rotary), setup(self.arch.local_rotary)
+
+    def embed(self, batch: Packed) -> Tensor:
+        """(T, C) fp32, what goes into the first layer."""
+        assert self.embedding is not None
+        hidden = self.embedding(batch.tokens)
+        if self.positions is not None:
+            hidden += self.positions[batch.positions]
+        if self.types is not None:
+            hidden += self.types[batch.types]
+        return self.embedding_norm.into(hidden, torch.float32)
+
+    @torch.inference_mode()
+    def forward(self, batch: Packed, hidden: Tensor | None = None) -> Tensor:
+        """Runs the texts through these layers; `hidden` (T, C) fp32 comes from the layers before, None where these are
+        the first. Returns (T, C) fp32, with the final norm after the last layer."""
+        if hidden is None:
+            hidden = self.embed(batch)
+        for layer in self.layers:
+            hidden = layer(hidden, batch)
+        return self.final_norm.into(hidden, torch.float32)
