@@ -96,8 +96,10 @@ class Kernels(Protocol):
     def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
         """weight (vocabulary, hidden)."""
 
-    def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
-        """One weight (vocabulary, hidden), held once, as embedding and as output head."""
+    def tied_embedding(
+        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+    ) -> tuple[Embedding, Linear]:
+        """One weight (vocabulary, hidden), held once, as embedding and as output head with the bias (vocabulary,)."""
 
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         """hidden (T, K) fp32, weight (K,) fp32 -> (T, K) in `dtype`, the kernels' or fp32."""
@@ -136,3 +138,26 @@ class Kernels(Protocol):
         then bias[h, key - query + L - 1] of `bias` (query heads, 2 L - 1) fp32 is added, L at least the longest text.
         With a `window`, tokens attend to keys up to window // 2 tokens away.
         """
+
+    def gathered_attention(
+        self,
+        q: Tensor,
+        cache: Tensor,
+        table: Tensor,
+        lengths: Tensor,
+        heads: int,
+        scale: float,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Attention of R single queries q (R, H * D) over the slots that each names in its row of a table: (R, H * D).
+
+        cache (slots, 2, H * D) holds keys and values; row r sees the first lengths[r] slots of its row. table (R,
+        longest) and lengths (R,) int32, at least 1. Scores are multiplied by `scale`, then bias[h, d] of `bias` (H, n)
+        fp32 is added for the key that stands d places before the row's last, n at least the longest length.
+        """
+
+    def log_sums(self, logits: Tensor) -> Tensor:
+        """logits (R, V) fp32 -> (R,), the logarithms of the rows' sums of exponentials."""
+
+    def best(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """logits (R, V) fp32 -> the `count` highest of each row, highest first: values (R, count), ids int64."""

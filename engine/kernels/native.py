@@ -121,8 +121,10 @@ class NativeKernels:
     def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
         return TorchEmbedding(self._own(weight), scale)
 
-    def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
-        head = self.linear(weight)
+    def tied_embedding(
+        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+    ) -> tuple[Embedding, Linear]:
+        head = self.linear(weight, bias)
         return PackedEmbedding(head.packed, weight.shape[1], scale), head
 
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
@@ -201,6 +203,25 @@ class NativeKernels:
         window: int | None = None,
     ) -> Tensor:
         return op("packed_attention", qkv, heads.query, heads.kv, starts, scale, bias, window)
+
+    def gathered_attention(
+        self,
+        q: Tensor,
+        cache: Tensor,
+        table: Tensor,
+        lengths: Tensor,
+        heads: int,
+        scale: float,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        return op("gathered_attention", q, cache, table, lengths, heads, scale, bias)
+
+    def log_sums(self, logits: Tensor) -> Tensor:
+        return op("log_sums", logits)
+
+    def best(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        values, ids = torch.ops.stageline.best(logits, count)
+        return values, ids
 
     def _paired(self, block_size: int) -> bool:
         return self.amx and block_size % PAIRED_BLOCK == 0

@@ -78,9 +78,11 @@ class TorchKernels:
     def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
         return TorchEmbedding(self._own(weight), scale)
 
-    def tied_embedding(self, weight: Tensor, scale: float = 1.0) -> tuple[Embedding, Linear]:
+    def tied_embedding(
+        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+    ) -> tuple[Embedding, Linear]:
         held = self._own(weight)
-        return TorchEmbedding(held, scale), TorchLinear(held, None)
+        return TorchEmbedding(held, scale), TorchLinear(held, None if bias is None else self._own(bias))
 
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         return F.rms_norm(hidden, weight.shape, weight, eps).to(dtype)
@@ -156,6 +158,41 @@ class TorchKernels:
             )
             out[rows] = seen.transpose(1, 2).flatten(2)
         return out
+
+    def gathered_attention(
+        self,
+        q: Tensor,
+        cache: Tensor,
+        table: Tensor,
+        lengths: Tensor,
+        heads: int,
+        scale: float,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        place = torch.arange(table.shape[1], device=q.device)
+        seen = place < lengths[:, None]  # (R, longest)
+        # What a row does not see may name any slot: it is read as slot 0 and has no weight.
+        held = cache[torch.where(seen, table, 0).long()].unflatten(-1, (heads, -1))  # (R, longest, 2, H, D)
+        keys, values = held.unbind(2)
+        mask = torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, -torch.inf)[:, None]  # (R, 1, longest)
+        if bias is not None:
+            before = (lengths[:, None] - 1 - place).clamp(min=0)
+            mask = mask + bias[:, before].transpose(0, 1)  # (R, H, longest)
+        out = F.scaled_dot_product_attention(
+            q.unflatten(-1, (heads, 1, -1)),
+            keys.transpose(1, 2),
+            values.transpose(1, 2),
+            mask[:, :, None].to(q.dtype),
+            scale=scale,
+        )
+        return out.flatten(1)
+
+    def log_sums(self, logits: Tensor) -> Tensor:
+        return logits.logsumexp(1)
+
+    def best(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        found = logits.topk(count)
+        return found.values, found.indices
 
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()

@@ -55,7 +55,8 @@ class EncoderLayer:
 class Encoder:
     """Layers `first` to `last` - 1 of an encoder. The first run also embeds, the last also has the final norm.
 
-    Texts may have up to `max_model_len` tokens. Raises CheckpointError while loading.
+    Texts may have up to `max_model_len` tokens. `embedding` is one that is loaded already, a decoder's say. Raises
+    CheckpointError while loading.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class Encoder:
         max_model_len: int,
         first: int = 0,
         last: int | None = None,
+        embedding: Embedding | None = None,
     ) -> None:
         last = arch.num_layers if last is None else last
         self.arch = arch
         self.kernels = kernels
-        self.embedding: Embedding | None = None
+        self.embedding = embedding
         self.positions: Tensor | None = None
         self.types: Tensor | None = None
         self.embedding_norm: Norm | Cast = Cast(kernels)
@@ -95,9 +97,10 @@ class Encoder:
 
     def _load_embeddings(self, weights: EncoderWeights, max_model_len: int) -> None:
         arch, device = self.arch, self.kernels.device
-        embedding = weights.embedding()
-        check_shape("embedding", embedding, (arch.vocab_size, arch.hidden_size))
-        self.embedding = self.kernels.embedding(embedding, arch.embedding_scale)
+        if self.embedding is None:
+            embedding = weights.embedding()
+            check_shape("embedding", embedding, (arch.vocab_size, arch.hidden_size))
+            self.embedding = self.kernels.embedding(embedding, arch.embedding_scale)
         if (positions := weights.positions(max_model_len)) is not None:
             check_shape("positions", positions, (arch.position_offset + max_model_len, arch.hidden_size))
             self.positions = positions.float().to(device)

@@ -12,8 +12,9 @@ class Decoding:
 
     `beams` 1 with `temperature` 0 is greedy, with a higher temperature sampling; more beams are beam search.
     `hypotheses` (at most `beams`, or with sampling any number) are returned, best first. `max_tokens` and `min_tokens`
-    count generated tokens, end token included, start token not. `first_token` is forced (a target language, say).
-    Draws depend on (seed, hypothesis, position) only.
+    count generated tokens, end token included, start token not. `first_token` is forced (a target language, say), and
+    with `force_end` the end token where `max_tokens` are reached. `forbidden` tokens are never chosen. Draws depend on
+    (seed, hypothesis, position) only.
     """
 
     max_tokens: int
@@ -30,6 +31,7 @@ class Decoding:
     min_p: float = 0.0
     seed: int = 0
     first_token: int | None = None
+    force_end: bool = False
     forbidden: tuple[int, ...] = ()
 
 
@@ -48,7 +50,7 @@ class TranslateRequest:
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
     """Generated tokens without start and end token; `score` as `transformers` has it: sum of log-probabilities over
-    length ** length_penalty."""
+    length ** length_penalty, end token counted."""
 
     tokens: tuple[int, ...]
     score: float
@@ -66,3 +68,8 @@ class Translated:
     run_s: float = 0.0
     steps: int = 0
     error: Exception | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Nothing follows: a request is answered in one piece."""
+        return True

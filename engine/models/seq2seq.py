@@ -1,0 +1,75 @@
+"""Encoder-decoder families, and loading one from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from engine.checkpoint import Checkpoint
+from engine.errors import CheckpointError
+from engine.kernels import Kernels
+from engine.models import bart, loading, m2m100, marian, t5
+from engine.models.cross_architecture import Seq2SeqArchitecture
+from engine.models.cross_decoder import CrossDecoder
+from engine.models.cross_weights import Seq2SeqWeights
+from engine.models.encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class Seq2SeqFamily:
+    """How one kind of checkpoint is read."""
+
+    architecture: Callable[[Mapping[str, Any]], Seq2SeqArchitecture]
+    weights: Callable[[Checkpoint, Seq2SeqArchitecture, torch.dtype], Seq2SeqWeights]
+
+
+@dataclass(frozen=True, slots=True)
+class Seq2Seq:
+    """An encoder and the decoder that goes with it, on the same kernels."""
+
+    encoder: Encoder
+    decoder: CrossDecoder
+
+    @property
+    def kernels(self) -> Kernels:
+        return self.decoder.kernels
+
+
+T5 = Seq2SeqFamily(t5.architecture, t5.Weights)
+SEQ2SEQ_FAMILIES: dict[str, Seq2SeqFamily] = {
+    "bart": Seq2SeqFamily(bart.bart, bart.learned),
+    "m2m_100": Seq2SeqFamily(m2m100.architecture, m2m100.weights),
+    "marian": Seq2SeqFamily(marian.architecture, marian.weights),
+    "mbart": Seq2SeqFamily(bart.mbart, bart.learned),
+    "mt5": T5,
+    "t5": T5,
+}
+
+
+def seq2seq_family_of(config: Mapping[str, Any]) -> Seq2SeqFamily:
+    """The family by config.json's `model_type`. Raises CheckpointError for one that is not supported."""
+    kind = config.get("model_type")
+    if kind not in SEQ2SEQ_FAMILIES:
+        known = ", ".join(sorted(SEQ2SEQ_FAMILIES))
+        raise CheckpointError(f"config.json: model_type {kind!r} is no supported translator; supported are {known}")
+    return SEQ2SEQ_FAMILIES[kind]
+
+
+def load_seq2seq(checkpoint: Checkpoint, kernels: Kernels, max_source_len: int, max_target_len: int) -> Seq2Seq:
+    """Loads both halves, one layer at a time. Lengths in tokens, special ones included.
+
+    Raises CheckpointError for missing tensors or shapes that do not fit together, EngineFailed when memory is short.
+    """
+    family = seq2seq_family_of(checkpoint.config)
+    arch = family.architecture(checkpoint.config)
+    weights = family.weights(checkpoint, arch, kernels.dtype)
+    with loading(checkpoint):
+        decoder = CrossDecoder(arch.decoder, kernels, weights.decoder, max_target_len)
+        same = weights.shared and arch.encoder.embedding_scale == arch.decoder.embedding_scale
+        encoder = Encoder(
+            arch.encoder, kernels, weights.encoder, max_source_len, embedding=decoder.embedding if same else None
+        )
+    return Seq2Seq(encoder, decoder)

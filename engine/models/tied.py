@@ -1,0 +1,51 @@
+"""The embeddings and the output head of an encoder-decoder, of which checkpoints store one to four.
+
+What is tied is stored once under any of its names, or several times alike. What is stored under a name of its own and
+differs is what the model was trained with, whatever config.json says of tying.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.models.named import Named
+
+SHARED, ENCODER, DECODER, HEAD = (
+    "shared.weight",
+    "encoder.embed_tokens.weight",
+    "decoder.embed_tokens.weight",
+    "lm_head.weight",
+)
+
+
+class Tables:
+    """Finds each table (vocabulary, hidden) under the first of its names that the checkpoint has."""
+
+    def __init__(self, named: Named) -> None:
+        self.named = named
+        self._encoder = self._first(ENCODER, SHARED, DECODER, HEAD)
+        self._decoder = self._first(DECODER, SHARED, HEAD, ENCODER)
+        self._head = self._first(HEAD, DECODER, SHARED, ENCODER)
+        self.shared = self._alike(self._encoder, self._decoder)
+
+    def encoder(self) -> Tensor:
+        return self.named.tensor(self._encoder)
+
+    def decoder(self) -> Tensor:
+        return self.named.tensor(self._decoder)
+
+    def head(self) -> Tensor | None:
+        """None where it is the decoder's embedding."""
+        return None if self._alike(self._head, self._decoder) else self.named.tensor(self._head)
+
+    def _first(self, *names: str) -> str:
+        return next((name for name in names if self.named.has(name)), SHARED)
+
+    def _alike(self, one: str, other: str) -> bool:
+        if one == other:
+            return True
+        if not (self.named.has(one) and self.named.has(other)):
+            return False
+        shapes = [self.named.checkpoint.shape(self.named.find(name) or name) for name in (one, other)]
+        return shapes[0] == shapes[1] and torch.equal(self.named.tensor(one), self.named.tensor(other))

@@ -1,0 +1,200 @@
+"""Running sentences that are decoded in the same way with as many hypotheses each, as arrays.
+
+S sentences, B hypotheses each; a row is one hypothesis. A hypothesis reads its past through its row of a table of
+slots. When beam search lets it continue another one, it takes over that one's row of the table; no key or value moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.kernels import Kernels
+from engine.sampling.row import Row
+from engine.sampling.sampler import sample
+from engine.seq2seq import beam, strands
+from engine.seq2seq.arrays import chosen, joined, with_room
+from engine.seq2seq.beam import Beams
+from engine.seq2seq.request import Hypothesis
+from engine.seq2seq.restrict import Restrictions
+from engine.seq2seq.sentence import Method, Sentence
+from engine.seq2seq.slots import Ids, Slots
+from engine.seq2seq.strands import Strands
+
+Ints = NDArray[np.int32]
+
+NONE = -1  # in `taken`: a slot that was given back
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the sentences' tokens are in the cache."""
+
+    lengths: Ints  # (S,) target tokens in the cache, and so the position of the next
+    next: Ints  # (S, B) the tokens that go in next
+    table: Ints  # (S, B, L) the slots of each hypothesis' tokens
+    taken: Ints  # (S, B, L) every slot that was taken for the target, in the order of taking
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What the group's rows bring to a step: arrays as in `engine.models.cross_decoder.Rows`, rows in order."""
+
+    tokens: Ints
+    positions: Ints
+    slots: Ints
+    table: Ints
+    lengths: Ints
+    source_table: Ints
+    source_lengths: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The tokens with a meaning of their own: what a target starts with, and what ends it."""
+
+    start: int
+    ends: tuple[int, ...]
+
+
+class Group:
+    """State has one owner, the engine. `join`, then per step `feed`, `advance`, and `leave` for those that are done."""
+
+    def __init__(self, method: Method, width: int, vocabulary: Vocabulary) -> None:
+        self.method = method
+        self.width = width
+        self.vocabulary = vocabulary
+        self.sentences: list[Sentence] = []
+        self.places: Places
+        self.state: Beams | Strands
+
+    @property
+    def rows(self) -> int:
+        return len(self.sentences) * self.width
+
+    def join(self, sentences: Sequence[Sentence]) -> None:
+        """Takes in sentences whose source is in the cache, with nothing generated yet."""
+        count = len(sentences)
+        decodings = [sentence.request.decoding for sentence in sentences]
+        places = Places(
+            lengths=np.zeros(count, np.int32),
+            next=np.full((count, self.width), self.vocabulary.start, np.int32),
+            table=np.zeros((count, self.width, 0), np.int32),
+            taken=np.zeros((count, self.width, 0), np.int32),
+        )
+        state = (beam if self.method == "beam" else strands).start(decodings, self.width)
+        if self.sentences:
+            places, state = joined(self.places, places), joined(self.state, state)
+        self.places, self.state = places, state
+        self.sentences += sentences
+        self._prepare()
+
+    def leave(self, kept: NDArray[np.bool_]) -> None:
+        """Keeps only some of the sentences, (S,)."""
+        self.sentences = [sentence for sentence, keep in zip(self.sentences, kept.tolist(), strict=True) if keep]
+        self.places, self.state = chosen(self.places, kept), chosen(self.state, kept)
+        if self.sentences:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """What stays the same until somebody joins or leaves."""
+        decodings = [sentence.request.decoding for sentence in self.sentences]
+        self.restrictions = Restrictions(
+            decodings, self.width, self.vocabulary.start, self.vocabulary.ends, normalized=self.method == "beam"
+        )
+        sources = [sentence.source_slots for sentence in self.sentences]
+        table = np.zeros((len(sources), max(map(len, sources))), np.int32)
+        for row, slots in enumerate(sources):
+            table[row, : len(slots)] = slots
+        self.source_table = np.repeat(table, self.width, axis=0)
+        self.source_lengths = np.repeat(np.array([len(slots) for slots in sources], np.int32), self.width)
+
+    def feed(self, slots: Ids) -> Feed:
+        """The rows of the next step, whose new tokens go into `slots` (S * B,)."""
+        places = with_room(self.places, int(self.places.lengths.max()) + 1)
+        count, lengths = len(self.sentences), places.lengths
+        rows = np.arange(count)
+        for array in (places.table, places.taken):
+            array[rows, :, lengths] = slots.reshape(count, self.width)
+        self.places = places
+        longest = int(lengths.max()) + 1
+        return Feed(
+            tokens=places.next.reshape(-1),
+            positions=np.repeat(lengths, self.width),
+            slots=slots,
+            table=places.table[:, :, :longest].reshape(-1, longest),
+            lengths=np.repeat(lengths + 1, self.width),
+            source_table=self.source_table,
+            source_lengths=self.source_lengths,
+        )
+
+    def advance(self, logits: Tensor, kernels: Kernels) -> NDArray[np.bool_]:
+        """Chooses the next tokens from logits (S * B, V), which it changes; says which sentences are done, (S,)."""
+        places, ends = self.places, self.vocabulary.ends
+        log_sums = kernels.log_sums(logits)
+        self.restrictions.apply(logits, log_sums, places.lengths, self.state.tokens)
+        for sentence in self.sentences:
+            sentence.steps += 1
+        shape = (len(self.sentences), self.width)
+        if isinstance(self.state, Beams):
+            count = min(beam.candidates(self.width, len(ends)), logits.shape[1])
+            values, ids = kernels.best(logits, count)
+            values = values - log_sums[:, None]
+            step = beam.advance(
+                self.state,
+                places.lengths,
+                values.cpu().numpy().reshape(*shape, count),
+                ids.to(torch.int32).cpu().numpy().reshape(*shape, count),
+                ends,
+            )
+            rows = np.arange(shape[0])[:, None]
+            self.state = step.beams
+            self.places = replace(
+                places, lengths=places.lengths + 1, next=step.tokens, table=places.table[rows, step.parents]
+            )
+            return step.stopped
+        values, tokens = self._choose(logits, kernels)
+        scores = (values - log_sums).cpu().numpy().reshape(shape)
+        chosen_tokens = tokens.to(torch.int32).cpu().numpy().reshape(shape)
+        self.state, done = strands.advance(self.state, places.lengths, scores, chosen_tokens, ends)
+        self.places = replace(places, lengths=places.lengths + 1, next=chosen_tokens)
+        return done
+
+    def _choose(self, logits: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
+        """Each row's next token (R,) and its logit, the highest or drawn."""
+        if self.method == "greedy":
+            values, ids = kernels.best(logits, 1)
+            return values[:, 0], ids[:, 0]
+        rows = [
+            Row(params, range(length), [])  # the length alone matters: it is the draw's position
+            for sentence, length in zip(self.sentences, self.places.lengths.tolist(), strict=True)
+            for params in sentence.draws
+        ]
+        tokens = torch.tensor([one.token for one in sample(logits, rows)], device=logits.device)
+        return logits.gather(1, tokens[:, None])[:, 0], tokens
+
+    def results(self, index: int) -> tuple[Hypothesis, ...]:
+        """The hypotheses of a sentence that is done."""
+        decoding = self.sentences[index].request.decoding
+        if isinstance(self.state, Beams):
+            return beam.results(self.state, index, decoding.hypotheses, self.vocabulary.ends)
+        return strands.results(self.state, index, decoding.length_penalty, self.vocabulary.ends)
+
+    def held(self, index: int) -> Ids:
+        """All slots of a sentence."""
+        places = self.places
+        taken = places.taken[index, :, : places.lengths[index]]
+        return np.concatenate([self.sentences[index].source_slots, taken[taken != NONE]])
+
+    def collect(self, slots: Slots) -> None:
+        """Gives back what no hypothesis reads any more."""
+        for index, length in enumerate(self.places.lengths.tolist()):
+            taken = self.places.taken[index, :, :length]
+            dead = (taken != NONE) & ~np.isin(taken, self.places.table[index, :, :length])
+            slots.give(taken[dead])
+            taken[dead] = NONE
