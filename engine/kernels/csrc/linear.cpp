@@ -112,10 +112,19 @@ at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& packed, const std:
 
 bool has_amx() { return amx_available(); }
 
+bool has_dot() {
+#ifdef STAGELINE_DOT
+  return true;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(stageline, m) {
   m.def("has_amx() -> bool", has_amx);
+  m.def("has_dot() -> bool", has_dot);
   m.def("linear(Tensor x, Tensor packed, Tensor? bias, int n, int activation) -> Tensor", linear);
   m.def("linear_silu_mul(Tensor x, Tensor packed) -> Tensor", linear_silu_mul);
   m.def("linear_add(Tensor x, Tensor packed, Tensor? bias, Tensor(a!) sum) -> ()", linear_add);

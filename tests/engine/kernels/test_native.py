@@ -18,12 +18,15 @@ pytestmark = pytest.mark.skipif(not load(), reason="no C++ compiler: the native 
 
 CPU = torch.device("cpu")
 AMX = bool(load() and torch.ops.stageline.has_amx())
-BF16 = [NativeKernels(torch.bfloat16, amx=amx) for amx in ((False, True) if AMX else (False,))]
+DOT = bool(load() and torch.ops.stageline.has_dot())
+BF16 = [NativeKernels(torch.bfloat16, amx=False)]
+BF16 += [NativeKernels(torch.bfloat16, amx=False, dot=True)] * DOT + [NativeKernels(torch.bfloat16, amx=True)] * AMX
 ALL = [NativeKernels(torch.float32, amx=False), *BF16]
 
 
 def name(kernels: Kernels) -> str:
-    return f"{str(kernels.dtype).removeprefix('torch.')}{'-amx' if getattr(kernels, 'amx', False) else ''}"
+    parts = [str(kernels.dtype).removeprefix("torch."), *(part for part in ("amx", "dot") if getattr(kernels, part))]
+    return "-".join(parts)
 
 
 def close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> None:
@@ -33,7 +36,9 @@ def close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kernels", ALL, ids=name)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 32, 32), (17, 70, 100), (48, 64, 33), (100, 96, 160)])
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(1, 32, 32), (17, 70, 100), (5, 51, 40), (48, 300, 33), (100, 96, 160)]
+)
 def test_packed_linear(kernels: NativeKernels, activation: Activation, rows: int, inputs: int, outputs: int) -> None:
     torch.manual_seed(rows)
     weight, bias = torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
