@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import serve
 
+from deployments.encoder_replica import EncoderReplica
 from deployments.generation_replica import GenerationReplica
-from deployments.ingress import Ingress, Offer
+from deployments.ingress import Ingress
+from deployments.offers import Offer
+from deployments.replica import Replica
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
-from engine.config import EngineConfig
+from deployments.translation_replica import TranslationReplica
 
 FRONT_DOOR = "front-door"
 HEALTH_CHECK_PERIOD_S = 2.0
+BUSY_CALLS = 3  # of an encoder: one runs, one waits, one is on its way
 
 
-def build_app(settings: Settings, paths: Mapping[str, Path]) -> serve.Application:
-    """The application for resolved settings (see `Settings.with_cores`); `paths` are the models' files by name."""
+def build_app(settings: Settings, paths: Mapping[str, Path], cores: int) -> serve.Application:
+    """The application for resolved settings (see `Settings.with_cores`) on a cluster of so many cores; `paths` are the
+    models' files by name."""
+    share = settings.reserved_share(cores)
     handles = {
-        (model.name, variant.name): variant_deployment(model, variant, paths[model.name])
+        (model.name, variant.name): variant_deployment(model, variant, paths[model.name], share)
         for model in settings.models
         for variant in model.variants
     }
     offers = tuple(
-        Offer(model.name, model.task, str(paths[model.name]), tuple(variant.name for variant in model.variants))
+        Offer(
+            model.name,
+            model.task,
+            str(paths[model.name]),
+            tuple(variant.name for variant in model.variants),
+            model.pairs,
+        )
         for model in settings.models
     )
     deploy = serve.deployment(
@@ -42,37 +55,61 @@ def build_app(settings: Settings, paths: Mapping[str, Path]) -> serve.Applicatio
     return app
 
 
-def variant_deployment(model: Model, variant: Variant, path: Path) -> serve.Application:
-    """One variant's replicas, each with its own cores and as many threads."""
+def variant_deployment(model: Model, variant: Variant, path: Path, share: float) -> serve.Application:
+    """One variant's replicas, each with as many threads as cores, of which it reserves a share."""
     assert variant.cores is not None
-    config = model.engine_config(variant, cores=variant.cores)
+    kind = kind_of(model, variant, cores=variant.cores)
+    room = kind.running + model.max_queue
     deploy = serve.deployment(
         name=deployment_name(model.name, variant.name),
-        **scale(variant, config),
+        **scale(variant, kind.busy),
         # The engine's own queue is the limit; Serve's is for the time when no replica lives.
-        max_queued_requests=config.max_running + config.max_waiting,
-        max_ongoing_requests=2 * (config.max_running + config.max_waiting),
+        max_queued_requests=room,
+        max_ongoing_requests=2 * room,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
         ray_actor_options={
-            "num_cpus": variant.cores,
+            "num_cpus": round(variant.cores * share, 4),
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(variant.cores)}},
         },
     )
-    app: serve.Application = deploy(GenerationReplica).bind(model.name, variant.name, str(path), config)
+    app: serve.Application = deploy(kind.replica).bind(model.name, variant.name, str(path), *kind.arguments)
     return app
 
 
-def scale(variant: Variant, config: EngineConfig) -> dict[str, Any]:
-    """A fixed number of replicas, or Serve's autoscaling between two."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What runs a task: the class of its replicas, what it takes beside names and files, how many requests one runs at
+    once, and how many calls keep it busy. (A call to an encoder brings many texts.)"""
+
+    replica: type[Replica[Any, Any, Any, Any]]
+    arguments: tuple[Any, ...]
+    running: int
+    busy: int
+
+
+def kind_of(model: Model, variant: Variant, *, cores: int) -> Kind:
+    """By the model's task."""
+    busy = max(1, model.max_running * 3 // 4)  # the batches are about full
+    match model.task:
+        case "text-generation":
+            config = model.engine_config(variant, cores=cores)
+            return Kind(GenerationReplica, (config,), model.max_running, busy)
+        case "translation":
+            return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores),), model.max_running, busy)
+    encoder = model.encoder_config(variant, cores=cores)
+    return Kind(EncoderReplica, (encoder, model.task), encoder.max_running, BUSY_CALLS)
+
+
+def scale(variant: Variant, busy: int) -> dict[str, Any]:
+    """A fixed number of replicas, or Serve's autoscaling between two; a replica is busy with so many calls."""
     replicas = variant.replicas
     if replicas.min == replicas.max:
         return {"num_replicas": replicas.min}
     autoscaling = {
         "min_replicas": replicas.min,
         "max_replicas": replicas.max,
-        # Another replica when the batches of those that run are about full.
-        "target_ongoing_requests": max(1, config.max_running * 3 // 4),
+        "target_ongoing_requests": busy,
     }
     return {"autoscaling_config": autoscaling}
 

@@ -5,40 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
-from deployments.calls import stream
 from deployments.front_door.app import create_app
-from deployments.front_door.served_models import GenerationModel, ServedModel, sampling_defaults
+from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
-from deployments.variants import VariantInfo
-from engine.checkpoint import open_checkpoint
-from engine.models import read_architecture
+from deployments.offers import Offer, served
 
 log = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one must not hold up /status and /metrics
 RETRY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A model to offer: its name, task, files, and the variants in order of preference."""
-
-    name: str
-    task: str
-    path: str
-    variants: tuple[str, ...]
 
 
 class Ingress:
@@ -76,30 +59,13 @@ class Ingress:
             try:
                 told = [await self.handles[offer.name, variant].describe.remote() for variant in offer.variants]
                 shortest = min(one["max_model_len"] for one in told)
-                self.models[offer.name] = await asyncio.to_thread(self.offered, offer, shortest)
+                self.models[offer.name] = await asyncio.to_thread(served, offer, shortest, self.handles)
                 for name in [one.name for one in self.offers if one.name in self.models]:
                     self.models[name] = self.models.pop(name)  # in the configuration's order, whoever came first
                 return
             except Exception as error:
                 log.warning("%s cannot be offered yet: %s", offer.name, error)
                 await asyncio.sleep(RETRY_S)
-
-    def offered(self, offer: Offer, max_model_len: int) -> ServedModel:
-        """Reads what the front door needs of a model's files. Raises CheckpointError."""
-        with open_checkpoint(Path(offer.path)) as checkpoint:
-            tokenizer = checkpoint.tokenizer()
-            return GenerationModel(
-                name=offer.name,
-                variants=tuple(VariantInfo(name) for name in offer.variants),
-                tokenizer=tokenizer,
-                max_model_len=max_model_len,
-                vocab_size=read_architecture(checkpoint).vocab_size,
-                generate=partial(stream, self.handles, offer.name),
-                chat_template=tokenizer.chat_template,
-                eos_token_ids=tokenizer.eos_token_ids,
-                defaults=sampling_defaults(checkpoint.generation_config),
-                created=int(time.time()),
-            )
 
     async def metrics_sources(self) -> list[str]:
         """The expositions of all replicas that answer."""

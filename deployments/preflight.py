@@ -12,9 +12,12 @@ import psutil
 
 from deployments.settings import Http, Model, Settings
 from deployments.sizes import format_size
-from engine.checkpoint import open_checkpoint
+from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.encoder.describe import describe
 from engine.errors import CheckpointError, ConfigError
 from engine.models import read_architecture
+from engine.models.seq2seq import seq2seq_family_of
+from engine.text.translation import open_translation_text
 
 _BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2}
 # Rough figures on the safe side: a node with Serve and the front door, and a replica beside its weights and cache.
@@ -58,15 +61,28 @@ def check_memory(settings: Settings, paths: Mapping[str, Path]) -> None:
         )
 
 
-def check_models(paths: Mapping[str, Path]) -> None:
-    """Raise `CheckpointError` for a model that could not be served: damaged, of unknown kind, without tokenizer."""
-    for name, path in paths.items():
+def check_models(settings: Settings, paths: Mapping[str, Path]) -> None:
+    """Raise `CheckpointError` for a model that could not be served: damaged, of unknown kind, without tokenizer, or not
+    made for its task."""
+    for model in settings.models:
         try:
-            with open_checkpoint(path) as checkpoint:
-                read_architecture(checkpoint)
-                checkpoint.tokenizer()
+            with open_checkpoint(paths[model.name]) as checkpoint:
+                _check_task(model, checkpoint)
         except CheckpointError as error:
-            raise CheckpointError(f"The model {name} cannot be served: {error.message}") from error
+            raise CheckpointError(f"The model {model.name} cannot be served: {error.message}") from error
+
+
+def _check_task(model: Model, checkpoint: Checkpoint) -> None:
+    match model.task:
+        case "text-generation":
+            read_architecture(checkpoint)
+            checkpoint.tokenizer()
+        case "translation":
+            seq2seq_family_of(checkpoint.config).architecture(checkpoint.config)
+            open_translation_text(checkpoint, model.pairs)
+        case task:
+            describe(checkpoint, task)
+            checkpoint.tokenizer()
 
 
 def memory_of(model: Model, weights: int) -> int:

@@ -17,7 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from deployments.sizes import parse_size
 from deployments.yaml_lines import KeyPath, YamlDocument, show
 from engine.config import EngineConfig, Precision
+from engine.encoder.config import EncoderConfig
 from engine.errors import ConfigError
+from engine.seq2seq.config import Seq2SeqConfig
 
 DEMO_CONFIG = Path(__file__).parent / "demo.yaml"
 
@@ -105,7 +107,7 @@ class Model(_Section):
     variants: Annotated[tuple[Variant, ...], BeforeValidator(_items)] = (Variant(precision="bf16"),)
     kv_cache: Size = Field(0, ge=1 << 20)
     max_model_len: int | None = Field(None, ge=1)
-    max_new_tokens: int = Field(256, ge=1)
+    max_new_tokens: int | None = Field(None, ge=1)
     max_batch_tokens: int = Field(512, ge=1)
     max_running: int = Field(64, ge=1)
     max_queue: int = Field(256, ge=1)
@@ -144,6 +146,15 @@ class Model(_Section):
             return None
         return tuple((source, target) for source, _, target in (pair.partition("-") for pair in self.languages))
 
+    def with_cores(self, left: int) -> Model:
+        """A copy in which the variants that leave `cores` open share those that are `left`."""
+        sharing = sum(variant.replicas.max for variant in self.variants if not variant.cores)
+        share = max(1, left // sharing) if sharing else 1
+        variants = tuple(
+            variant.model_copy(update={"cores": variant.cores or share}) for variant in self.variants
+        )
+        return self.model_copy(update={"variants": variants})
+
     def engine_config(self, variant: Variant, *, cores: int) -> EngineConfig:
         """The settings of one replica's engine, for text generation."""
         return EngineConfig(
@@ -155,6 +166,29 @@ class Model(_Section):
             max_running=self.max_running,
             max_waiting=self.max_queue,
             prefix_cache=self.prefix_cache,
+        )
+
+    def encoder_config(self, variant: Variant, *, cores: int) -> EncoderConfig:
+        """The same for classification and embeddings."""
+        return EncoderConfig(
+            precision=variant.precision,
+            threads=cores,
+            max_model_len=self.max_model_len,
+            max_batch_tokens=self.max_batch_tokens,
+            max_waiting=self.max_queue,
+        )
+
+    def seq2seq_config(self, variant: Variant, *, cores: int) -> Seq2SeqConfig:
+        """The same for translation."""
+        return Seq2SeqConfig(
+            precision=variant.precision,
+            threads=cores,
+            cache_bytes=self.kv_cache,
+            max_model_len=self.max_model_len,
+            max_new_tokens=self.max_new_tokens,
+            max_batch_tokens=self.max_batch_tokens,
+            max_running=self.max_running,
+            max_waiting=self.max_queue,
         )
 
 
@@ -190,31 +224,25 @@ class Settings(_Section):
     def with_cores(self, available: int) -> Settings:
         """A copy in which every variant has its `cores`.
 
-        What the file leaves open is shared evenly among all replicas, at their most, that leave it open: more threads
-        than cores would make all of them many times slower. Raises `ConfigError` when the cores do not suffice for
-        the replicas that always run.
+        What a model leaves open is shared evenly among its replicas, at their most, that leave it open: more threads
+        than cores would make all of them slower. Different models share the cores, for they are seldom busy at once.
+        Raises `ConfigError` when the cores do not suffice for the replicas that always run.
         """
         variants = [variant for model in self.models for variant in model.variants]
-        always = sum(variant.replicas.min * (variant.cores or 1) for variant in variants)
+        given = sum(variant.replicas.min * (variant.cores or 0) for variant in variants)
+        always = given + max(sum(v.replicas.min for v in model.variants if not v.cores) for model in self.models)
         if always > available:
             raise ConfigError(
                 f"The replicas that always run need {always} cores and there are {available}: lower replicas.min or "
                 "cores, or serve fewer models."
             )
-        given = sum(variant.replicas.max * variant.cores for variant in variants if variant.cores)
-        sharing = sum(variant.replicas.max for variant in variants if not variant.cores)
-        share = max(1, (available - given) // sharing) if sharing else 1
-        models = tuple(
-            model.model_copy(
-                update={
-                    "variants": tuple(
-                        variant.model_copy(update={"cores": variant.cores or share}) for variant in model.variants
-                    )
-                }
-            )
-            for model in self.models
-        )
-        return self.model_copy(update={"models": models})
+        left = available - sum(variant.replicas.max * (variant.cores or 0) for variant in variants)
+        return self.model_copy(update={"models": tuple(model.with_cores(left) for model in self.models)})
+
+    def reserved_share(self, available: int) -> float:
+        """How much of their `cores` replicas can reserve so that all that always run find a place: at most 1."""
+        wanted = sum(v.replicas.min * (v.cores or 0) for model in self.models for v in model.variants)
+        return min(1.0, available / wanted) if wanted else 1.0
 
 
 def load_settings(path: Path) -> Settings:

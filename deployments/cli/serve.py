@@ -64,7 +64,7 @@ def _serve(
         preflight.check_port(settings.http)
         settings = settings.with_cores(available_cores())
     paths = fetch_models(settings, console)
-    preflight.check_models(paths)
+    preflight.check_models(settings, paths)
     if address is None:
         preflight.check_memory(settings, paths)
     url = base_url(settings.http)
@@ -79,7 +79,7 @@ def _serve(
 
             stack.enter_context(
                 application(
-                    build_app(settings, paths),
+                    build_app(settings, paths, node.cores),
                     settings.http,
                     timeout_s=timeout_s,
                     leave_serve=address is None,

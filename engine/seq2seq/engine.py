@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.errors import DeadlineExceeded, InvalidRequest
+from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError
 from engine.models.cross_decoder import Rows
 from engine.models.packed import Text, pack
 from engine.models.seq2seq import Seq2Seq
@@ -112,6 +112,15 @@ class Seq2SeqEngine:
     def idle(self) -> bool:
         return not self.requests
 
+    @property
+    def patience_s(self) -> float:
+        """None: whoever comes joins at the next step, a few milliseconds later."""
+        return 0.0
+
+    def failed(self, error: StagelineError) -> Translated:
+        """The answer to a sentence that cannot be translated."""
+        return Translated(error=error)
+
     def step(self) -> list[Output]:
         """Computes one token of every running hypothesis; returns the answers that are complete."""
         outputs = self._expire() if self.deadlines else []
@@ -169,7 +178,7 @@ class Seq2SeqEngine:
         for request_id in late:
             self.abort(request_id)
         error = "the request's deadline passed before its answer was complete"
-        return [(request_id, Translated(error=DeadlineExceeded(error))) for request_id in late]
+        return [(request_id, self.failed(DeadlineExceeded(error))) for request_id in late]
 
     def _take_out(self, sentence: Sentence) -> None:
         """Out of its group, with its slots given back."""

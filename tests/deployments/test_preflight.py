@@ -9,7 +9,7 @@ import pytest
 
 from cluster.node import free_ports
 from deployments import preflight
-from deployments.settings import Http, Model, Replicas, Settings, Variant
+from deployments.settings import Http, Model, Replicas, Settings, Task, Variant
 from engine.errors import CheckpointError, ConfigError
 from tests.engine.tiny import write_checkpoint
 
@@ -83,19 +83,30 @@ def test_available_memory_is_a_sum_of_bytes() -> None:
     assert 0 < preflight.available_memory() < 1 << 50
 
 
+def mine(task: Task = "text-generation") -> Settings:
+    return Settings(models=(Model(name="mine", source="m", task=task),))
+
+
+@pytest.mark.parametrize("task", ["text-classification", "embedding", "translation"])
+def test_a_model_of_another_task_is_told(tmp_path: Path, task: Task) -> None:
+    write_checkpoint("llama", tmp_path)
+    with pytest.raises(CheckpointError, match="The model mine cannot be served: .*'llama' is no"):
+        preflight.check_models(mine(task), {"mine": tmp_path})
+
+
 def test_a_model_that_cannot_be_served_is_told_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="The model mine cannot be served"):
-        preflight.check_models({"mine": tmp_path / "missing.gguf"})
+        preflight.check_models(mine(), {"mine": tmp_path / "missing.gguf"})
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
     (tmp_path / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     with pytest.raises(CheckpointError, match="supported are"):
-        preflight.check_models({"mine": tmp_path})
+        preflight.check_models(mine(), {"mine": tmp_path})
 
 
 def test_a_model_without_a_tokenizer_is_told_before_anything_starts(tmp_path: Path) -> None:
     write_checkpoint("llama", tmp_path)
     with pytest.raises(CheckpointError, match="tokenizer"):
-        preflight.check_models({"mine": tmp_path})
+        preflight.check_models(mine(), {"mine": tmp_path})
 
 
 @pytest.mark.model

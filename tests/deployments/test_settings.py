@@ -171,7 +171,7 @@ def test_what_is_left_open_depends_on_the_task(tmp_path: Path) -> None:
         "models:\n  - {name: a, source: a, task: text-classification}\n  - {name: b, source: b, task: translation}\n",
     ).models
     assert (classifier.kv_cache, classifier.max_queue) == (0, 8192)
-    assert (translator.kv_cache, translator.max_new_tokens) == (128 << 20, 256)
+    assert (translator.kv_cache, translator.max_new_tokens) == (128 << 20, None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""What the front door needs of a model's files, by task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from deployments.bundles import Bundles
+from deployments.calls import Handles, compute, stream
+from deployments.front_door.served_models import (
+    ClassificationModel,
+    EmbeddingModel,
+    GenerationModel,
+    ServedModel,
+    TranslationModel,
+    sampling_defaults,
+)
+from deployments.variants import VariantInfo
+from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.encoder.describe import Task, describe
+from engine.models import encoder_family_of, read_architecture
+from engine.text.sentences import split_sentences
+from engine.text.translation import open_translation_text
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model to offer: its name, task, files, the variants in order of preference, and pairs of languages where they
+    are given."""
+
+    name: str
+    task: str
+    path: str
+    variants: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...] | None = None
+
+
+def served(offer: Offer, max_model_len: int, handles: Handles) -> ServedModel:
+    """The model as the front door serves it. Raises CheckpointError."""
+    common: dict[str, Any] = {
+        "name": offer.name,
+        "variants": tuple(VariantInfo(name) for name in offer.variants),
+        "max_model_len": max_model_len,
+        "created": int(time.time()),
+    }
+    with open_checkpoint(Path(offer.path)) as checkpoint:
+        match offer.task:
+            case "text-generation":
+                return generation(offer, checkpoint, handles, common)
+            case "translation":
+                text = open_translation_text(checkpoint, offer.pairs)
+                translate = partial(answered, partial(compute, handles, offer.name))
+                return TranslationModel(**common, text=text, translate=translate, split=split_sentences)
+        return encoding(offer, checkpoint, handles, common)
+
+
+def generation(offer: Offer, checkpoint: Checkpoint, handles: Handles, common: dict[str, Any]) -> GenerationModel:
+    tokenizer = checkpoint.tokenizer()
+    return GenerationModel(
+        **common,
+        tokenizer=tokenizer,
+        vocab_size=read_architecture(checkpoint).vocab_size,
+        generate=partial(stream, handles, offer.name),
+        chat_template=tokenizer.chat_template,
+        eos_token_ids=tokenizer.eos_token_ids,
+        defaults=sampling_defaults(checkpoint.generation_config),
+    )
+
+
+def encoding(
+    offer: Offer, checkpoint: Checkpoint, handles: Handles, common: dict[str, Any]
+) -> ClassificationModel | EmbeddingModel:
+    info = describe(checkpoint, cast(Task, offer.task))
+    # Short texts of many callers travel together: a call of its own for each would cost as much as computing it.
+    bundles: dict[str, Bundles[Any, Any]] = {
+        variant: Bundles(partial(compute, handles, offer.name, variant)) for variant in offer.variants
+    }
+    shared: dict[str, Any] = {
+        **common,
+        "tokenizer": checkpoint.tokenizer(),
+        "vocab_size": encoder_family_of(checkpoint.config).architecture(checkpoint.config).vocab_size,
+        "encode": partial(answered, lambda variant, requests: bundles[variant].compute(requests)),
+    }
+    if info.problem is not None:
+        return ClassificationModel(**shared, labels=info.labels, problem=info.problem)
+    return EmbeddingModel(**shared, dimension=info.dimension, normalized=info.normalize)
+
+
+async def answered(call: Any, variant: str, requests: Sequence[Any]) -> tuple[Any, ...]:
+    """The results of all requests, or the first error among them, raised."""
+    outcomes = await call(variant, requests)
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return tuple(outcomes)
