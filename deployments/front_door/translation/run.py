@@ -1,4 +1,4 @@
-"""Translates the texts of one request: apart into sentences, through the engine in one call, together again."""
+"""Translates the texts of one request: apart into sentences, all of them through the engine, together again."""
 
 from __future__ import annotations
 
