@@ -12,7 +12,7 @@ from tokenizers import Encoding
 from deployments.front_door.errors import ContextTooLong
 from deployments.front_door.prompts import LARGE_TEXT
 from deployments.front_door.schemas.inputs import Item, Pair
-from deployments.front_door.served_models import EncoderModel, longest_token
+from deployments.front_door.served_models import EmbeddingModel, EncoderModel, longest_token
 from deployments.front_door.service import Limits
 from engine.errors import InvalidRequest
 
@@ -95,6 +95,9 @@ def _read(model: EncoderModel, item: Item, reading: Reading, param: str) -> Enco
     first, second = (item.first, item.second) if isinstance(item, Pair) else (item, None)
     if not first or second == "":
         raise InvalidRequest(f"'{param}' is an empty text.", param=param)
+    if isinstance(model, EmbeddingModel):
+        first = model.prompt + first
+        first = first.lower() if model.lower_case else first
     length = len(first) + len(second or "")
     if reading.cut_to is None and length > LARGE_TEXT:
         _refuse_hopeless(model, length, param)

@@ -65,7 +65,7 @@ async def encode(
             for index, one in enumerate(inputs)
         )
         sizes = [len(one.tokens) for one in inputs]
-        results = await run_texts(target, arrival, door.metrics, sizes, model.encode(target.variant, requests))
+        results = await run_texts(target, arrival, door.metrics, requests, sizes, model.encode)
     values = []
     for result in results:
         if result.values is None or result.values.shape != (width,) or not np.isfinite(result.values).all():

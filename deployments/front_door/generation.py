@@ -60,10 +60,11 @@ async def run_plan(plan: Plan, metrics: Metrics, emit: Emit) -> None:
                 for job in plan.jobs:
                     group.create_task(_run_job(plan, job, metrics, emit))
     except BaseExceptionGroup as group_error:
-        raise _first(group_error) from None
+        raise first_error(group_error) from None
 
 
-def _first(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
+    """What a group of exceptions began with."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

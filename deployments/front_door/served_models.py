@@ -97,7 +97,10 @@ class ClassificationModel(ServedModel):
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingModel(ServedModel):
-    """`encode` gives `dimension` values, of length 1 where the model's own configuration has them `normalized`."""
+    """`encode` gives `dimension` values, of length 1 where the model's own configuration has them `normalized`.
+
+    `prompt` goes before every text, and with `lower_case` texts are lowered before they are cut into tokens.
+    """
 
     task: ClassVar[str] = "embedding"
 
@@ -106,6 +109,8 @@ class EmbeddingModel(ServedModel):
     encode: Encode
     dimension: int
     normalized: bool = True
+    prompt: str = ""
+    lower_case: bool = False
 
 
 EncoderModel = ClassificationModel | EmbeddingModel
@@ -131,7 +136,7 @@ class TranslationText(Protocol):
         ...
 
     @property
-    def defaults(self) -> Decoding:
+    def decoding_defaults(self) -> Decoding:
         """How the model's authors would have it decode."""
         ...
 

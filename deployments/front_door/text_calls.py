@@ -5,23 +5,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.responses import Response
 
 from deployments.front_door.answers import CLIENT_GONE
-from deployments.front_door.generation import ClientGone, unless_gone
+from deployments.front_door.generation import ClientGone, first_error, unless_gone
 from deployments.front_door.metrics import Metrics
 from deployments.front_door.plan import Arrival, Target
-from engine.encoder.request import Encoded
+from engine.encoder.request import Encoded, EncodeRequest
 from engine.errors import DeadlineExceeded, EngineFailed, Overloaded
-from engine.seq2seq.request import Translated
+from engine.seq2seq.request import Translated, TranslateRequest
 
 MANY_TEXTS = 256
 """The metrics of more texts than this are counted in a thread, so that other requests go on meanwhile."""
 
+GROUP = 128
+GROUPS_AT_ONCE = 2
+"""A request of many texts goes to the engine in groups, the next one while one is at work, so that it neither fills the
+engine's queue, which is shorter than a request may be, nor holds up all who come after it."""
+
+Q = TypeVar("Q", EncodeRequest, TranslateRequest)
 R = TypeVar("R", Encoded, Translated)
+Call = Callable[[str, tuple[Q, ...]], Awaitable[tuple[R, ...]]]
 
 
 async def json_answer(request: Request, headers: Mapping[str, str], work: Coroutine[Any, Any, bytes]) -> Response:
@@ -37,23 +45,19 @@ async def run_texts(
     target: Target[Any],
     arrival: Arrival,
     metrics: Metrics,
+    requests: tuple[Q, ...],
     sizes: Sequence[int],
-    call: Awaitable[tuple[R, ...]],
+    call: Call[Q, R],
     ending: Callable[[R], str] = lambda _: "stop",
 ) -> tuple[R, ...]:
-    """Await an engine's results for texts of `sizes` tokens, and count them; `ending` tells how one ended.
+    """Have an engine answer `requests`, texts of `sizes` tokens, and count them; `ending` tells how one ended.
 
-    Raises the first error among them.
+    When one fails, the others are aborted. Raises what the engine raises.
     """
     name, variant = target.model.name, target.variant
     counted = metrics.calls(name, variant)
     try:
-        results = await call
-        for result in results:
-            if result.error is not None:
-                raise result.error
-        if len(results) != len(sizes):
-            raise EngineFailed(f"The engine gave {len(results)} results for {len(sizes)} texts.")
+        results = await _in_groups(requests, partial(_checked, call, variant))
     except BaseException as error:
         counted.outcomes["abort" if isinstance(error, asyncio.CancelledError) else "error"].inc(len(sizes))
         if isinstance(error, Overloaded | DeadlineExceeded):
@@ -70,4 +74,34 @@ async def run_texts(
         await asyncio.to_thread(count)
     else:
         count()
+    return results
+
+
+async def _in_groups(
+    requests: tuple[Q, ...], call: Callable[[tuple[Q, ...]], Awaitable[tuple[R, ...]]]
+) -> tuple[R, ...]:
+    if len(requests) <= GROUP:
+        return await call(requests)
+    places = asyncio.Semaphore(GROUPS_AT_ONCE)
+
+    async def answered(group: tuple[Q, ...]) -> tuple[R, ...]:
+        async with places:
+            return await call(group)
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            groups = [requests[start : start + GROUP] for start in range(0, len(requests), GROUP)]
+            found = [tasks.create_task(answered(group)) for group in groups]
+    except BaseExceptionGroup as group_error:
+        raise first_error(group_error) from None
+    return tuple(result for task in found for result in task.result())
+
+
+async def _checked(call: Call[Q, R], variant: str, requests: tuple[Q, ...]) -> tuple[R, ...]:
+    results = await call(variant, requests)
+    for result in results:
+        if result.error is not None:
+            raise result.error
+    if len(results) != len(requests):
+        raise EngineFailed(f"The engine gave {len(results)} results for {len(requests)} texts.")
     return results

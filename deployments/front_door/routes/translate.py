@@ -40,7 +40,7 @@ def router(door: FrontDoor) -> APIRouter:
             source=source,
             target=body.target,
             format=body.format,
-            decoding=decoding_of(body, target.model.text.defaults, door.service.limits),
+            decoding=decoding_of(body, target.model.text.decoding_defaults, door.service.limits),
             priority=body.priority,
         )
 

@@ -1,4 +1,4 @@
-"""Translates the texts of one request: apart into sentences, through the engine in one call, together again."""
+"""Translates the texts of one request: apart into sentences, all of them through the engine, together again."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def _decoding(shared: Decoding, index: int, first_token: int | None) -> Decoding
 async def _translated(
     door: FrontDoor, model: Target[TranslationModel], arrival: Arrival, requests: tuple[TranslateRequest, ...]
 ) -> tuple[Translated, ...]:
-    async def call() -> tuple[Translated, ...]:
-        results = await model.model.translate(model.variant, requests)
+    async def call(variant: str, group: tuple[TranslateRequest, ...]) -> tuple[Translated, ...]:
+        results = await model.model.translate(variant, group)
         if any(result.error is None and not result.hypotheses for result in results):
             raise EngineFailed("The engine ended a sentence without translating it. Try again.")
         return results
@@ -91,7 +91,7 @@ async def _translated(
         return "length" if len(result.hypotheses[0].tokens) >= requests[0].decoding.max_tokens else "stop"
 
     sizes = [len(request.source) for request in requests]
-    results = await run_texts(model, arrival, door.metrics, sizes, call(), ending)
+    results = await run_texts(model, arrival, door.metrics, requests, sizes, call, ending)
     written = door.metrics.generated(model.model.name, model.variant)
     for result in results:
         written.generation_size.observe(len(result.hypotheses[0].tokens))

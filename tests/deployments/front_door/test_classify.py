@@ -417,3 +417,32 @@ async def test_many_texts_at_once(client: httpx.AsyncClient, encoder: FakeEncode
     body = (await client.post("/classify", json={"input": texts, "use_activation": False})).json()
     assert [entry["probs"][0] for entry in body["data"]] == [3 + index % 14 for index in range(2048)]
     assert body["usage"]["prompt_tokens"] == sum(3 + index % 14 for index in range(2048))
+
+
+async def test_many_texts_do_not_fill_the_engines_queue(client: httpx.AsyncClient, encoder: FakeEncoder) -> None:
+    at_work = most = 0
+
+    async def gate() -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0.005)
+        at_work -= 1
+
+    encoder.gate = gate
+    assert (await client.post("/classify", json={"input": ["a"] * 1000})).status_code == 200
+    assert (encoder.calls, most) == (8, 2)
+    assert len({request.id for request in encoder.requests}) == 1000
+
+
+async def test_when_a_group_of_texts_fails_the_others_are_aborted(
+    client: httpx.AsyncClient, encoder: FakeEncoder
+) -> None:
+    async def gate() -> None:
+        if encoder.calls == 2:
+            raise Overloaded("The queue is full.")
+        await asyncio.Event().wait()
+
+    encoder.gate = gate
+    assert (await client.post("/classify", json={"input": ["a"] * 1000})).status_code == 503
+    assert encoder.cancelled == encoder.calls - 1 <= 2

@@ -89,6 +89,14 @@ async def test_a_model_that_does_not_normalize(encoder: FakeEncoder) -> None:
         )
 
 
+async def test_a_model_with_a_prompt_of_its_own(encoder: FakeEncoder) -> None:
+    async with client_of(embedder(encoder, prompt="q ", lower_case=True)) as client:
+        body = (await client.post("/v1/embeddings", json={"input": ["A b", [3, 4]]})).json()
+        assert body["usage"]["prompt_tokens"] == 7
+        assert encoder.asked() == [[CLS, *ids("qab"), SEP], [3, 4]]
+        assert (await client.post("/v1/embeddings", json={"input": ""})).status_code == 400
+
+
 async def test_embed(client: httpx.AsyncClient, encoder: FakeEncoder) -> None:
     assert (await client.post("/embed", json={"inputs": "a"})).json() == [pytest.approx(UNIT)]
     body = (await client.post("/embed", json={"inputs": ["a", LONG], "truncate": True})).json()

@@ -123,7 +123,9 @@ async def test_sampling(client: httpx.AsyncClient, engine: FakeTranslator) -> No
 
 
 async def test_a_models_own_decoding(engine: FakeTranslator) -> None:
-    text = ByteText(defaults=Decoding(max_tokens=50, beams=6, length_penalty=2.0, forbidden=(7,), first_token=9))
+    text = ByteText(
+        decoding_defaults=Decoding(max_tokens=50, beams=6, length_penalty=2.0, forbidden=(7,), first_token=9)
+    )
     async with client_of(translator(engine, text=text)) as client:
         await client.post("/translate", json={"q": "a", **PAIR, "alternatives": 1})
         await client.post("/translate", json={"q": "a", **PAIR, "temperature": 0.5, "max_tokens": 20})

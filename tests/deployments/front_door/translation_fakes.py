@@ -27,7 +27,7 @@ class ByteText:
 
     pairs: tuple[tuple[str, str], ...] = (("en", "de"),)
     max_source_tokens: int = 64
-    defaults: Decoding = field(default_factory=lambda: Decoding(max_tokens=128))
+    decoding_defaults: Decoding = field(default_factory=lambda: Decoding(max_tokens=128))
 
     def encode(self, text: str, source: str, target: str) -> tuple[tuple[int, ...], int | None]:
         return (*text.encode(), END), LANGUAGE[target]
