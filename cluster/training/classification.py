@@ -100,8 +100,6 @@ class ClassificationTask:
 class PreparedClassification:
     """Model, tokenizer and encoded texts."""
 
-    unit_name = "examples"
-
     def __init__(self, task: ClassificationTask, run: RunFolder) -> None:
         from transformers import AutoTokenizer
 

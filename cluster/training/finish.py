@@ -12,7 +12,6 @@ from typing import Any
 from cluster.training.card import model_card
 from cluster.training.checkpoints import Position
 from cluster.training.metrics import draw
-from cluster.training.origin import origin
 from cluster.training.recipe import RunFolder
 from cluster.training.task import Prepared, Task
 
@@ -29,14 +28,22 @@ class About:
 
 
 def finish(
-    task: Task, prepared: Prepared, run: RunFolder, identity: Mapping[str, Any], position: Position, about: About
+    task: Task,
+    prepared: Prepared,
+    run: RunFolder,
+    identity: Mapping[str, Any],
+    position: Position,
+    about: About,
+    origin: Mapping[str, Any],
 ) -> dict[str, float]:
     """Export, measure what was exported, describe it. The model's folder appears complete, with one rename."""
     new = run.path / ".model-writing"
     shutil.rmtree(new, ignore_errors=True)
     prepared.export(new)
+    for file in new.iterdir():
+        file.chmod(0o644)  # weights are written through temporary files, which only their owner may read
     quality = dict(prepared.evaluate(new))
-    made_with = origin(position.seconds)
+    made_with = {**origin, "hours": round(position.seconds / 3600, 2)}
     (new / "README.md").write_text(
         model_card(task.name, about, identity=identity, quality=quality, origin=made_with, steps=position.step),
         encoding="utf-8",

@@ -64,8 +64,6 @@ class GenerationTask:
 class PreparedGeneration:
     """Model, tokenizer and rows of tokens."""
 
-    unit_name = "tokens"
-
     def __init__(self, task: GenerationTask) -> None:
         from transformers import AutoTokenizer
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+import shutil
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cluster.node import RayNode, free_ports
@@ -16,6 +16,8 @@ from engine.errors import ConfigError, EngineFailed, StagelineError
 
 # Rank 0 prepares and evaluates alone while the others wait in a collective call.
 _COLLECTIVE_TIMEOUT_S = 6 * 3600
+_WATCH_S = 0.5
+_RAY_FOLDER = "ray-train"
 
 
 def environment() -> dict[str, str]:
@@ -27,6 +29,7 @@ def environment() -> dict[str, str]:
         "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_TRAIN_METRICS_ENABLED": "0",
         "TOKENIZERS_PARALLELISM": "false",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -35,11 +38,34 @@ def environment() -> dict[str, str]:
     }
 
 
-def run_on(node: RayNode, job: Job, *, workers: int) -> None:
-    """Train with `workers` workers of `job.threads` cores each, on GPUs where the cluster has enough of them.
+def run_on(node: RayNode, job: Job, *, workers: int, watch: Callable[[], None] = lambda: None) -> None:
+    """Train with `workers` workers of `job.threads` cores each, on GPUs where the cluster has one for each.
 
-    Raises the workers' own `StagelineError`, `ConfigError` when the cluster is too small, `EngineFailed` otherwise.
+    `watch` is called about twice a second meanwhile. Raises the workers' own `StagelineError`, `ConfigError` when the
+    cluster is too small, `EngineFailed` otherwise.
     """
+    trainer = _trainer(node, job, workers)
+    failures: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except Exception as error:
+            failures.append(error)
+
+    # Not in the main thread: there Ray Train takes Ctrl-C for itself, and waits on.
+    thread = threading.Thread(target=fit, daemon=True, name="ray-train")
+    thread.start()
+    while thread.is_alive():
+        thread.join(_WATCH_S)
+        node.check()
+        watch()
+    shutil.rmtree(job.run.path / _RAY_FOLDER, ignore_errors=True)  # Ray Train's own notes, of no use afterwards
+    if failures:
+        raise _told(failures[0]) from failures[0]
+
+
+def _trainer(node: RayNode, job: Job, workers: int) -> Any:
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -53,7 +79,7 @@ def run_on(node: RayNode, job: Job, *, workers: int) -> None:
             param="workers",
         )
     gpus = int(ray.cluster_resources().get("GPU", 0)) >= workers
-    trainer = TorchTrainer(
+    return TorchTrainer(
         _entry,
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=_COLLECTIVE_TIMEOUT_S),
@@ -61,13 +87,9 @@ def run_on(node: RayNode, job: Job, *, workers: int) -> None:
             num_workers=workers, use_gpu=gpus, resources_per_worker=_resources(job.threads, gpu=gpus)
         ),
         run_config=RunConfig(
-            name="ray-train", storage_path=str(job.run.path.resolve()), failure_config=FailureConfig(max_failures=0)
+            name=_RAY_FOLDER, storage_path=str(job.run.path.resolve()), failure_config=FailureConfig(max_failures=0)
         ),
     )
-    try:
-        trainer.fit()
-    except Exception as error:
-        raise _told(error) from error
 
 
 def finished(run: RunFolder) -> dict[str, Any]:
@@ -106,11 +128,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         pending += [failure for failure in failures.values() if isinstance(failure, BaseException)]
         inner = [current.__cause__, getattr(current, "cause", None), getattr(current, "controller_failure", None)]
         pending += [cause for cause in inner if isinstance(cause, BaseException)]
-
-
-def clear_ray_files(run: RunFolder) -> None:
-    """Delete what Ray Train keeps for itself in the run's folder; checkpoints and results are elsewhere."""
-    import shutil
-
-    with contextlib.suppress(OSError):
-        shutil.rmtree(Path(run.path) / "ray-train")

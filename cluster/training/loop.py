@@ -127,6 +127,7 @@ class Loop:
                     loss=sum(losses) / len(losses),
                     learning_rate=learning_rate,
                     per_second=seen / max(elapsed, 1e-9),
+                    unit=self._recipe.unit,
                 )
                 losses, seen, since = [], 0, time.monotonic()
             if self._checkpoint_due():

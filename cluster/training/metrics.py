@@ -31,12 +31,30 @@ class MetricsFile:
         self._file.close()
 
 
+class MetricsReader:
+    """Follows a metrics file that another process writes; the file may come later, or be cut."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def new_lines(self) -> list[dict[str, Any]]:
+        """The lines since the last call. A line that is not whole yet comes the next time."""
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, os.SEEK_END) < self._read:
+                    self._read = 0
+                file.seek(self._read)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return [json.loads(line) for line in whole.split(b"\n") if line.strip()]
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last one that a kill cut short is left out."""
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [json.loads(line) for line in lines if line.strip()]
+    """All whole lines of a metrics file."""
+    return MetricsReader(path).new_lines()
 
 
 def draw(path: Path, picture: Path, *, title: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib import metadata
@@ -14,14 +13,13 @@ import torch
 _PACKAGES = ("torch", "transformers", "ray", "sentencepiece", "sacrebleu")
 
 
-def origin(seconds: float) -> dict[str, Any]:
-    """`seconds` is the training's duration. A missing package or commit is left out."""
+def origin() -> dict[str, Any]:
+    """As it is now: ask before the training, during which somebody may change the source. What is missing is left out."""
     return {
-        "commit": _commit(),
+        **({"commit": commit} if (commit := _commit()) else {}),
         "python": platform.python_version(),
         **{name: version for name in _PACKAGES if (version := _version(name))},
         "machine": machine_class(),
-        "hours": round(seconds / 3600, 2),
     }
 
 
@@ -29,15 +27,8 @@ def machine_class() -> str:
     """Processor and cores, or the GPU; nothing that tells one machine from another of its kind."""
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
-    bf16 = ", AMX" if _has_amx() else ""
-    return f"{platform.machine()} CPU{bf16}, {len(os.sched_getaffinity(0))} cores used"
-
-
-def _has_amx() -> bool:
-    try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
+    units = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} CPU ({units}), {torch.get_num_threads()} threads"
 
 
 def _version(package: str) -> str | None:

@@ -17,8 +17,11 @@ Batch = dict[str, torch.Tensor]
 class Task(Protocol):
     """Everything about a training that the loop does not know. Made before the workers are, so it must be small."""
 
-    recipe: Recipe
-    name: str
+    @property
+    def recipe(self) -> Recipe: ...
+
+    @property
+    def name(self) -> str: ...
 
     def check(self) -> None:
         """Read the data; raise `ConfigError` for what is wrong with it."""
@@ -36,8 +39,12 @@ class Task(Protocol):
 class Prepared(Protocol):
     """A task ready to run."""
 
-    model: nn.Module
-    lengths: Sequence[int]
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Of every training example, in the plan's unit."""
 
     def collate(self, indices: Sequence[int]) -> Batch:
         """Tensors of these training examples, padded to the longest."""

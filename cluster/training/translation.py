@@ -119,8 +119,6 @@ class TranslationTask:
 class PreparedTranslation:
     """Model, tokenizer and encoded pairs."""
 
-    unit_name = "tokens"
-
     def __init__(self, task: TranslationTask, tokenizer_folder: Path, sources: list[str], targets: list[str]) -> None:
         from transformers import AutoTokenizer
 

@@ -37,7 +37,7 @@ def train_pieces(lines: Iterable[str], size: int, *, seed: int) -> bytes:
         )
     except RuntimeError as error:
         raise ConfigError(
-            f"No vocabulary of {size} pieces can be made of this text: {error}. Choose a smaller --vocabulary, or give "
+            f"No vocabulary of {size} pieces can be made of this text: {_plain(error)} Choose a smaller --vocabulary, or give "
             "more text.",
             param="vocabulary",
         ) from error
@@ -72,3 +72,8 @@ def write_marian_tokenizer(folder: Path, pieces: bytes, *, source_lang: str, tar
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _plain(error: RuntimeError) -> str:
+    """SentencePiece's message without its place in the source."""
+    return str(error).rpartition("] ")[2].rstrip(". ") + "."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import torch
 
 from cluster.training.finish import About, finish
 from cluster.training.loop import Loop
+from cluster.training.origin import origin
 from cluster.training.recipe import Cadence, RunFolder
 from cluster.training.task import Task
 from cluster.training.world import World
@@ -27,7 +29,8 @@ class Job:
 def train(job: Job, world: World) -> dict[str, float]:
     """Train to the end, or from the last checkpoint to the end. The first worker's quality figures; {} elsewhere."""
     torch.set_num_threads(job.threads)
-    task, run = job.task, job.run
+    _be_quiet()
+    task, run, made_with = job.task, job.run, origin()
     if world.first:
         run.path.mkdir(parents=True, exist_ok=True)
         task.prepare(run, world.device)
@@ -39,7 +42,7 @@ def train(job: Job, world: World) -> dict[str, float]:
     if not world.first:
         return {}
     prepared.model.to("cpu")
-    return finish(task, prepared, run, identity, position, job.about)
+    return finish(task, prepared, run, identity, position, job.about, made_with)
 
 
 def ray_worker(job: Job) -> None:
@@ -51,3 +54,13 @@ def ray_worker(job: Job) -> None:
     device = get_device()
     quality = train(job, World(context.get_world_rank(), context.get_world_size(), device))
     ray_train.report(quality)
+
+
+def _be_quiet() -> None:
+    """No bars and hints of `transformers` between the lines of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    # Marian's tokenizer recommends a package that normalizes punctuation, and uses it nowhere.
+    warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
