@@ -1,4 +1,4 @@
-"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `bench`.
+"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `bench`, `finetune`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -17,6 +17,7 @@ from deployments.cli.bench import bench
 from deployments.cli.chat import chat
 from deployments.cli.control import status, stop
 from deployments.cli.fetch import fetch
+from deployments.cli.finetune import finetune
 from deployments.cli.serve import serve
 from engine.errors import ConfigError, StagelineError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (serve, status, stop, chat, fetch):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(finetune, name="finetune")
 
 
 def _show_version(wanted: bool) -> None:
