@@ -15,12 +15,12 @@ R = TypeVar("R")
 O = TypeVar("O")  # noqa: E741
 
 WINDOW_S = 0.002
-PART = 256  # requests of one call: larger ones are spread over the replicas, and no message gets too long
+MOST = 256  # requests of one call; more are spread over the replicas
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Generic[R, O]):
-    """A caller's requests, at most `PART`, and where their results go."""
+    """A caller's requests, and where their results go."""
 
     requests: Sequence[R]
     results: asyncio.Future[Sequence[O]]
@@ -36,22 +36,15 @@ class Bundles(Generic[R, O]):
         self._sent_s = 0.0
         self._sending: set[asyncio.Task[None]] = set()
 
-    async def compute(self, requests: Sequence[R]) -> list[O]:
+    async def compute(self, requests: Sequence[R]) -> Sequence[O]:
         """The results, in order. Raises what `call` raises. A call whose callers have all gone is cancelled."""
         events = asyncio.get_running_loop()
-        parts: list[Waiting[R, O]] = [
-            Waiting(requests[at : at + PART], events.create_future()) for at in range(0, len(requests), PART)
-        ]
-        self._waiting += parts
+        part: Waiting[R, O] = Waiting(requests, events.create_future())
+        self._waiting.append(part)
         if self._timer is None:
             # Not at once even then: whoever comes in the same turn of the event loop goes along.
             self._timer = events.call_at(max(events.time(), self._sent_s + WINDOW_S), self._send)
-        try:
-            found = [result for part in parts for result in await part.results]
-        finally:
-            for part in parts:
-                part.results.cancel()
-        return found
+        return await part.results
 
     def _send(self) -> None:
         self._timer = None
@@ -61,7 +54,7 @@ class Bundles(Generic[R, O]):
         while waiting:
             bundle = [waiting.pop(0)]
             size = len(bundle[0].requests)
-            while waiting and size + len(waiting[0].requests) <= PART:
+            while waiting and size + len(waiting[0].requests) <= MOST:
                 size += len(waiting[0].requests)
                 bundle.append(waiting.pop(0))
             task = asyncio.ensure_future(self._compute(bundle))

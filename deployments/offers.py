@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +52,7 @@ def served(offer: Offer, max_model_len: int, handles: Handles) -> ServedModel:
                 return generation(offer, checkpoint, handles, common)
             case "translation":
                 text = open_translation_text(checkpoint, offer.pairs)
-                translate = partial(answered, partial(compute, handles, offer.name))
+                translate = partial(compute, handles, offer.name)
                 return TranslationModel(**common, text=text, translate=translate, split=split_sentences)
         return encoding(offer, checkpoint, handles, common)
 
@@ -83,17 +82,14 @@ def encoding(
         **common,
         "tokenizer": checkpoint.tokenizer(),
         "vocab_size": encoder_family_of(checkpoint.config).architecture(checkpoint.config).vocab_size,
-        "encode": partial(answered, lambda variant, requests: bundles[variant].compute(requests)),
+        "encode": lambda variant, requests: bundles[variant].compute(requests),
     }
     if info.problem is not None:
         return ClassificationModel(**shared, labels=info.labels, problem=info.problem)
-    return EmbeddingModel(**shared, dimension=info.dimension, normalized=info.normalize)
-
-
-async def answered(call: Any, variant: str, requests: Sequence[Any]) -> tuple[Any, ...]:
-    """The results of all requests, or the first error among them, raised."""
-    outcomes = await call(variant, requests)
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return tuple(outcomes)
+    return EmbeddingModel(
+        **shared,
+        dimension=info.dimension,
+        normalized=info.normalize,
+        prompt=info.prompt,
+        lower_case=info.lower_case,
+    )

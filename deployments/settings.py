@@ -150,9 +150,7 @@ class Model(_Section):
         """A copy in which the variants that leave `cores` open share those that are `left`."""
         sharing = sum(variant.replicas.max for variant in self.variants if not variant.cores)
         share = max(1, left // sharing) if sharing else 1
-        variants = tuple(
-            variant.model_copy(update={"cores": variant.cores or share}) for variant in self.variants
-        )
+        variants = tuple(variant.model_copy(update={"cores": variant.cores or share}) for variant in self.variants)
         return self.model_copy(update={"variants": variants})
 
     def engine_config(self, variant: Variant, *, cores: int) -> EngineConfig:

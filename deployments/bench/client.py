@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import EngineFailed
@@ -72,3 +73,39 @@ async def load(
     first = 1000 + turn * streams
     prompts = [[first + i, *(500 + j % 97 for j in range(prompt - 1))] for i in range(streams)]
     return await asyncio.gather(*(stream(host, port, model, one, tokens) for one in prompts))
+
+
+async def ask_all(host: str, port: int, path: str, bodies: Sequence[bytes], clients: int) -> list[float]:
+    """Posts all bodies by so many clients, each on a connection of its own and one after another: seconds of each.
+
+    Raises EngineFailed for any answer but a 200, TimeoutError and OSError for none.
+    """
+    waiting = iter(enumerate(bodies))
+    seconds = [0.0] * len(bodies)
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            for index, body in waiting:
+                head = (
+                    f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n"
+                )
+                started = time.perf_counter()
+                writer.write(head.encode() + body)
+                await asyncio.wait_for(_answer(reader), READ_TIMEOUT_S)
+                seconds[index] = time.perf_counter() - started
+        finally:
+            writer.close()
+
+    await asyncio.gather(*(client() for _ in range(min(clients, len(bodies)))))
+    return seconds
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = head.partition(b"content-length:")[2].partition(b"\r\n")[0].strip()
+    body = await reader.readexactly(int(length or 0))
+    if not head.startswith(b"http/1.1 200"):
+        raise EngineFailed(f"the server answered {head.splitlines()[0].decode()}: {body[:300].decode()}")
+    return body

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from deployments.bench.encoder_worker import encoder_worker
+from deployments.bench.translator_worker import translator_worker
 from deployments.preflight import count_weights
 from engine.config import EngineConfig
 from engine.engine import Engine
@@ -97,7 +98,12 @@ def transformers_worker(path: Path, options: dict[str, Any]) -> tuple[Command, d
     return run, {}
 
 
-KINDS = {"engine": engine_worker, "encoder": encoder_worker, "transformers": transformers_worker}
+KINDS = {
+    "engine": engine_worker,
+    "encoder": encoder_worker,
+    "translator": translator_worker,
+    "transformers": transformers_worker,
+}
 
 
 def main() -> None:

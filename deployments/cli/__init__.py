@@ -1,4 +1,4 @@
-"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `bench`, `finetune`.
+"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `bench`, `finetune`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -16,6 +16,7 @@ from rich.markup import escape
 from deployments.cli.bench import bench
 from deployments.cli.chat import chat
 from deployments.cli.control import status, stop
+from deployments.cli.evaluate import evaluate
 from deployments.cli.fetch import fetch
 from deployments.cli.finetune import finetune
 from deployments.cli.serve import serve
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, status, stop, chat, fetch):
+for command in (serve, status, stop, chat, fetch, evaluate):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(finetune, name="finetune")

@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deployments.cli.evaluate import choose
 from deployments.cli.fetch import ConfigArgument
 from deployments.settings import DEMO_CONFIG, load_settings
+from engine.errors import ConfigError
 
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -72,10 +74,41 @@ def http(
     _show(result, notes, console, output)
 
 
-def _show(result: dict[str, Any], notes: dict[str, str], console: Console, output: Path | None) -> None:
+@bench.command("texts")
+def texts(
+    config: ConfigArgument = None,
+    model: Annotated[str, typer.Option(help="Which of the configuration's models, or model:variant.")] = "",
+    data: Annotated[
+        Path | None, typer.Option(help="CSV file of text,label, or a file with a text or sentence a line.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=64, help="How many of its texts.")] = 1000,
+    rounds: Rounds = 5,
+    peers: Annotated[
+        Path | None,
+        typer.Option(help="Python of an environment with onnxruntime, ctranslate2, transformers: measures them too."),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """A classifier, an embedder or a translator: in process, through HTTP, and against its peers."""
+    from cluster.node import available_cores
+    from deployments.bench.texts import Job, bench_texts
+
+    if data is None:
+        raise ConfigError("What to measure with? Give a file with --data.")
+    console = Console(stderr=True)
+    path = config or DEMO_CONFIG
+    settings = load_settings(path).with_cores(available_cores())
+    chosen, variant = choose(settings, model)
+    result = bench_texts(settings, Job(chosen, variant, path, data, count, rounds, peers), console)
+    _show(result, {"mean tokens of a text": str(result["mean_tokens"])}, console, output, "texts")
+
+
+def _show(
+    result: dict[str, Any], notes: dict[str, str], console: Console, output: Path | None, unit: str = "tokens"
+) -> None:
     title = f"{result['model']}:{result['variant']}, {result['cores']} cores, commit {result['commit']}"
-    table = Table("tokens/s", "median", "min", "max", title=title)
-    for name, found in result["tokens_per_s"].items():
+    table = Table(f"{unit}/s", "median", "min", "max", title=title)
+    for name, found in result[f"{unit}_per_s"].items():
         table.add_row(name, *(f"{found[key]:.0f}" for key in ("median", "min", "max")))
     console.print(table)
     for name, note in notes.items():

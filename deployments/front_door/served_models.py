@@ -16,11 +16,11 @@ from engine.text.tokenizer import Tokenizer
 Generate = Callable[[str, Request], AsyncIterator[Delta]]
 """(variant, request) to deltas. Closing the iterator (`aclose`) aborts the request."""
 
-Encode = Callable[[str, tuple[EncodeRequest, ...]], Awaitable[tuple[Encoded, ...]]]
-"""(variant, requests) to results in the same order. Raises StagelineErrors, for all requests at once; cancelling the
-task that awaits it aborts them."""
+Encode = Callable[[str, tuple[EncodeRequest, ...]], Awaitable[Sequence[Encoded]]]
+"""(variant, requests) to results in the same order; what went wrong with one is in its `error`. Raises StagelineErrors
+that concern all requests; cancelling the task that awaits it aborts them."""
 
-Translate = Callable[[str, tuple[TranslateRequest, ...]], Awaitable[tuple[Translated, ...]]]
+Translate = Callable[[str, tuple[TranslateRequest, ...]], Awaitable[Sequence[Translated]]]
 """The same for sentences."""
 
 Problem = Literal["single", "multi", "regression"]

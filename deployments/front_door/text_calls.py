@@ -29,7 +29,7 @@ engine's queue, which is shorter than a request may be, nor holds up all who com
 
 Q = TypeVar("Q", EncodeRequest, TranslateRequest)
 R = TypeVar("R", Encoded, Translated)
-Call = Callable[[str, tuple[Q, ...]], Awaitable[tuple[R, ...]]]
+Call = Callable[[str, tuple[Q, ...]], Awaitable[Sequence[R]]]
 
 
 async def json_answer(request: Request, headers: Mapping[str, str], work: Coroutine[Any, Any, bytes]) -> Response:
@@ -104,4 +104,4 @@ async def _checked(call: Call[Q, R], variant: str, requests: tuple[Q, ...]) -> t
             raise result.error
     if len(results) != len(requests):
         raise EngineFailed(f"The engine gave {len(results)} results for {len(requests)} texts.")
-    return results
+    return tuple(results)

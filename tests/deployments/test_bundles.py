@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.bundles import PART, Bundles
+from deployments.bundles import MOST, Bundles
 from engine.errors import EngineFailed
 
 
@@ -41,12 +41,12 @@ async def test_who_comes_at_once_goes_together() -> None:
     assert call.sizes == [10]
 
 
-@pytest.mark.parametrize("count", [0, 1, PART, PART + 1, 3 * PART + 7])
-async def test_large_requests_go_in_parts_and_come_back_in_order(count: int) -> None:
+async def test_many_requests_go_in_several_calls() -> None:
     call = Doubling()
-    assert await Bundles(call).compute(range(count)) == list(range(0, 2 * count, 2))
-    assert len(call.sizes) == -(-count // PART)
-    assert all(size <= PART for size in call.sizes)
+    bundles = Bundles(call)
+    found = await asyncio.gather(*(bundles.compute(range(size)) for size in (100, 100, 100, 2 * MOST, 1, 0)))
+    assert [len(results) for results in found] == [100, 100, 100, 2 * MOST, 1, 0]
+    assert call.sizes == [200, 100, 2 * MOST, 1]
 
 
 async def test_nobody_waits_for_an_earlier_call() -> None:

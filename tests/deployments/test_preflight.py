@@ -90,7 +90,7 @@ def mine(task: Task = "text-generation") -> Settings:
 @pytest.mark.parametrize("task", ["text-classification", "embedding", "translation"])
 def test_a_model_of_another_task_is_told(tmp_path: Path, task: Task) -> None:
     write_checkpoint("llama", tmp_path)
-    with pytest.raises(CheckpointError, match="The model mine cannot be served: .*'llama' is no"):
+    with pytest.raises(CheckpointError, match=r"The model mine cannot be served: .*'llama' is no"):
         preflight.check_models(mine(task), {"mine": tmp_path})
 
 

@@ -80,7 +80,7 @@ def _decoding(shared: Decoding, index: int, first_token: int | None) -> Decoding
 async def _translated(
     door: FrontDoor, model: Target[TranslationModel], arrival: Arrival, requests: tuple[TranslateRequest, ...]
 ) -> tuple[Translated, ...]:
-    async def call(variant: str, group: tuple[TranslateRequest, ...]) -> tuple[Translated, ...]:
+    async def call(variant: str, group: tuple[TranslateRequest, ...]) -> Sequence[Translated]:
         results = await model.model.translate(variant, group)
         if any(result.error is None and not result.hypotheses for result in results):
             raise EngineFailed("The engine ended a sentence without translating it. Try again.")

@@ -1,0 +1,177 @@
+"""The benchmarks of classifiers, embedders and translators: the engine in process, through HTTP, and the peers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.training.data import read_labelled, read_lines
+from deployments.bench.client import ask_all
+from deployments.bench.contender import Contender, contender, peer
+from deployments.bench.machine import provenance
+from deployments.bench.rounds import alternate, summary
+from deployments.bench.run import server
+from deployments.cli.fetch import fetch_models
+from deployments.settings import Model, Settings, Variant
+from engine.checkpoint import open_checkpoint
+from engine.encoder.describe import describe
+from engine.errors import ConfigError, EngineFailed
+from engine.text.translation import open_translation_text
+
+CLIENTS = 32
+BATCH = 32
+TARGET_TOKENS = 64  # most of one translation, for everybody
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is measured: a model's variant with its files, on the first `count` texts of `data`; `peers` is the Python of
+    an environment that has them, None for going without."""
+
+    model: Model
+    variant: Variant
+    config: Path
+    data: Path
+    count: int
+    rounds: int
+    peers: Path | None
+
+
+def bench_texts(settings: Settings, job: Job, console: Console) -> dict[str, Any]:
+    """The benchmark of the model's task."""
+    path = fetch_models(settings.model_copy(update={"models": (job.model,)}), console)[job.model.name]
+    assert job.variant.cores is not None
+    kinds = {"translation": bench_translator, "text-classification": bench_encoder, "embedding": bench_encoder}
+    if job.model.task not in kinds:
+        raise ConfigError(f"{job.model.name} is for {job.model.task}: use `stageline bench engine` or `http`.")
+    return kinds[job.model.task](job, path, job.variant.cores, console)
+
+
+def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[str, Any]:
+    """A classifier against ONNX Runtime and transformers; packed batches against padded ones; and through HTTP."""
+    texts = read_texts(job.data, job.count)
+    with open_checkpoint(path) as checkpoint:
+        tokenizer = checkpoint.tokenizer()
+        longest = describe(checkpoint, job.model.task).max_tokens  # type: ignore[arg-type]
+    tokens = [tokenizer.encode(text)[:longest] for text in texts]
+    classifies = job.model.task == "text-classification"
+    options = {**asdict(job.model.encoder_config(job.variant, cores=cores)), "task": job.model.task}
+    bodies = [json.dumps({"model": job.model.name, "input": text}).encode() for text in texts]
+    few = tokens[: 2 * BATCH]
+    with ExitStack() as stack:
+        engine = stack.enter_context(contender("encoder", path, options))
+        port = _server(stack, job, console)
+        runs: dict[str, Callable[[], float]] = {
+            "one at a time": lambda: _rate(engine, few, batch=1),
+            f"batches of {BATCH}": lambda: _rate(engine, tokens, batch=BATCH),
+            "all at once, packed": lambda: _rate(engine, tokens, batch=len(tokens)),
+            f"batches of {BATCH}, padded": lambda: _rate(engine, tokens, batch=BATCH, padded=True),
+            f"http, {CLIENTS} clients": lambda: _http(port, "/classify" if classifies else "/v1/embeddings", bodies),
+        }
+        if classifies and job.peers is not None:
+            for name, kind in (("onnxruntime fp32", "onnxruntime"), ("transformers fp32", "transformers-encoder")):
+                other = stack.enter_context(peer(job.peers, kind, path, {"threads": cores, "precision": "fp32"}))
+                _agree(name, engine, other, few)
+                runs[f"{name}, one at a time"] = partial(_rate, other, few, batch=1)
+                runs[f"{name}, batches of {BATCH}"] = partial(_rate, other, tokens, batch=BATCH)
+        samples = alternate(runs, job.rounds, console)
+    return _result("encoder", job, cores, samples, engine, sum(map(len, tokens)) / len(tokens))
+
+
+def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict[str, Any]:
+    """Greedy and with four beams, against CTranslate2 and transformers; and through HTTP."""
+    with open_checkpoint(path) as checkpoint:
+        text = open_translation_text(checkpoint, job.model.pairs)
+    source, target = text.pairs[0]
+    sentences = read_lines(job.data)[: job.count]
+    tokens = [list(text.encode(sentence, source, target)[0]) for sentence in sentences]
+    options = asdict(job.model.seq2seq_config(job.variant, cores=cores))
+    bodies = [json.dumps({"q": s, "source": source, "target": target, "beams": 1}).encode() for s in sentences]
+    few = tokens[: 2 * BATCH]
+
+    def rate(who: Contender, some: list[list[int]], batch: int, beams: int, **more: Any) -> float:
+        return _rate(who, some, batch=batch, beams=beams, tokens=TARGET_TOKENS, **more)
+
+    with ExitStack() as stack:
+        engine = stack.enter_context(contender("translator", path, options))
+        port = _server(stack, job, console)
+        runs: dict[str, Callable[[], float]] = {
+            f"http, {CLIENTS} clients, greedy": lambda: _http(port, "/translate", bodies),
+            f"{CLIENTS} at once, joining and leaving, greedy": partial(
+                rate, engine, tokens, CLIENTS, 1, continuous=True
+            ),
+        }
+        others: list[tuple[str, Contender]] = [("", engine)]
+        if job.peers is not None:
+            for name, kind, precision in (
+                ("ctranslate2 float32", "ctranslate2", "float32"),
+                ("ctranslate2 int8", "ctranslate2", "int8"),
+                ("transformers fp32", "transformers-translator", "fp32"),
+            ):
+                other = stack.enter_context(peer(job.peers, kind, path, {"threads": cores, "precision": precision}))
+                others.append((f"{name}, ", other))
+            runs["transformers fp32, one at a time, greedy"] = partial(rate, others[-1][1], few, 1, 1)
+        for beams, how in ((1, "greedy"), (4, "4 beams")):
+            for name, who in others:
+                runs[f"{name}batches of {BATCH}, {how}"] = partial(rate, who, tokens, BATCH, beams)
+        samples = alternate(runs, job.rounds, console)
+    return _result("translator", job, cores, samples, engine, sum(map(len, tokens)) / len(tokens))
+
+
+def read_texts(path: Path, count: int) -> list[str]:
+    """The first texts of a CSV file of text,label, or of a file with one a line."""
+    found = [row.text for row in read_labelled(path)] if path.suffix == ".csv" else read_lines(path)
+    return found[:count]
+
+
+def _server(stack: ExitStack, job: Job, console: Console) -> int:
+    console.print("Starting the server ...")
+    port, _ = stack.enter_context(server(job.config))
+    return port
+
+
+def _http(port: int, path: str, bodies: list[bytes]) -> float:
+    """Texts per second."""
+    started = time.perf_counter()
+    asyncio.run(ask_all("127.0.0.1", port, path, bodies, CLIENTS))
+    return len(bodies) / (time.perf_counter() - started)
+
+
+def _rate(who: Contender, texts: list[list[int]], **command: Any) -> float:
+    """Texts per second."""
+    return len(texts) / float(who.run(texts=texts, **command)["seconds"])
+
+
+def _agree(name: str, one: Contender, other: Contender, texts: list[list[int]]) -> None:
+    """A contender that computes something else is no contender."""
+    mine, theirs = (who.run(texts=texts, batch=BATCH)["out"] for who in (one, other))
+    same = sum(a == b for a, b in zip(mine, theirs, strict=True)) / len(mine)
+    if same < 0.95:
+        raise EngineFailed(f"{name} gives other classes: only {same:.0%} are the same")
+
+
+def _result(
+    kind: str, job: Job, cores: int, samples: dict[str, list[float]], engine: Contender, length: float
+) -> dict[str, Any]:
+    return {
+        "benchmark": kind,
+        **provenance(),
+        "model": job.model.name,
+        "variant": job.variant.name,
+        "threads": cores,
+        "texts": job.count,
+        "mean_tokens": round(length, 1),
+        "texts_per_s": summary(samples),
+        "medians": {name: statistics.median(values) for name, values in samples.items()},
+        "engine": engine.facts,
+    }

@@ -1,0 +1,53 @@
+"""The translator's engine in a contender's process: sentences as token ids."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.seq2seq.config import Seq2SeqConfig
+from engine.seq2seq.engine import Seq2SeqEngine
+from engine.seq2seq.load import load_seq2seq_engine
+from engine.seq2seq.request import Decoding, TranslateRequest
+
+Command = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def translator_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[str, Any]]:
+    """`texts` with `batch` sentences at work at a time, of `beams` each, at most `tokens` long. With `continuous` a new
+    one joins for each that is done; without, the next batch begins when the last of one is done."""
+    torch.set_num_threads(options["threads"])
+    engine = load_seq2seq_engine(path, Seq2SeqConfig(**options))
+
+    def run(command: dict[str, Any]) -> dict[str, Any]:
+        decoding = Decoding(max_tokens=command["tokens"], beams=command["beams"])
+        texts, size = command["texts"], command["batch"]
+        started = time.perf_counter()
+        requests = [TranslateRequest(str(i), tuple(text), decoding) for i, text in enumerate(texts)]
+        if command.get("continuous"):
+            out = _continuous(engine, requests, size)
+        else:
+            out = {}
+            for at in range(0, len(requests), size):
+                out |= _continuous(engine, requests[at : at + size], size)
+        return {"seconds": time.perf_counter() - started, "out": [out[request.id] for request in requests]}
+
+    return run, {"kernels": engine.model.kernels.name}
+
+
+def _continuous(engine: Seq2SeqEngine, requests: list[TranslateRequest], size: int) -> dict[str, list[int]]:
+    waiting = iter(requests)
+    out: dict[str, list[int]] = {}
+    while len(out) < len(requests):
+        while len(engine.requests) < size and (request := next(waiting, None)) is not None:
+            engine.prepare(request)
+            engine.add(request)
+        for name, result in engine.step():
+            if result.error is not None:
+                raise result.error
+            out[name] = list(result.hypotheses[0].tokens)
+    return out

@@ -1,0 +1,115 @@
+"""Quality of a model on labelled data, computed by the engine in this process, as a server's replica would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from cluster.training.data import LabelledText, read_labelled, read_pairs
+from deployments.settings import Model, Variant
+from engine.checkpoint import open_checkpoint
+from engine.encoder.describe import describe
+from engine.encoder.load import load_encoder_engine
+from engine.encoder.request import EncodeRequest
+from engine.errors import ConfigError
+from engine.seq2seq.load import load_seq2seq_engine
+from engine.seq2seq.request import TranslateRequest
+from engine.steps import run_all
+from engine.text.translation import open_translation_text
+
+CHUNK = 256  # requests handed to an engine at a time
+T = TypeVar("T")
+Progress = Callable[[int, int], None]  # done, of how many
+
+
+def evaluate(
+    model: Model, variant: Variant, path: Path, data: Path, reference: Path | None, beams: int, progress: Progress
+) -> dict[str, Any]:
+    """The figures that the task has: accuracy of a classifier on a CSV file; BLEU and chrF of a translator on sentences
+    and their `reference`. Raises ConfigError and CheckpointError."""
+    assert variant.cores is not None
+    torch.set_num_threads(variant.cores)
+    match model.task:
+        case "text-classification":
+            return _classification(model, variant, path, read_labelled(data), progress)
+        case "translation":
+            if reference is None:
+                raise ConfigError("A translator is measured against a reference: give it with --reference.")
+            return _translation(model, variant, path, *read_pairs(data, reference), beams, progress)
+    raise ConfigError(f"There is no measure for {model.task} yet; classifiers and translators have one.")
+
+
+def _classification(
+    model: Model, variant: Variant, path: Path, rows: Sequence[LabelledText], progress: Progress
+) -> dict[str, Any]:
+    assert variant.cores is not None
+    with open_checkpoint(path) as checkpoint:
+        tokenizer = checkpoint.tokenizer()
+        info = describe(checkpoint, "text-classification")
+    if info.problem != "single":
+        raise ConfigError(f"{model.name} has no single label a text: accuracy is not its measure.")
+    unknown = sorted({row.label for row in rows} - set(info.labels))
+    if unknown:
+        raise ConfigError(f"{model.name} has no label {unknown[0]!r}, which the data has.")
+    engine = load_encoder_engine(path, model.encoder_config(variant, cores=variant.cores), "text-classification")
+    right = done = 0
+    for chunk in _chunks(rows):
+        tokens = [tuple(tokenizer.encode(row.text))[: engine.limits.max_model_len] for row in chunk]
+        found = run_all(engine, [EncodeRequest(str(i), text) for i, text in enumerate(tokens)])
+        for row, result in zip(chunk, found, strict=True):
+            assert result.values is not None
+            right += info.labels[int(np.argmax(result.values))] == row.label
+        done += len(chunk)
+        progress(done, len(rows))
+    return {"texts": len(rows), "accuracy": right / len(rows)}
+
+
+def _translation(
+    model: Model,
+    variant: Variant,
+    path: Path,
+    sources: Sequence[str],
+    references: Sequence[str],
+    beams: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    from sacrebleu.metrics import BLEU, CHRF
+
+    assert variant.cores is not None
+    with open_checkpoint(path) as checkpoint:
+        text = open_translation_text(checkpoint, model.pairs)
+    if len(text.pairs) != 1:
+        raise ConfigError(f"{model.name} translates between several languages: name one pair in `languages`.")
+    source, target = text.pairs[0]
+    engine = load_seq2seq_engine(path, model.seq2seq_config(variant, cores=variant.cores))
+    decoding = replace(text.decoding_defaults, beams=beams, hypotheses=1, temperature=0.0)
+    decoding = replace(decoding, max_tokens=min(decoding.max_tokens, engine.limits.max_new_tokens))
+    translations: list[str] = []
+    for chunk in _chunks(sources):
+        requests = []
+        for i, sentence in enumerate(chunk):
+            tokens, first = text.encode(sentence, source, target)
+            requests.append(TranslateRequest(str(i), tokens, replace(decoding, first_token=first)))
+        for result in run_all(engine, requests):
+            if result.error is not None:
+                raise result.error
+            translations.append(text.decode(result.hypotheses[0].tokens))
+        progress(len(translations), len(sources))
+    bleu, chrf = BLEU(), CHRF()
+    return {
+        "sentences": len(sources),
+        "beams": beams,
+        "bleu": bleu.corpus_score(translations, [list(references)]).score,
+        "chrf": chrf.corpus_score(translations, [list(references)]).score,
+        "signature": str(bleu.get_signature()),
+    }
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for at in range(0, len(items), CHUNK):
+        yield items[at : at + CHUNK]
