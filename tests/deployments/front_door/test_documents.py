@@ -69,9 +69,9 @@ def test_a_character_that_does_not_fit_is_refused() -> None:
 def test_too_many_sentences_are_refused() -> None:
     model = translator(FakeTranslator())
     found = Sentences(model, "en", "de", most=3)
-    found.text("a. b. c.")
+    found.text("One! Two! Three!")
     with pytest.raises(InvalidRequest, match="more than 3 sentences"):
-        found.text("d.")
+        found.text("Four!")
 
 
 def test_a_long_text_takes_little_time() -> None:

@@ -108,7 +108,7 @@ async def test_decoding(client: httpx.AsyncClient, engine: FakeTranslator) -> No
 
 
 async def test_sampling(client: httpx.AsyncClient, engine: FakeTranslator) -> None:
-    sampled = {"q": "a. a.", **PAIR, "temperature": 0.7, "top_k": -1, "top_p": 0.9, "min_p": 0.1, "seed": 5}
+    sampled = {"q": "Aa! Aa!", **PAIR, "temperature": 0.7, "top_k": -1, "top_p": 0.9, "min_p": 0.1, "seed": 5}
     await client.post("/translate", json={**sampled, "alternatives": 3})
     one, other = (request.decoding for request in engine.requests)
     assert (one.temperature, one.top_k, one.top_p, one.min_p, one.seed) == (0.7, 0, 0.9, 0.1, 5)
@@ -209,7 +209,7 @@ async def test_many_pairs_are_not_all_listed(engine: FakeTranslator) -> None:
         ({"q": {"a": "b"}}, "q", "must be"),
         ({"q": ["a"] * 2049}, "q", "2,048"),
         ({"q": "a" * 300_000}, "q", "262,144"),
-        ({"q": "a. " * 5000}, "q", "4,096 sentences"),
+        ({"q": "Aa! " * 5000}, "q", "4,096 sentences"),
         ({"source": None}, "source", "Missing"),
         ({"target": None}, "target", "Missing"),
         ({"source": 5}, "source", "string"),
@@ -341,7 +341,7 @@ async def test_deadline(client: httpx.AsyncClient, engine: FakeTranslator) -> No
 
 
 async def test_metrics(client: httpx.AsyncClient) -> None:
-    await client.post("/translate", json={"q": "abc. de.", **PAIR})
+    await client.post("/translate", json={"q": "Abc! De!", **PAIR})
     await client.post("/translate", json={"q": "abcdef", **PAIR, "max_tokens": 4})
     found = samples_of((await client.get("/metrics")).text)
     labels = (("engine", "fp32"), ("model_name", "en-de"))
