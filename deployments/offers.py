@@ -22,7 +22,6 @@ from deployments.variants import VariantInfo
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.encoder.describe import Task, describe
 from engine.models import encoder_family_of, read_architecture
-from engine.text.sentences import split_sentences
 from engine.text.translation import open_translation_text
 
 
@@ -52,8 +51,7 @@ def served(offer: Offer, max_model_len: int, handles: Handles) -> ServedModel:
                 return generation(offer, checkpoint, handles, common)
             case "translation":
                 text = open_translation_text(checkpoint, offer.pairs)
-                translate = partial(compute, handles, offer.name)
-                return TranslationModel(**common, text=text, translate=translate, split=split_sentences)
+                return TranslationModel(**common, text=text, translate=partial(compute, handles, offer.name))
         return encoding(offer, checkpoint, handles, common)
 
 

@@ -151,13 +151,12 @@ class TranslationText(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TranslationModel(ServedModel):
-    """Translates sentences. `split` cuts a text into sentences that give the text again when joined."""
+    """Translates sentences."""
 
     task: ClassVar[str] = "translation"
 
     text: TranslationText
     translate: Translate
-    split: Callable[[str], Sequence[str]]
 
     @cached_property
     def pairs(self) -> frozenset[tuple[str, str]]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from deployments.front_door.served_models import TranslationModel
 from deployments.front_door.translation.markup import Text, take_apart
 from engine.errors import InvalidRequest
+from engine.text.sentences import split_sentences, split_to_fit
 
 _HTML_SPACES = re.compile(r"[ \t\n\f\r]+")
-_GAP = re.compile(r"[,;:、，；：]\s*|\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,39 +64,34 @@ class Sentences:
         yield trail
 
     def _parts(self, text: str) -> Iterator[str | int]:
-        for sentence in self.model.split(text):
-            yield from self._sentence(sentence)
+        for piece in split_sentences(text):
+            yield from self._sentence(piece.text)
+            yield piece.after
 
     def _sentence(self, sentence: str) -> Iterator[str | int]:
-        core = sentence.strip()
-        if not any(map(str.isalnum, core)):  # spaces, rules, emoji: a model would make something up
+        if not any(map(str.isalnum, sentence)):  # rules, emoji: a model would make something up
             yield sentence
             return
-        lead, _, trail = sentence.partition(core)
-        yield lead
-        tokens, first_token = self.model.text.encode(core, self.source, self.target)
-        if len(tokens) > self.model.text.max_source_tokens:
-            for half in self._halves(core):
-                yield from self._sentence(half)
-        else:
-            self.encoded.append((tokens, first_token))
-            if len(self.encoded) > self.most:
-                raise InvalidRequest(f"'q' has more than {self.most:,} sentences. Send several requests.", param="q")
-            yield len(self.encoded) - 1
-        yield trail
+        most = self.model.text.max_source_tokens
+        encoded = self.model.text.encode(sentence, self.source, self.target)
+        if len(encoded[0]) <= most:
+            yield self._number(encoded)
+            return
+        parts = split_to_fit(sentence, self._size, most)
+        if len(parts) == 1:
+            raise InvalidRequest(f"A single character takes more than this model's {most} tokens.", param="q")
+        for part in parts:
+            yield from self._sentence(part.text)
+            yield part.after
 
-    def _halves(self, sentence: str) -> tuple[str, str]:
-        """Cut near the middle: after a clause's end or a space if there is one within the middle half."""
-        size = len(sentence)
-        if size < 2:
-            raise InvalidRequest(
-                f"A single character takes more than this model's {self.model.text.max_source_tokens} tokens.",
-                param="q",
-            )
-        gaps = [gap for gap in _GAP.finditer(sentence, size // 4, size - size // 4) if gap.end() < size]
-        ends = [gap.end() for gap in gaps if not gap[0][0].isspace()] or [gap.end() for gap in gaps] or [size // 2]
-        at = min(ends, key=lambda end: abs(end - size // 2))
-        return sentence[:at], sentence[at:]
+    def _size(self, text: str) -> int:
+        return len(self.model.text.encode(text, self.source, self.target)[0])
+
+    def _number(self, encoded: tuple[tuple[int, ...], int | None]) -> int:
+        self.encoded.append(encoded)
+        if len(self.encoded) > self.most:
+            raise InvalidRequest(f"'q' has more than {self.most:,} sentences. Send several requests.", param="q")
+        return len(self.encoded) - 1
 
 
 def put_together(document: Document, translated: Callable[[int], str]) -> str:

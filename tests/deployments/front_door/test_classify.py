@@ -134,7 +134,7 @@ def test_probabilities_are_probabilities(scores: list[float]) -> None:
     probs = activated(model, raw)
     assert probs.sum() == pytest.approx(1)
     assert (probs >= 0).all()
-    assert raw[int(probs.argmax())] == raw.max()
+    assert probs[int(raw.argmax())] == probs.max()
 
 
 async def test_predict(client: httpx.AsyncClient, encoder: FakeEncoder) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +13,6 @@ from engine.seq2seq.request import Decoding, Hypothesis, Translated, TranslateRe
 
 END = 256
 LANGUAGE = {"de": 300, "en": 301, "fr": 302}
-
-
-def split(text: str) -> Sequence[str]:
-    """Sentences with what ends them and the spaces after; a line's end ends one too."""
-    return re.findall(r"[^.!?\n]+[.!?\n]*\s*|[.!?\n]+\s*", text)
 
 
 @dataclass
@@ -89,6 +83,5 @@ def translator(engine: FakeTranslator, **changes: Any) -> TranslationModel:
         "max_model_len": 64,
         "text": ByteText(),
         "translate": engine.translate,
-        "split": split,
     }
     return TranslationModel(**(fields | changes))
