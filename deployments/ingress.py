@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from deployments.front_door.app import create_app
@@ -96,7 +97,7 @@ class Ingress:
 
     async def ask(self, key: tuple[str, str], method: str) -> list[Any]:
         """What the replicas of one variant answer; those that do not are left out."""
-        with contextlib.suppress(TimeoutError, RayError):
+        with contextlib.suppress(TimeoutError, RayError, RayServeException):
             answers = (
                 await self.handles[key].broadcast(method).results_async(timeout_s=ASK_TIMEOUT_S, return_exceptions=True)
             )

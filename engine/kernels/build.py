@@ -15,6 +15,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock
 import torch
 from torch.utils.cpp_extension import include_paths
 
@@ -64,7 +65,9 @@ def library() -> Path | None:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        compile_to(target, compiler, [file for file in files if file.suffix == ".cpp"])
+        with filelock.FileLock(f"{target}.lock", timeout=COMPILE_TIMEOUT_S):  # replicas start together: one compiles
+            if not target.exists():
+                compile_to(target, compiler, [file for file in files if file.suffix == ".cpp"])
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or str(error)
         log.warning("could not compile the CPU kernels, going on with torch's: %s", detail.strip()[-2000:])
@@ -73,7 +76,7 @@ def library() -> Path | None:
 
 
 def compile_to(target: Path, compiler: str, sources: list[Path]) -> None:
-    """Writes `target` in one rename, so that two processes that build at once do not see each other's halves."""
+    """Writes `target` in one rename, so that nobody sees half of it."""
     flags = [*FLAGS, f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
     flags += [f"-I{path}" for path in include_paths()]
     torch_libraries = Path(torch.__file__).parent / "lib"
