@@ -76,14 +76,15 @@ class PackedLinear:
 @dataclass(frozen=True, slots=True)
 class PackedGate:
     packed: Tensor  # gate and up side by side
+    activation: Activation
 
     def __call__(self, x: Tensor) -> Tensor:
-        return op("linear_silu_mul", x, self.packed)
+        return op("linear_gate", x, self.packed, ACTIVATIONS[self.activation])
 
 
 @dataclass(frozen=True, slots=True)
 class SplitGate:
-    """For activations and widths that the fused gate does not have."""
+    """For widths that the fused gate does not have."""
 
     gate: PackedLinear
     up: PackedLinear
@@ -121,8 +122,8 @@ class NativeKernels:
         return PackedLinear(self._pack(weight), bias, len(weight))
 
     def gate(self, weight: Tensor, activation: Activation) -> Gate:
-        if activation == "silu" and len(weight) % 32 == 0:
-            return PackedGate(self._pack(weight, paired=True))
+        if len(weight) % 32 == 0:
+            return PackedGate(self._pack(weight, paired=True), activation)
         gate, up = weight.chunk(2)
         return SplitGate(self.linear(gate), self.linear(up), activation)
 

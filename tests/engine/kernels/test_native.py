@@ -65,10 +65,11 @@ def test_tied_embedding_is_the_weight(kernels: NativeKernels) -> None:
 
 
 @pytest.mark.parametrize("kernels", ALL, ids=name)
-@pytest.mark.parametrize("activation", ["silu", "gelu"])
-def test_gate(kernels: Kernels, activation: Activation) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("width", [48, 40, 20])
+def test_gate(kernels: Kernels, activation: Activation, width: int) -> None:
     torch.manual_seed(0)
-    weight, x = torch.randn(2 * 48, 64) / 8, torch.randn(9, 64).to(kernels.dtype)
+    weight, x = torch.randn(2 * width, 64) / 8, torch.randn(9, 64).to(kernels.dtype)
     exact = TorchKernels(torch.float32, CPU).gate(weight.to(kernels.dtype).float(), activation)
     close(kernels.gate(weight, activation)(x), exact(x.float()), kernels.dtype)
 
