@@ -1,4 +1,4 @@
-"""Continuous batching: whoever shares the batch, in whatever order, with however little memory, the answers are alike."""
+"""Continuous batching: whatever the company, the order and the memory, the answers are alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from engine.seq2seq.engine import Seq2SeqEngine, Seq2SeqLimits
 from engine.seq2seq.group import Vocabulary
 from engine.seq2seq.load import load_seq2seq_engine
 from engine.seq2seq.request import Decoding, Translated, TranslateRequest
-from engine.seq2seq.slots import Slots
+from engine.seq2seq.slots import Ids, Slots
 from tests.engine.tiny_seq2seq import FAMILIES, VOCABULARY, write_checkpoint
 
 LIMITS = Seq2SeqLimits(
@@ -279,11 +279,12 @@ def test_an_id_in_use_is_refused(models: dict[str, Seq2Seq]) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-5, 7), max_size=40))
 def test_slots_are_never_lost_or_given_twice(moves: list[int]) -> None:
-    slots, held = Slots(20), []
+    slots = Slots(20)
+    held: list[Ids] = []
     for move in moves:
         if move >= 0:
             taken = slots.take(move)
-            assert (taken is None) == (move > 20 - sum(map(len, held)))
+            assert (taken is None) == (move > 20 - sum(len(one) for one in held))
             if taken is not None:
                 held.append(taken)
         elif held:
