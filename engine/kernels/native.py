@@ -1,4 +1,5 @@
-"""The kernels in `csrc/`: CPU only, fp32 and bf16; bf16 products run on AMX where the processor has it.
+"""The kernels in `csrc/`: CPU only, fp32 and bf16; bf16 products run on AMX, or as dot products of pairs, where the
+processor has them.
 
 A row's result is the same bit for bit whatever else is in the batch.
 """
@@ -21,6 +22,7 @@ from engine.kernels.torch_kernels import TorchEmbedding, TorchKernels
 log = logging.getLogger(__name__)
 
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
+LAYOUTS = {"lanes": 0, "pairs": 1, "tiles": 2}  # of packed weights, see csrc/packing.h
 WIDEST_HEAD = 512  # as in attention.cpp
 PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
 
@@ -50,6 +52,11 @@ def has_amx() -> bool:
     return load() and bool(torch.ops.stageline.has_amx())
 
 
+def has_dot() -> bool:
+    """Whether the processor has dot products of bf16 pairs."""
+    return load() and bool(torch.ops.stageline.has_dot())
+
+
 @dataclass(frozen=True, slots=True)
 class PackedLinear:
     packed: Tensor  # see csrc/packing.h
@@ -69,14 +76,15 @@ class PackedLinear:
 @dataclass(frozen=True, slots=True)
 class PackedGate:
     packed: Tensor  # gate and up side by side
+    activation: Activation
 
     def __call__(self, x: Tensor) -> Tensor:
-        return op("linear_silu_mul", x, self.packed)
+        return op("linear_gate", x, self.packed, ACTIVATIONS[self.activation])
 
 
 @dataclass(frozen=True, slots=True)
 class SplitGate:
-    """For activations and widths that the fused gate does not have."""
+    """For widths that the fused gate does not have."""
 
     gate: PackedLinear
     up: PackedLinear
@@ -101,7 +109,8 @@ class NativeKernels:
     """Layouts: see `csrc/packing.h` and `csrc/paged_cache.h`. Large operations do not run on torch's own threads."""
 
     dtype: torch.dtype
-    amx: bool
+    amx: bool  # for bf16 only, as `dot`
+    dot: bool = False
     name: str = "native"
 
     @property
@@ -113,8 +122,8 @@ class NativeKernels:
         return PackedLinear(self._pack(weight), bias, len(weight))
 
     def gate(self, weight: Tensor, activation: Activation) -> Gate:
-        if activation == "silu" and len(weight) % 32 == 0:
-            return PackedGate(self._pack(weight, paired=True))
+        if len(weight) % 32 == 0:
+            return PackedGate(self._pack(weight, paired=True), activation)
         gate, up = weight.chunk(2)
         return SplitGate(self.linear(gate), self.linear(up), activation)
 
@@ -230,7 +239,8 @@ class NativeKernels:
         return -(-heads.width // 32) * 32 if self._paired(block_size) else heads.width
 
     def _pack(self, weight: Tensor, paired: bool = False) -> Tensor:
-        return op("pack_weight", self._own(weight), paired, self.amx)
+        layout = LAYOUTS["tiles" if self.amx else "pairs" if self.dot else "lanes"]
+        return op("pack_weight", self._own(weight), paired, layout)
 
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.dtype).contiguous()
@@ -239,5 +249,6 @@ class NativeKernels:
 def kernels(dtype: torch.dtype) -> Kernels:
     """The fastest CPU kernels at hand for `dtype`."""
     if dtype in (torch.float32, torch.bfloat16) and load():
-        return NativeKernels(dtype, amx=dtype == torch.bfloat16 and has_amx())
+        narrow = dtype == torch.bfloat16
+        return NativeKernels(dtype, amx=narrow and has_amx(), dot=narrow and has_dot())
     return TorchKernels(dtype, torch.device("cpu"))

@@ -14,14 +14,24 @@ from engine.errors import CheckpointError, EngineFailed
 from engine.kernels import Kernels
 from engine.models import bert, distilbert, gpt2, llama, modernbert, optimized_transformer
 from engine.models.architecture import Architecture
+from engine.models.classifier import (
+    Classifier,
+    HeadWeights,
+    bert_head,
+    distilbert_head,
+    modernbert_head,
+    roberta_head,
+)
 from engine.models.decoder import Decoder
 from engine.models.encoder import Encoder
 from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.encoder_weights import EncoderWeights
+from engine.models.named import Named
 from engine.models.weights import DecoderWeights
 
 __all__ = [
     "Architecture",
+    "Classifier",
     "Decoder",
     "Encoder",
     "EncoderArchitecture",
@@ -29,6 +39,7 @@ __all__ = [
     "Family",
     "encoder_family_of",
     "family_of",
+    "load_classifier",
     "load_decoder",
     "load_encoder",
     "read_architecture",
@@ -60,14 +71,19 @@ class EncoderFamily:
 
     architecture: Callable[[Mapping[str, Any]], EncoderArchitecture]
     weights: Callable[[Checkpoint, EncoderArchitecture, torch.dtype], EncoderWeights]
+    prefix: str  # of the encoder's tensors in a model that has more
+    head: Callable[[Named, Mapping[str, Any]], HeadWeights]
+    scores: str  # the module that gives the class scores
 
 
-ROBERTA = EncoderFamily(bert.roberta, bert.Weights)
+ROBERTA = EncoderFamily(bert.roberta, bert.Weights, "roberta.", roberta_head, "classifier.out_proj")
 ENCODER_FAMILIES: dict[str, EncoderFamily] = {
-    "bert": EncoderFamily(bert.bert, bert.Weights),
+    "bert": EncoderFamily(bert.bert, bert.Weights, "bert.", bert_head, "classifier"),
     "camembert": ROBERTA,
-    "distilbert": EncoderFamily(distilbert.architecture, distilbert.Weights),
-    "modernbert": EncoderFamily(modernbert.architecture, modernbert.Weights),
+    "distilbert": EncoderFamily(
+        distilbert.architecture, distilbert.Weights, "distilbert.", distilbert_head, "classifier"
+    ),
+    "modernbert": EncoderFamily(modernbert.architecture, modernbert.Weights, "model.", modernbert_head, "classifier"),
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }
@@ -117,6 +133,15 @@ def load_encoder(
     arch = family.architecture(checkpoint.config)
     with loading(checkpoint):
         return Encoder(arch, kernels, family.weights(checkpoint, arch, kernels.dtype), max_model_len, first, last)
+
+
+def load_classifier(checkpoint: Checkpoint, kernels: Kernels, labels: int) -> Classifier:
+    """The head of a classifier with so many labels. Raises as `load_decoder`."""
+    family = encoder_family_of(checkpoint.config)
+    named = Named(checkpoint, kernels.dtype, family.prefix)
+    with loading(checkpoint):
+        head = family.head(named, checkpoint.config)
+        return Classifier(kernels, head, family.architecture(checkpoint.config).hidden_size, labels)
 
 
 @contextmanager

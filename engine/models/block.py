@@ -77,14 +77,19 @@ class Block:
         self.widen = make_widening(shape, kernels, weights.up)
         self.down: Linear = kernels.linear(weights.down.weight, weights.down.bias)
 
-    def __call__(self, hidden: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """hidden (T, C) fp32, overwritten -> (T, C). `attend`: (T, C) -> (T, H * D), before the output projection."""
+    def __call__(self, hidden: Tensor, attend: Callable[[Tensor], Tensor], rows: Tensor | None = None) -> Tensor:
+        """hidden (T, C) fp32, overwritten -> (T, C). `attend`: (T, C) -> (T, H * D), before the output projection.
+
+        With `rows`, indices (R,), only they are computed after attention: (R, C).
+        """
+        dtype = self.kernels.dtype
+        attended = attend(self.attention_norm(hidden) if self.norm_first else hidden.to(dtype))
+        if rows is not None:
+            hidden, attended = hidden[rows], attended[rows]
+        self.out.add_to(hidden, attended)
         if self.norm_first:
-            self.out.add_to(hidden, attend(self.attention_norm(hidden)))
             self.down.add_to(hidden, self.widen(self.mlp_norm(hidden)))
             return hidden
-        dtype = self.kernels.dtype
-        self.out.add_to(hidden, attend(hidden.to(dtype)))
         hidden = self.attention_norm.into(hidden, torch.float32)
         self.down.add_to(hidden, self.widen(hidden.to(dtype)))
         return self.mlp_norm.into(hidden, torch.float32)

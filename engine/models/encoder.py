@@ -38,9 +38,9 @@ class EncoderLayer:
         self.bias = bias
         self.window = window
 
-    def __call__(self, hidden: Tensor, batch: Packed) -> Tensor:
-        """hidden (T, C), overwritten -> (T, C)."""
-        return self.block(hidden, lambda x: self.attend(x, batch))
+    def __call__(self, hidden: Tensor, batch: Packed, rows: Tensor | None = None) -> Tensor:
+        """hidden (T, C), overwritten -> (T, C), or of `rows` (R,) only: (R, C)."""
+        return self.block(hidden, lambda x: self.attend(x, batch), rows)
 
     def attend(self, x: Tensor, batch: Packed) -> Tensor:
         """(T, C) -> (T, H * D), before the output projection."""
@@ -133,11 +133,14 @@ class Encoder:
         return self.embedding_norm.into(hidden, torch.float32)
 
     @torch.inference_mode()
-    def forward(self, batch: Packed, hidden: Tensor | None = None) -> Tensor:
+    def forward(self, batch: Packed, hidden: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
         """Runs the texts through these layers; `hidden` (T, C) fp32 comes from the layers before, None where these are
-        the first. Returns (T, C) fp32, with the final norm after the last layer."""
+        the first. Returns (T, C) fp32, with the final norm after the last layer.
+
+        Whoever needs some tokens only gives their `rows` (R,) and gets (R, C): the last layer leaves out the rest.
+        """
         if hidden is None:
             hidden = self.embed(batch)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             hidden = layer(hidden, batch)
-        return self.final_norm.into(hidden, torch.float32)
+        return self.final_norm.into(self.layers[-1](hidden, batch, rows), torch.float32)

@@ -67,24 +67,41 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const std::opti
   return out;
 }
 
-template <class T>
-void silu_mul_into(const at::Tensor& x, const at::Tensor& packed, int64_t n, T* out) {
+template <class T, Activation kind>
+void gate_into(const at::Tensor& x, const at::Tensor& packed, T* out) {
+  const int64_t n = packed.size(0) * 16;
   multiply(x, packed, [=](int64_t row, int64_t panel, const float* gate, const float* up) {
     T* to = out + row * n + panel * 16;
 #pragma omp simd
-    for (int64_t i = 0; i < 16; ++i) to[i] = from_float<T>(silu(gate[i]) * up[i]);
+    for (int64_t i = 0; i < 16; ++i) to[i] = from_float<T>(activate(gate[i], kind) * up[i]);
   });
 }
 
-// silu(gate) * up for a weight packed in pairs: (M, K) -> (M, N/2) in x's dtype.
-at::Tensor linear_silu_mul(const at::Tensor& x, const at::Tensor& packed) {
-  const int64_t n = packed.size(0) * 16;
-  at::Tensor out = at::empty({x.size(0), n}, x.options());
+template <class T>
+void gate_as(const at::Tensor& x, const at::Tensor& packed, Activation kind, T* out) {
+  switch (kind) {
+    case Activation::gelu:
+      return gate_into<T, Activation::gelu>(x, packed, out);
+    case Activation::gelu_tanh:
+      return gate_into<T, Activation::gelu_tanh>(x, packed, out);
+    case Activation::relu:
+      return gate_into<T, Activation::relu>(x, packed, out);
+    case Activation::silu:
+      return gate_into<T, Activation::silu>(x, packed, out);
+    default:
+      return gate_into<T, Activation::none>(x, packed, out);
+  }
+}
+
+// activation(gate) * up for a weight packed in pairs: (M, K) -> (M, N/2) in x's dtype.
+at::Tensor linear_gate(const at::Tensor& x, const at::Tensor& packed, int64_t activation) {
+  at::Tensor out = at::empty({x.size(0), packed.size(0) * 16}, x.options());
+  const auto kind = static_cast<Activation>(activation);
   if (x.scalar_type() == at::kFloat) {
-    silu_mul_into(x, packed, n, out.mutable_data_ptr<float>());
+    gate_as(x, packed, kind, out.mutable_data_ptr<float>());
   } else {
     TORCH_CHECK(x.scalar_type() == at::kBFloat16);
-    silu_mul_into(x, packed, n, reinterpret_cast<bf16*>(out.mutable_data_ptr()));
+    gate_as(x, packed, kind, reinterpret_cast<bf16*>(out.mutable_data_ptr()));
   }
   return out;
 }
@@ -112,12 +129,21 @@ at::Tensor linear_fp32(const at::Tensor& x, const at::Tensor& packed, const std:
 
 bool has_amx() { return amx_available(); }
 
+bool has_dot() {
+#ifdef STAGELINE_DOT
+  return true;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(stageline, m) {
   m.def("has_amx() -> bool", has_amx);
+  m.def("has_dot() -> bool", has_dot);
   m.def("linear(Tensor x, Tensor packed, Tensor? bias, int n, int activation) -> Tensor", linear);
-  m.def("linear_silu_mul(Tensor x, Tensor packed) -> Tensor", linear_silu_mul);
+  m.def("linear_gate(Tensor x, Tensor packed, int activation) -> Tensor", linear_gate);
   m.def("linear_add(Tensor x, Tensor packed, Tensor? bias, Tensor(a!) sum) -> ()", linear_add);
   m.def("linear_fp32(Tensor x, Tensor packed, Tensor? bias, int n) -> Tensor", linear_fp32);
 }

@@ -25,28 +25,25 @@ void fill(const T* weight, int64_t n, int64_t k, bool paired, int64_t panels, in
 }
 
 // weight (N, K) -> packed (N/32, ...), see packing.h.
-at::Tensor pack_weight(const at::Tensor& weight, bool paired, bool tiles) {
+at::Tensor pack_weight(const at::Tensor& weight, bool paired, int64_t layout) {
   TORCH_CHECK(weight.dim() == 2 && weight.is_contiguous());
   const int64_t n = weight.size(0), k = weight.size(1), panels = round_up(n, kColumns) / kColumns;
   TORCH_CHECK(!paired || n % kColumns == 0, "a paired weight needs a multiple of 32 rows");
-  if (!tiles) {
-    at::Tensor packed = at::zeros({panels, k, kColumns}, weight.options());
-    if (weight.scalar_type() == at::kFloat) {
-      fill(weight.const_data_ptr<float>(), n, k, paired, panels, k * kColumns, in_lane_panel,
-           packed.mutable_data_ptr<float>());
-    } else {
-      TORCH_CHECK(weight.scalar_type() == at::kBFloat16);
-      fill(reinterpret_cast<const bf16*>(weight.const_data_ptr()), n, k, paired, panels, k * kColumns, in_lane_panel,
-           reinterpret_cast<bf16*>(packed.mutable_data_ptr()));
-    }
+  const auto make = [&](int64_t rows, int64_t width) { return at::zeros({panels, rows, width}, weight.options()); };
+  const auto put = [&]<class T>(T, at::Tensor packed, const auto& place) {
+    fill(reinterpret_cast<const T*>(weight.const_data_ptr()), n, k, paired, panels, packed.size(1) * packed.size(2),
+         place, reinterpret_cast<T*>(packed.mutable_data_ptr()));
     return packed;
+  };
+  const auto kind = static_cast<Layout>(layout);
+  if (weight.scalar_type() == at::kFloat) {
+    TORCH_CHECK(kind == Layout::lanes, "pairs and tiles hold bf16");
+    return put(float{}, make(k, kColumns), in_lane_panel);
   }
-  TORCH_CHECK(weight.scalar_type() == at::kBFloat16, "tiles hold bf16");
-  const int64_t k_tiles = round_up(k, kInputs) / kInputs;
-  at::Tensor packed = at::zeros({panels, k_tiles, 2 * kTile}, weight.options());
-  fill(reinterpret_cast<const bf16*>(weight.const_data_ptr()), n, k, paired, panels, k_tiles * 2 * kTile,
-       in_tile_panel, reinterpret_cast<bf16*>(packed.mutable_data_ptr()));
-  return packed;
+  TORCH_CHECK(weight.scalar_type() == at::kBFloat16);
+  if (kind == Layout::tiles) return put(bf16{}, make(round_up(k, kInputs) / kInputs, 2 * kTile), in_tile_panel);
+  if (kind == Layout::pairs) return put(bf16{}, make((k + 1) / 2, 2 * kColumns), in_pair_panel);
+  return put(bf16{}, make(k, kColumns), in_lane_panel);
 }
 
 template <class T, class Place>
@@ -73,6 +70,8 @@ at::Tensor embedding(const at::Tensor& ids, const at::Tensor& packed, int64_t wi
     gather(id, count, packed.const_data_ptr<float>(), panel_size, width, s, in_lane_panel, to);
   else if (in_tiles(packed))
     gather(id, count, reinterpret_cast<const bf16*>(packed.const_data_ptr()), panel_size, width, s, in_tile_panel, to);
+  else if (in_pairs(packed))
+    gather(id, count, reinterpret_cast<const bf16*>(packed.const_data_ptr()), panel_size, width, s, in_pair_panel, to);
   else
     gather(id, count, reinterpret_cast<const bf16*>(packed.const_data_ptr()), panel_size, width, s, in_lane_panel, to);
   return out;
@@ -81,7 +80,7 @@ at::Tensor embedding(const at::Tensor& ids, const at::Tensor& packed, int64_t wi
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(stageline, m) {
-  m.def("pack_weight(Tensor weight, bool paired, bool tiles) -> Tensor", pack_weight);
+  m.def("pack_weight(Tensor weight, bool paired, int layout) -> Tensor", pack_weight);
   m.def("embedding(Tensor ids, Tensor packed, int width, float scale) -> Tensor", embedding);
 }
 

@@ -18,12 +18,15 @@ pytestmark = pytest.mark.skipif(not load(), reason="no C++ compiler: the native 
 
 CPU = torch.device("cpu")
 AMX = bool(load() and torch.ops.stageline.has_amx())
-BF16 = [NativeKernels(torch.bfloat16, amx=amx) for amx in ((False, True) if AMX else (False,))]
+DOT = bool(load() and torch.ops.stageline.has_dot())
+BF16 = [NativeKernels(torch.bfloat16, amx=False)]
+BF16 += [NativeKernels(torch.bfloat16, amx=False, dot=True)] * DOT + [NativeKernels(torch.bfloat16, amx=True)] * AMX
 ALL = [NativeKernels(torch.float32, amx=False), *BF16]
 
 
 def name(kernels: Kernels) -> str:
-    return f"{str(kernels.dtype).removeprefix('torch.')}{'-amx' if getattr(kernels, 'amx', False) else ''}"
+    parts = [str(kernels.dtype).removeprefix("torch."), *(part for part in ("amx", "dot") if getattr(kernels, part))]
+    return "-".join(parts)
 
 
 def close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> None:
@@ -33,7 +36,9 @@ def close(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("kernels", ALL, ids=name)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 32, 32), (17, 70, 100), (48, 64, 33), (100, 96, 160)])
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs"), [(1, 32, 32), (17, 70, 100), (5, 51, 40), (48, 300, 33), (100, 96, 160)]
+)
 def test_packed_linear(kernels: NativeKernels, activation: Activation, rows: int, inputs: int, outputs: int) -> None:
     torch.manual_seed(rows)
     weight, bias = torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
@@ -60,10 +65,11 @@ def test_tied_embedding_is_the_weight(kernels: NativeKernels) -> None:
 
 
 @pytest.mark.parametrize("kernels", ALL, ids=name)
-@pytest.mark.parametrize("activation", ["silu", "gelu"])
-def test_gate(kernels: Kernels, activation: Activation) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("width", [48, 40, 20])
+def test_gate(kernels: Kernels, activation: Activation, width: int) -> None:
     torch.manual_seed(0)
-    weight, x = torch.randn(2 * 48, 64) / 8, torch.randn(9, 64).to(kernels.dtype)
+    weight, x = torch.randn(2 * width, 64) / 8, torch.randn(9, 64).to(kernels.dtype)
     exact = TorchKernels(torch.float32, CPU).gate(weight.to(kernels.dtype).float(), activation)
     close(kernels.gate(weight, activation)(x), exact(x.float()), kernels.dtype)
 

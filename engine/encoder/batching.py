@@ -1,0 +1,34 @@
+"""Which waiting texts run next, and whether to wait for more. Pure functions; batches are counted in tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+PATIENCE_S = 0.002
+
+
+def batch_size(sizes: Iterable[int], max_tokens: int, max_texts: int) -> int:
+    """How many texts from the front of the queue make the next batch; `sizes` are their tokens, in queue order.
+
+    A text larger than `max_tokens` runs alone. None is passed over for a smaller one behind it, so that none starves.
+    """
+    total = count = 0
+    for size in sizes:
+        if count == max_texts or (count and total + size > max_tokens):
+            break
+        total += size
+        count += 1
+    return count
+
+
+def patience(queued: int, full: bool, last_batch: int, since_last_s: float) -> float:
+    """Seconds to wait for more texts before the `queued` ones run.
+
+    Callers whose answers have just gone out tend to ask again at once, but one after another: the first of them would
+    run alone, and the others wait for it. So after a batch of several texts the next one waits until as many are there,
+    `PATIENCE_S` at most. A `full` batch does not wait, nor does anything when the last batch (of `last_batch` texts,
+    which ended `since_last_s` ago) was a single text or is long past: an idle engine answers at once.
+    """
+    if full or last_batch <= 1 or queued >= last_batch:
+        return 0.0
+    return max(0.0, PATIENCE_S - since_last_s)
