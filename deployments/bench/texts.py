@@ -35,8 +35,10 @@ TARGET_TOKENS = 64  # most of one translation, for everybody
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is measured: a model's variant, on the first `count` texts of `data`; `peers` is the Python of an environment
-    that has them, None for going without."""
+    """What is measured: a model's variant, on the first `count` texts of `data`.
+
+    `peers` is the Python of an environment that has them, None for going without.
+    """
 
     model: Model
     variant: Variant

@@ -8,8 +8,8 @@ from typing import Any
 from deployments.front_door.plan import Target, find_target
 from deployments.front_door.served_models import TranslationModel
 from deployments.front_door.service import Service
-from deployments.front_door.translation.languages import name_of
 from engine.errors import InvalidRequest
+from engine.text.languages import language_name
 
 SHOWN = 20
 """Languages or pairs that an error message lists at most."""
@@ -71,6 +71,6 @@ def languages(models: Sequence[TranslationModel]) -> list[dict[str, Any]]:
         for source, reached in model.targets_of.items():
             targets.setdefault(source, {}).update(dict.fromkeys(reached))
     return [
-        {"code": source, "name": name_of(source), "targets": sorted(reached)}
+        {"code": source, "name": language_name(source), "targets": sorted(reached)}
         for source, reached in sorted(targets.items())
     ]
