@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import ray
 import torch
+from rich.console import Console
 
-from deployments import sources
+from deployments.cli.fetch import fetch_models
 from deployments.settings import DEMO_CONFIG, load_settings
 from engine.errors import SourceError
 
@@ -33,10 +34,15 @@ def _state_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 
 
 @pytest.fixture(scope="session")
-def demo_model() -> Path:
-    """The demo's GGUF file, fetched once into the ordinary cache. Where it cannot be had, the tests are skipped."""
-    model = load_settings(DEMO_CONFIG).models[0]
+def demo_models() -> dict[str, Path]:
+    """The demo's models by name, fetched once into the ordinary cache. Where they cannot be had, tests are skipped."""
     try:
-        return sources.fetch(model.source, sha256=model.sha256)
+        return fetch_models(load_settings(DEMO_CONFIG), Console(stderr=True))
     except SourceError as error:
-        pytest.skip(f"the demo model cannot be fetched here: {error}")
+        pytest.skip(f"the demo models cannot be fetched here: {error}")
+
+
+@pytest.fixture(scope="session")
+def demo_model(demo_models: dict[str, Path]) -> Path:
+    """The GGUF file that generates text."""
+    return demo_models["smollm2"]

@@ -18,7 +18,7 @@ from deployments.cli.fetch import ConfigArgument, fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
 from deployments.cli.state import StateFile, clear_leftovers, registered, running_servers
 from deployments.serving import application, base_url, local_environment, serve_switches
-from deployments.settings import DEMO_CONFIG, Settings, load_settings
+from deployments.settings import DEMO_CONFIG, Model, Settings, load_settings
 from engine.errors import ConfigError
 
 _CHECK_S = 1.0
@@ -134,8 +134,31 @@ def banner(settings: Settings, url: str) -> str:
     for model in settings.models:
         variants = ", ".join(variant.name for variant in model.variants)
         lines.append(f"  [bold]{escape(model.name)}[/]  {model.task}  {variants}")
-    messages = [{"role": "user", "content": "Hello!"}]
-    body = {"model": settings.models[0].name, "messages": messages, "max_tokens": 64, "stream": True}
-    command = f"curl -N {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
-    lines += ["", "Try it:", f"  {escape(command)}", "  stageline chat", "", "Ctrl-C stops it."]
-    return "\n".join(lines)
+    shown: set[str] = set()
+    lines += ["", "Try it:"]
+    for model in settings.models:
+        if model.task not in shown:
+            shown.add(model.task)
+            lines.append(f"  {escape(example(model, url))}")
+    if "text-generation" in shown:
+        lines.append("  stageline chat")
+    return "\n".join([*lines, "", "Ctrl-C stops it."])
+
+
+def example(model: Model, url: str) -> str:
+    """A command that asks the model something."""
+    stream, body = "", {}
+    match model.task:
+        case "text-generation":
+            path, stream = "v1/chat/completions", "-N "
+            messages = [{"role": "user", "content": "Hello!"}]
+            body = {"model": model.name, "messages": messages, "max_tokens": 64, "stream": True}
+        case "text-classification":
+            path, body = "classify", {"model": model.name, "input": "My card has not arrived yet."}
+        case "embedding":
+            path, body = "v1/embeddings", {"model": model.name, "input": "My card has not arrived yet."}
+        case "translation":
+            source, target = model.pairs[0] if model.pairs else ("en", "de")
+            text = "A man plays the guitar."
+            path, body = "translate", {"q": text, "source": source, "target": target}
+    return f"curl {stream}{url}/{path} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"

@@ -24,7 +24,12 @@ def complaint(folder: Path, text: str) -> str:
 
 def test_the_demo_configuration_is_valid() -> None:
     settings = load_settings(DEMO_CONFIG)
-    assert [model.name for model in settings.models] == ["smollm2"]
+    assert [(model.name, model.task) for model in settings.models] == [
+        ("smollm2", "text-generation"),
+        ("intents", "text-classification"),
+        ("minilm", "embedding"),
+        ("en-de", "translation"),
+    ]
     assert settings.models[0].variants[0].name == "bf16"
     assert settings.models[0].sha256 is not None
     assert settings.http.host == "127.0.0.1"
@@ -143,6 +148,14 @@ def test_open_cores_are_shared_among_the_replicas(tmp_path: Path) -> None:
     cores = [variant.cores for variant in settings.with_cores(8).models[0].variants]
     assert cores == [2, 2]
     assert settings.models[0].variants[1].cores is None, "the original is left as it was"
+
+
+def test_different_models_share_the_cores(tmp_path: Path) -> None:
+    settings = load(tmp_path, "models:\n" + "".join(f"  - {{name: m{i}, source: a}}\n" for i in range(3)))
+    shared = settings.with_cores(2)
+    assert [model.variants[0].cores for model in shared.models] == [2, 2, 2]
+    assert shared.reserved_share(2) == pytest.approx(1 / 3)
+    assert shared.reserved_share(16) == 1
 
 
 def test_too_few_cores_are_refused_before_anything_starts(tmp_path: Path) -> None:

@@ -96,9 +96,15 @@ def test_the_banner_has_a_command_that_can_be_pasted() -> None:
     text = render(banner(load_settings(DEMO_CONFIG), "http://127.0.0.1:8000")).plain
     assert "Ready at http://127.0.0.1:8000" in text
     assert "smollm2  text-generation  bf16" in text
-    command = shlex.split(next(line for line in text.splitlines() if "curl" in line))
-    assert command[2] == "http://127.0.0.1:8000/v1/chat/completions"
-    assert json.loads(command[command.index("-d") + 1])["model"] == "smollm2"
+    commands = [shlex.split(line) for line in text.splitlines() if "curl" in line]
+    bodies = {
+        next(part for part in command if part.startswith("http")): json.loads(command[command.index("-d") + 1])
+        for command in commands
+    }
+    assert list(bodies) == [
+        f"http://127.0.0.1:8000/{path}" for path in ("v1/chat/completions", "classify", "v1/embeddings", "translate")
+    ]
+    assert [body.get("model") for body in bodies.values()] == ["smollm2", "intents", "minilm", None]
 
 
 def test_status_shows_models_variants_replicas_and_load() -> None:

@@ -60,9 +60,15 @@ def test_from_the_command_to_an_answer_and_back_to_nothing(demo_model: Path, tmp
     with started(port, log) as process:
         wait_for(lambda server: server.state == "ready", process, log)
         below = psutil.Process(process.pid).children(recursive=True)
-        curl = next(line for line in log.read_text().splitlines() if line.strip().startswith("curl"))
-        answer = subprocess.run(shlex.split(curl), capture_output=True, text=True, check=True, timeout=60).stdout
-        assert answer.rstrip().endswith("data: [DONE]")
+        commands = [line for line in log.read_text().splitlines() if line.strip().startswith("curl")]
+        chat, classes, embedding, translation = (
+            subprocess.run(shlex.split(curl), capture_output=True, text=True, check=True, timeout=60).stdout
+            for curl in commands
+        )
+        assert chat.rstrip().endswith("data: [DONE]")
+        assert json.loads(classes)["data"][0]["label"] == "card_arrival"
+        assert len(json.loads(embedding)["data"][0]["embedding"]) == 384
+        assert "Gitarre" in json.loads(translation)["translatedText"]
         shown = json.loads(subprocess.check_output([*STAGELINE, "status", "--json"], timeout=60))
         assert shown["models"][0]["variants"][0]["replicas"]
         talk = subprocess.run(

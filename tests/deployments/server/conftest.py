@@ -12,13 +12,13 @@ from tests.deployments.server.running import Server, start
 
 
 class SharedServer:
-    def __init__(self, model: Path, folders: pytest.TempPathFactory) -> None:
-        self._model, self._folders = model, folders
+    def __init__(self, models: dict[str, Path], folders: pytest.TempPathFactory) -> None:
+        self._models, self._folders = models, folders
         self._server: Server | None = None
 
     def get(self) -> Server:
         if self._server is None:
-            self._server = start(self._model, self._folders.mktemp("server"))
+            self._server = start(self._models, self._folders.mktemp("server"))
         return self._server
 
     def end(self) -> None:
@@ -28,8 +28,8 @@ class SharedServer:
 
 
 @pytest.fixture(scope="session")
-def shared_server(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
-    shared = SharedServer(demo_model, tmp_path_factory)
+def shared_server(demo_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+    shared = SharedServer(demo_models, tmp_path_factory)
     yield shared
     shared.end()
 

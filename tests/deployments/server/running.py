@@ -1,4 +1,4 @@
-"""One real server for all tests of this folder: `stageline serve` in a process of its own, Ray, HAProxy, two models."""
+"""One real server for all tests of this folder: `stageline serve` in its own process, Ray, HAProxy, five models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,19 @@ SETTLE_S = 60.0  # for everything else that is waited for
 ROOMY, TIGHT = "smollm2", "tight"
 """Two models of the same file: the second runs two requests at a time and lets two more wait."""
 
+TEXTS = {"intents": "text-classification", "minilm": "embedding", "en-de": "translation"}
+"""The demo's other models, by name."""
 
-def settings(model: Path) -> dict[str, Any]:
+
+def settings(models: Mapping[str, Path]) -> dict[str, Any]:
     """The configuration file's content."""
-    one_core = [{"precision": "bf16", "cores": 1}]
-    roomy = {"name": ROOMY, "source": str(model), "variants": one_core, "kv_cache": "256MiB"}
+    roomy = {"name": ROOMY, "source": str(models[ROOMY]), "kv_cache": "256MiB"}
     small = {"kv_cache": "64MiB", "max_running": 2, "max_queue": 2, "max_model_len": 1024}
-    return {"models": [roomy, {**roomy, "name": TIGHT, **small}]}
+    texts = [
+        {"name": name, "task": task, "source": str(models[name]), "variants": [{"precision": "fp32"}]}
+        for name, task in TEXTS.items()
+    ]
+    return {"models": [roomy, {**roomy, "name": TIGHT, **small}, *texts]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +85,10 @@ class Server:
             self.process.wait(60)
 
 
-def start(model: Path, folder: Path) -> Server:
+def start(models: Mapping[str, Path], folder: Path) -> Server:
     """Starts a server whose files are in `folder`, and waits until it is ready."""
     config, log, run = folder / "config.yaml", folder / "log", folder / "run"
-    config.write_text(yaml.safe_dump(settings(model)))
+    config.write_text(yaml.safe_dump(settings(models)))
     command = [sys.executable, "-m", "deployments.cli", "serve", str(config), "--port", str(free_ports(1)[0])]
     with log.open("wb") as output:
         environment = {**os.environ, "STAGELINE_RUN": str(run)}
