@@ -94,7 +94,8 @@ def _translation(
         requests = []
         for i, sentence in enumerate(chunk):
             tokens, first = text.encode(sentence, source, target)
-            requests.append(TranslateRequest(str(i), tokens, replace(decoding, first_token=first)))
+            forced = decoding if first is None else replace(decoding, first_token=first)
+            requests.append(TranslateRequest(str(i), tokens, forced))
         for result in run_all(engine, requests):
             if result.error is not None:
                 raise result.error

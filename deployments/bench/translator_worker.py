@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from engine.checkpoint import open_checkpoint
 from engine.seq2seq.config import Seq2SeqConfig
 from engine.seq2seq.engine import Seq2SeqEngine
 from engine.seq2seq.load import load_seq2seq_engine
-from engine.seq2seq.request import Decoding, TranslateRequest
+from engine.seq2seq.request import TranslateRequest
+from engine.text.translation_defaults import read_defaults
 
 Command = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -22,9 +25,11 @@ def translator_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dic
     one joins for each that is done; without, the next batch begins when the last of one is done."""
     torch.set_num_threads(options["threads"])
     engine = load_seq2seq_engine(path, Seq2SeqConfig(**options))
+    with open_checkpoint(path) as checkpoint:
+        defaults = read_defaults(checkpoint, (), engine.limits.max_new_tokens)
 
     def run(command: dict[str, Any]) -> dict[str, Any]:
-        decoding = Decoding(max_tokens=command["tokens"], beams=command["beams"])
+        decoding = replace(defaults, max_tokens=command["tokens"], beams=command["beams"])
         texts, size = command["texts"], command["batch"]
         started = time.perf_counter()
         requests = [TranslateRequest(str(i), tuple(text), decoding) for i, text in enumerate(texts)]
