@@ -42,6 +42,7 @@ def write_changes(model: Any, base: Path, folder: Path, dtype: torch.dtype) -> N
     tensors = {name: tensor.to(dtype) for name, tensor in changed(model, base).items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / CHANGES, metadata={"format": "pt"})
+    model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
 
 

@@ -14,7 +14,7 @@ _PACKAGES = ("torch", "transformers", "ray", "sentencepiece", "sacrebleu")
 
 
 def origin() -> dict[str, Any]:
-    """As it is now: ask before the training, during which somebody may change the source. What is missing is left out."""
+    """As it is now: ask before the training, while the source is what is imported. What is missing is left out."""
     return {
         **({"commit": commit} if (commit := _commit()) else {}),
         "python": platform.python_version(),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 _ROWS = 64
+_LONGEST = 256
 
 
 def translate_all(
@@ -17,22 +18,34 @@ def translate_all(
     *,
     device: torch.device,
     beams: int = 1,
-    longest: int = 256,
     done: Callable[[list[int], list[str]], None] | None = None,
 ) -> list[str]:
-    """The translations, in order. Sentences of like length go together; `done` is told of each group."""
+    """The translations, in order. Sentences of like length go together; `done` is told of each group.
+
+    Sources and translations end after 256 tokens, or where the model has no more positions.
+    """
+    longest = min(_LONGEST, positions_of(model))
     order = sorted(range(len(sources)), key=lambda index: len(sources[index]))
     out = [""] * len(sources)
     for start in range(0, len(order), _ROWS):
         group = order[start : start + _ROWS]
-        batch = tokenizer([sources[index] for index in group], return_tensors="pt", padding=True).to(device)
-        rows = model.generate(**batch, num_beams=beams, do_sample=False, max_length=longest, **_target_of(tokenizer))
+        batch = tokenizer(
+            [sources[index] for index in group], return_tensors="pt", padding=True, truncation=True, max_length=longest
+        )
+        rows = model.generate(
+            **batch.to(device), num_beams=beams, do_sample=False, max_length=longest, **_target_of(tokenizer)
+        )
         texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
         for index, text in zip(group, texts, strict=True):
             out[index] = text
         if done is not None:
             done(group, texts)
     return out
+
+
+def positions_of(model: Any) -> int:
+    """How many tokens a side may have; models with relative positions have no limit."""
+    return int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
 
 
 def translation_quality(translations: Sequence[str], references: Sequence[str]) -> dict[str, float]:

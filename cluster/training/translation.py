@@ -17,7 +17,7 @@ from cluster.training.padding import padded
 from cluster.training.recipe import Recipe, RunFolder, Store
 from cluster.training.task import Batch
 from cluster.training.teachers import Teacher, teacher_translations
-from cluster.training.translating import set_languages, translate_all, translation_quality
+from cluster.training.translating import positions_of, set_languages, translate_all, translation_quality
 from cluster.training.vocabulary import train_pieces, write_marian_tokenizer
 from engine.errors import ConfigError
 
@@ -131,11 +131,15 @@ class PreparedTranslation:
         self._pad = int(self._tokenizer.pad_token_id)
         self._start = int(self.model.config.decoder_start_token_id)
         encoded = zip(*self._encode(sources, targets), strict=True)
-        self._pairs = [pair for pair in encoded if max(map(len, pair)) <= task.longest_example]
+        longest = min(task.longest_example, positions_of(self.model))
+        self._pairs = [pair for pair in encoded if max(map(len, pair)) <= longest]
         if not self._pairs:
-            raise ConfigError(f"Every pair has more than {task.longest_example} tokens.", param="longest")
+            raise ConfigError(f"Every pair has more than {longest} tokens.", param="longest")
         self.lengths = [max(map(len, pair)) for pair in self._pairs]
-        self._valid = list(zip(*self._encode(*read_pairs(*task.valid)), strict=True)) if task.valid else []
+        self._valid = []
+        if task.valid is not None:
+            encoded = zip(*self._encode(*read_pairs(*task.valid)), strict=True)
+            self._valid = [pair for pair in encoded if max(map(len, pair)) <= positions_of(self.model)]
 
     def collate(self, indices: Sequence[int]) -> Batch:
         return self._collate([self._pairs[index] for index in indices])

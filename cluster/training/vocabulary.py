@@ -37,8 +37,8 @@ def train_pieces(lines: Iterable[str], size: int, *, seed: int) -> bytes:
         )
     except RuntimeError as error:
         raise ConfigError(
-            f"No vocabulary of {size} pieces can be made of this text: {_plain(error)} Choose a smaller --vocabulary, or give "
-            "more text.",
+            f"No vocabulary of {size} pieces can be made of this text: {_plain(error)} Choose a "
+            "smaller --vocabulary, or give more text.",
             param="vocabulary",
         ) from error
     return out.getvalue()

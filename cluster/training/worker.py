@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from cluster.training.finish import About, finish
 from cluster.training.loop import Loop
@@ -13,6 +17,9 @@ from cluster.training.origin import origin
 from cluster.training.recipe import Cadence, RunFolder
 from cluster.training.task import Task
 from cluster.training.world import World
+from engine.errors import EngineFailed
+
+_LAST_WRITER_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +38,16 @@ def train(job: Job, world: World) -> dict[str, float]:
     torch.set_num_threads(job.threads)
     _be_quiet()
     task, run, made_with = job.task, job.run, origin()
-    if world.first:
-        run.path.mkdir(parents=True, exist_ok=True)
-        task.prepare(run, world.device)
+    with ExitStack() as stack:
+        if world.first:
+            run.path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_only_writer(run))
+            task.prepare(run, world.device)
+        return _train(job, world, made_with)
+
+
+def _train(job: Job, world: World, made_with: Mapping[str, Any]) -> dict[str, float]:
+    task, run = job.task, job.run
     world.wait()
     prepared = task.setup(run)
     identity = task.identity()
@@ -54,6 +68,20 @@ def ray_worker(job: Job) -> None:
     device = get_device()
     quality = train(job, World(context.get_world_rank(), context.get_world_size(), device))
     ray_train.report(quality)
+
+
+@contextmanager
+def _only_writer(run: RunFolder) -> Iterator[None]:
+    """One worker at a time. A worker of a killed training may live on for seconds: that is waited for."""
+    lock = FileLock(run.path / ".writing")
+    try:
+        lock.acquire(timeout=_LAST_WRITER_S)
+    except Timeout:
+        raise EngineFailed(f"Another worker is still writing into {run.path}. End it, then try again.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _be_quiet() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def test_only_what_differs_is_stored_under_the_bases_names(tiny_bert: Path, tune
     }
     assert {tensor.dtype for tensor in stored.values()} == {torch.bfloat16}
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "config.json"}
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
 
 
 def test_base_and_changes_load_as_one_model(tiny_bert: Path, tuned: Any, tmp_path: Path) -> None:

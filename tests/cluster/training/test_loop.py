@@ -24,9 +24,9 @@ EVERY_STEP = Cadence(log_steps=1, checkpoint_steps=1)
 class Line:
     """Learns y = 2x - 1 through dropout. `fail_at`: the call of the loss that is "killed"."""
 
-    def __init__(self, fail_at: int | None = None, rows: int = 50) -> None:
+    def __init__(self, fail_at: int | None = None, rows: int = 50, dropout: float = 0.2) -> None:
         torch.manual_seed(0)
-        self.model = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1))
+        self.model = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Dropout(dropout), nn.Linear(16, 1))
         self._x = torch.linspace(-1, 1, rows).unsqueeze(1)
         self.lengths = [1] * rows
         self._calls, self._fail_at = 0, fail_at
@@ -41,7 +41,8 @@ class Line:
         self._calls += 1
         if self._calls == self._fail_at:
             raise KeyboardInterrupt
-        return ((self.model(batch["x"]) - (2 * batch["x"] - 1)) ** 2).sum()
+        loss: torch.Tensor = ((self.model(batch["x"]) - (2 * batch["x"] - 1)) ** 2).sum()
+        return loss
 
     def after_backward(self) -> None: ...
 
@@ -112,8 +113,7 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path) -> None:
     """Without dropout, a step's sum over micro-batches is the step of the whole batch at once."""
     results = []
     for micro_batch in (50, 10, 7):
-        task = Line()
-        task.model[2].p = 0.0
+        task = Line(dropout=0.0)
         recipe = Recipe(
             epochs=1, batch=70, micro_batch=micro_batch, unit="examples", learning_rate=0.05, schedule="constant"
         )
