@@ -89,9 +89,9 @@ _TASKS_OF_KEY: dict[str, frozenset[str]] = {
 # What a task takes where the file says nothing: tokens of a step, and requests (texts, sentences) that wait.
 _DEFAULTS: dict[str, dict[str, int]] = {
     "text-generation": {"max_batch_tokens": 512, "max_queue": 256, "kv_cache": 512 << 20},
-    "text-classification": {"max_batch_tokens": 2048, "max_queue": 8192},
-    "embedding": {"max_batch_tokens": 2048, "max_queue": 8192},
-    "translation": {"max_batch_tokens": 2048, "max_queue": 4096, "kv_cache": 128 << 20},
+    "text-classification": {"max_batch_tokens": 1024, "max_queue": 8192},
+    "embedding": {"max_batch_tokens": 1024, "max_queue": 8192},
+    "translation": {"max_batch_tokens": 1024, "max_queue": 4096, "kv_cache": 128 << 20},
 }
 
 
