@@ -139,6 +139,9 @@ class Kernels(Protocol):
         With a `window`, tokens attend to keys up to window // 2 tokens away.
         """
 
+    def put_slots(self, cache: Tensor, slots: Tensor, rows: Tensor) -> None:
+        """Writes rows (R, 2 H * D), keys then values, into slots (R,) int64 of a cache (slots, 2, H * D)."""
+
     def gathered_attention(
         self,
         q: Tensor,

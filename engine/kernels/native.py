@@ -213,6 +213,9 @@ class NativeKernels:
     ) -> Tensor:
         return op("packed_attention", qkv, heads.query, heads.kv, starts, scale, bias, window)
 
+    def put_slots(self, cache: Tensor, slots: Tensor, rows: Tensor) -> None:
+        op("put_slots", cache, slots, rows)
+
     def gathered_attention(
         self,
         q: Tensor,

@@ -159,6 +159,9 @@ class TorchKernels:
             out[rows] = seen.transpose(1, 2).flatten(2)
         return out
 
+    def put_slots(self, cache: Tensor, slots: Tensor, rows: Tensor) -> None:
+        cache.flatten(1).index_copy_(0, slots, rows)
+
     def gathered_attention(
         self,
         q: Tensor,

@@ -34,6 +34,11 @@ class Rows:
     source_lengths: Tensor  # (R,) int32
 
 
+# Values up to which a table is held twice where it is both embedding and head: reading rows of one that is
+# packed for products costs more.
+SMALL_TABLE = 4 << 20
+
+
 class CrossLayer:
     """Attention to the past, attention to the source, and MLP, each added to the residual stream."""
 
@@ -72,7 +77,7 @@ class CrossLayer:
         """To the past and itself: (R, C) -> (R, H * D)."""
         inside = self.arch.heads * self.arch.head_width
         qkv = self.qkv(x)
-        cache.flatten(1).index_copy_(0, rows.slots, qkv[:, inside:])
+        self.kernels.put_slots(cache, rows.slots, qkv[:, inside:])
         return self.kernels.gathered_attention(
             qkv[:, :inside], cache, rows.table, rows.lengths, self.arch.heads, self.arch.attention_scale, self.bias
         )
@@ -139,7 +144,7 @@ class CrossDecoder:
         if is_first or (is_last and head is None):
             embedding = weights.embedding()
             check_shape("decoder, embedding", embedding, shape)
-            if is_first and is_last and head is None:
+            if is_first and is_last and head is None and embedding.numel() > SMALL_TABLE:
                 self.embedding, self.head = kernels.tied_embedding(embedding, arch.embedding_scale, bias)
                 return
             if is_first:
@@ -173,7 +178,7 @@ class CrossDecoder:
         """Puts the keys and values of source tokens, encoded (T, C) fp32, into slots (T,) int64 of every layer."""
         x = encoded.to(self.kernels.dtype)
         for layer, cache in zip(self.layers, caches, strict=True):
-            cache.flatten(1).index_copy_(0, slots, layer.source_kv(x))
+            self.kernels.put_slots(cache, slots, layer.source_kv(x))
 
     @torch.inference_mode()
     def forward(self, rows: Rows, caches: list[Tensor], hidden: Tensor | None = None) -> Tensor:

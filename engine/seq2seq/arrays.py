@@ -5,6 +5,7 @@ Arrays of three axes are (sentences, hypotheses, room): their last axis is stora
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -18,10 +19,8 @@ LEAST_ROOM = 16
 
 def with_room(state: State, needed: int) -> State:
     """The same with room for at least `needed` tokens, growing by half so that it seldom has to."""
-    arrays = {f.name: getattr(state, f.name) for f in fields(state)}
+    arrays = {field.name: getattr(state, field.name) for field in fields(state)}
     room = max(array.shape[2] for array in arrays.values() if array.ndim == 3)
-    if room >= needed:
-        return state
     more = max(needed, room + room // 2, LEAST_ROOM) - room
     return replace(state, **{n: _padded(array, more) for n, array in arrays.items() if array.ndim == 3})
 
@@ -43,5 +42,17 @@ def chosen(state: State, sentences: NDArray[Any]) -> State:
     return replace(state, **{field.name: getattr(state, field.name)[sentences] for field in fields(state)})
 
 
+def among(tokens: NDArray[np.int32], wanted: Sequence[int]) -> NDArray[np.bool_]:
+    """Which of the tokens are among a few."""
+    found: NDArray[np.bool_] = np.zeros(tokens.shape, bool)
+    for token in wanted:
+        found |= tokens == token
+    return found
+
+
 def _padded(array: NDArray[Any], more: int) -> NDArray[Any]:
-    return np.pad(array, ((0, 0), (0, 0), (0, more))) if more else array
+    if not more:
+        return array
+    wider = np.zeros((*array.shape[:2], array.shape[2] + more), array.dtype)
+    wider[:, :, : array.shape[2]] = array
+    return wider

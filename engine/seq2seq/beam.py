@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.seq2seq.arrays import with_room
+from engine.seq2seq.arrays import among, with_room
 from engine.seq2seq.request import Decoding, Hypothesis
 
 Floats = NDArray[np.float32]
@@ -81,13 +81,14 @@ def advance(beams: Beams, lengths: Ints, values: Floats, ids: Ints, ends: Sequen
     """One token more. lengths (S,): tokens generated so far. values, ids (S, B, K): the log-probabilities of each
     hypothesis' best K next tokens, best first. `ends` are the tokens that end a hypothesis."""
     count, width, _ = values.shape
-    beams = with_room(beams, int(lengths.max()) + 1)
+    if beams.tokens.shape[2] <= (longest := int(lengths.max())):
+        beams = with_room(beams, longest + 1)
     rows = np.arange(count)[:, None]
     totals = (values + beams.scores[:, :, None]).reshape(count, -1)
     best = _top(totals, candidates(width, len(ends)))
     scores, parents = totals[rows, best], best // values.shape[2]
     tokens = ids.reshape(count, -1)[rows, best]
-    ending = _among(tokens, ends) | (lengths + 1 >= beams.max_tokens)[:, None]
+    ending = among(tokens, ends) | (lengths + 1 >= beams.max_tokens)[:, None]
     # Those that go on.
     going = np.where(ending, scores + OUT, scores)
     kept = _top(going, width)
@@ -161,10 +162,3 @@ def _may_improve(beams: Beams, lengths: Ints) -> Flags:
 def _top(values: Floats, count: int) -> NDArray[np.int64]:
     """The places of each row's highest, highest first."""
     return np.argsort(-values, axis=1, kind="stable")[:, :count]
-
-
-def _among(tokens: Ints, ends: Sequence[int]) -> Flags:
-    found: Flags = tokens == ends[0] if ends else np.zeros(tokens.shape, bool)
-    for end in ends[1:]:
-        found |= tokens == end
-    return found

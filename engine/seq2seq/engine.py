@@ -27,6 +27,7 @@ from engine.seq2seq.slots import Ids, Slots
 
 Output = tuple[str, Translated]  # request id and its answer
 
+PATIENCE = 3  # steps that a sentence waits for others to be encoded with
 FORESIGHT = 8  # more target tokens than source tokens for which there must be room when a sentence is admitted
 
 
@@ -79,6 +80,7 @@ class Seq2SeqEngine:
         self.waiting: list[Sentence] = []  # sorted by rank
         self.orders = itertools.count()
         self.deadlines = 0  # requests that have one
+        self.waited = 0  # steps for which sentences have waited though there was room
         self.last_step_tokens = 0
         self.sentences = self.prompt_tokens = self.generated_tokens = self.preemptions = self.steps = 0
 
@@ -212,9 +214,17 @@ class Seq2SeqEngine:
         return preempted
 
     def _admit(self) -> int:
-        """Moves sentences from the queue to their groups and encodes them. Returns their source tokens."""
+        """Moves sentences from the queue to their groups and encodes them. Returns their source tokens.
+
+        Beside many others a sentence waits a few steps until several can be encoded in one go.
+        """
         joining: list[Sentence] = []
         tokens, running, rows = 0, self._running(), self._rows()
+        ready = min(len(self.waiting), self.limits.max_running - running)
+        if 0 < ready < running // 4 and self.waited < PATIENCE:
+            self.waited += 1
+            return 0
+        self.waited = 0
         while self.waiting and running < self.limits.max_running:
             sentence = self.waiting[0]
             size = len(sentence.request.source)

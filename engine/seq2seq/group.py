@@ -116,13 +116,14 @@ class Group:
 
     def feed(self, slots: Ids) -> Feed:
         """The rows of the next step, whose new tokens go into `slots` (S * B,)."""
-        places = with_room(self.places, int(self.places.lengths.max()) + 1)
+        longest = int(self.places.lengths.max()) + 1
+        if self.places.table.shape[2] < longest:
+            self.places = with_room(self.places, longest)
+        places = self.places
         count, lengths = len(self.sentences), places.lengths
         rows = np.arange(count)
         for array in (places.table, places.taken):
             array[rows, :, lengths] = slots.reshape(count, self.width)
-        self.places = places
-        longest = int(lengths.max()) + 1
         return Feed(
             tokens=places.next.reshape(-1),
             positions=np.repeat(lengths, self.width),

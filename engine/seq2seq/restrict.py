@@ -7,6 +7,7 @@ Beam search applies them to log-probabilities, all else to raw logits; only the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,13 +30,7 @@ class Restrictions:
         self.start = start
         self.ends = list(ends)
         self.normalized = normalized
-        forbidden = [
-            (sentence * width + row, token)
-            for sentence, decoding in enumerate(decodings)
-            for token in decoding.forbidden
-            for row in range(width)
-        ]
-        self.forbidden = torch.tensor(forbidden, dtype=torch.int64).reshape(-1, 2).T
+        self.forbidden = _places([decoding.forbidden for decoding in decodings], width)
         self.min_tokens = np.array([d.min_tokens for d in decodings], np.int32)
         self.first = np.array([-1 if d.first_token is None else d.first_token for d in decodings], np.int32)
         self.last = np.array([d.max_tokens if d.force_end else 0 for d in decodings], np.int32)
@@ -48,8 +43,8 @@ class Restrictions:
             rows = slice(sentence * self.width, (sentence + 1) * self.width)
             history = tokens[sentence, :, : lengths[sentence]]
             self._penalize(logits[rows], log_sums[rows], self.decodings[sentence], history)
-        if self.forbidden.numel():
-            logits[self.forbidden[0], self.forbidden[1]] = -torch.inf
+        if self.forbidden is not None:
+            logits[self.forbidden] = -torch.inf
         if (short := lengths + 1 < self.min_tokens).any():
             early = torch.from_numpy(np.repeat(short, self.width).nonzero()[0])
             logits[early[:, None], torch.tensor(self.ends)] = -torch.inf
@@ -79,6 +74,21 @@ class Restrictions:
                 banned = repeats(tokens, decoding.no_repeat_ngram)
                 if banned:
                     logits[row, torch.tensor(banned)] = -torch.inf
+
+
+def _places(forbidden: Sequence[tuple[int, ...]], width: int) -> Any:
+    """What picks the forbidden tokens out of logits (S * width, V): whole columns where all sentences forbid alike."""
+    if not any(forbidden):
+        return None
+    if all(tokens == forbidden[0] for tokens in forbidden):
+        return slice(None), list(forbidden[0]) if len(forbidden[0]) > 1 else forbidden[0][0]
+    found = [
+        (sentence * width + row, token)
+        for sentence, tokens in enumerate(forbidden)
+        for token in tokens
+        for row in range(width)
+    ]
+    return tuple(torch.tensor(found).T)
 
 
 def repeats(tokens: Sequence[int], size: int) -> list[int]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from engine.request import SamplingParams
 from engine.sampling.uniform import uniform
-from engine.seq2seq.arrays import with_room
+from engine.seq2seq.arrays import among, with_room
 from engine.seq2seq.request import Decoding, Hypothesis
 
 Floats = NDArray[np.float32]
@@ -43,11 +43,12 @@ def advance(
     strands: Strands, lengths: Ints, values: Floats, tokens: Ints, ends: Sequence[int]
 ) -> tuple[Strands, Flags]:
     """One token more: values, tokens (S, B), lengths (S,) tokens generated so far. Also says which are done, (S,)."""
-    strands = with_room(strands, int(lengths.max()) + 1)
+    if strands.tokens.shape[2] <= (longest := int(lengths.max())):
+        strands = with_room(strands, longest + 1)
     history = strands.tokens.copy()
     history[np.arange(len(tokens)), :, lengths] = tokens
     going = strands.ended == 0
-    over = (lengths + 1 >= strands.max_tokens)[:, None] | np.isin(tokens, ends)
+    over = (lengths + 1 >= strands.max_tokens)[:, None] | among(tokens, ends)
     ended = np.where(going & over, (lengths + 1)[:, None], strands.ended)
     scores = np.where(going, strands.scores + values, strands.scores)
     after = replace(strands, tokens=history, scores=scores, ended=ended.astype(np.int32))

@@ -17,6 +17,8 @@
 namespace stageline {
 namespace {
 
+constexpr float kNothing = -1e30f;
+
 struct Shape {
   int64_t heads, width, q_stride, table_stride;
   float scale;
@@ -42,38 +44,102 @@ float sum_of(const Lanes& x) {
   return (first[0] + first[1]) + (first[2] + first[3]);
 }
 
+// Scratch of one thread, kept between calls.
+struct Scratch {
+  std::vector<float> query, scores, sums;
+
+  void reserve(int64_t size, int64_t count) {
+    if (static_cast<int64_t>(query.size()) < size) query.resize(size), sums.resize(size);
+    if (static_cast<int64_t>(scores.size()) < count) scores.resize(count);
+  }
+};
+
+// Asks for a slot that is read next: slots lie anywhere, so nothing else foresees it.
 template <class T>
-float dot(const T* a, const T* b, int64_t width) {
-  Lanes sum = {};
-  int64_t i = 0;
-  for (; i + kLanes <= width; i += kLanes) sum += load_lanes(a + i) * load_lanes(b + i);
-  if (i < width) sum += load_lanes(a + i, width - i) * load_lanes(b + i, width - i);
-  return sum_of(sum);
+void fetch(const T* slot, int64_t size) {
+  constexpr int64_t line = 64 / sizeof(T);
+  for (int64_t i = 0; i < size; i += line) __builtin_prefetch(slot + i);
 }
 
-// One row: q (heads * D), slots (length,), out (heads * D). scores: room for heads * length.
-template <class T>
+// q . key for every head; heads of V vectors each, or of any width with V = 0.
+template <int V, class T>
+void score(const float* q, const T* key, const Shape& shape, float* scores, int64_t stride) {
+  for (int64_t h = 0; h < shape.heads; ++h) {
+    Lanes sum = {};
+    if constexpr (V > 0) {
+      for (int v = 0; v < V; ++v)
+        sum += load_lanes(q + (h * V + v) * kLanes) * load_lanes(key + (h * V + v) * kLanes);
+    } else {
+      const int64_t d = shape.width;
+      for (int64_t i = 0; i < d; i += kLanes)
+        sum += load_lanes(q + h * d + i, d - i) * load_lanes(key + h * d + i, d - i);
+    }
+    scores[h * stride] = sum_of(sum);
+  }
+}
+
+// sums += weight * value for every head.
+template <int V, class T>
+void add(const float* weights, int64_t stride, const T* value, const Shape& shape, float* sums) {
+  for (int64_t h = 0; h < shape.heads; ++h) {
+    const float weight = weights[h * stride];
+    if constexpr (V > 0) {
+      for (int v = 0; v < V; ++v) {
+        float* sum = sums + (h * V + v) * kLanes;
+        const Lanes next = load_lanes(sum) + weight * load_lanes(value + (h * V + v) * kLanes);
+        std::memcpy(sum, &next, sizeof(next));
+      }
+    } else {
+      const int64_t d = shape.width;
+#pragma omp simd
+      for (int64_t i = 0; i < d; ++i) sums[h * d + i] += weight * to_float(value[h * d + i]);
+    }
+  }
+}
+
+// One row, slot by slot in order: q (heads * D), slots (length,), out (heads * D).
+template <int V, class T>
 void attend(const T* q, const T* cache, const int32_t* slots, int64_t length, const Shape& shape, const Bias& bias,
-            float* scores, T* out) {
-  const int64_t d = shape.width, size = shape.heads * d;
+            Scratch& s, T* out) {
+  const int64_t size = shape.heads * shape.width, padded = (length + kLanes - 1) / kLanes * kLanes;
+  s.reserve(size, shape.heads * padded);
+  float *query = s.query.data(), *scores = s.scores.data(), *sums = s.sums.data();
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) query[i] = to_float(q[i]) * shape.scale;
+  fetch(cache + slots[0] * shape.slot(), shape.slot());
   for (int64_t j = 0; j < length; ++j) {
-    const T* key = cache + slots[j] * shape.slot();
-    for (int64_t h = 0; h < shape.heads; ++h) scores[h * length + j] = dot(q + h * d, key + h * d, d) * shape.scale;
+    if (j + 1 < length) fetch(cache + slots[j + 1] * shape.slot(), shape.slot());
+    score<V>(query, cache + slots[j] * shape.slot(), shape, scores + j, padded);
   }
   for (int64_t h = 0; h < shape.heads; ++h) {
-    float* row = scores + h * length;
+    float* row = scores + h * padded;
     if (bias.values) {
       const float* added = bias.values + h * bias.size + length - 1;
       for (int64_t j = 0; j < length; ++j) row[j] += added[-j];
     }
-    const float part = 1.0f / exponentials(row, length, 1.0f);
-    for (int64_t i = 0; i < d; i += kLanes) {
-      const int64_t count = std::min(kLanes, d - i);
-      const T* values = cache + size + h * d + i;
-      Lanes sum = {};
-      for (int64_t j = 0; j < length; ++j) sum += row[j] * load_lanes(values + slots[j] * shape.slot(), count);
-      for (int64_t k = 0; k < count; ++k) out[h * d + i + k] = from_float<T>(sum[k] * part);
-    }
+    // What fills the last vector is so low that it adds nothing to the sum.
+    std::fill(row + length, row + padded, kNothing);
+    const float part = 1.0f / exponentials(row, padded, 1.0f);
+#pragma omp simd
+    for (int64_t j = 0; j < padded; ++j) row[j] *= part;
+  }
+  std::fill(sums, sums + size, 0.0f);
+  for (int64_t j = 0; j < length; ++j) add<V>(scores + j, padded, cache + slots[j] * shape.slot() + size, shape, sums);
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) out[i] = from_float<T>(sums[i]);
+}
+
+template <class T>
+auto attend_for(int64_t width) {
+  switch (width) {
+    case kLanes:
+      return attend<1, T>;
+    case 2 * kLanes:
+      return attend<2, T>;
+    case 4 * kLanes:
+      return attend<4, T>;
+    default:
+      return attend<0, T>;
   }
 }
 
@@ -103,12 +169,12 @@ at::Tensor gathered_attention(const at::Tensor& q, const at::Tensor& cache, cons
   }
   at::Tensor out = at::empty({rows, q.size(1)}, q.options());
   const auto each = [&]<class T>(const T* from, const T* held, T* to) {
+    const auto row = attend_for<T>(shape.width);
     parallel(rows, 4, [&](int64_t begin, int64_t end) {
-      thread_local std::vector<float> scores;
-      if (static_cast<int64_t>(scores.size()) < heads * longest) scores.resize(heads * longest);
+      thread_local Scratch scratch;
       for (int64_t r = begin; r < end; ++r)
-        attend(from + r * shape.q_stride, held, slots + r * longest, length[r], shape, added, scores.data(),
-               to + r * heads * shape.width);
+        row(from + r * shape.q_stride, held, slots + r * longest, length[r], shape, added, scratch,
+            to + r * heads * shape.width);
     });
   };
   if (q.scalar_type() == at::kFloat) {
@@ -121,6 +187,21 @@ at::Tensor gathered_attention(const at::Tensor& q, const at::Tensor& cache, cons
   return out;
 }
 
+// Copies rows (R, 2 * heads * D), `stride` apart, into slots (R,) int64 of the cache.
+void put_slots(at::Tensor& cache, const at::Tensor& slots, const at::Tensor& rows) {
+  TORCH_CHECK(cache.is_contiguous() && cache.dim() == 3 && rows.dim() == 2 && rows.stride(1) == 1);
+  TORCH_CHECK(slots.scalar_type() == at::kLong && slots.is_contiguous() && slots.numel() == rows.size(0));
+  TORCH_CHECK(rows.scalar_type() == cache.scalar_type() && rows.size(1) == cache.size(1) * cache.size(2));
+  const int64_t bytes = rows.size(1) * rows.element_size(), stride = rows.stride(0) * rows.element_size();
+  const auto* slot = slots.const_data_ptr<int64_t>();
+  const auto* from = static_cast<const char*>(rows.const_data_ptr());
+  auto* to = static_cast<char*>(cache.mutable_data_ptr());
+  for (int64_t r = 0; r < rows.size(0); ++r) {
+    TORCH_CHECK(slot[r] >= 0 && slot[r] < cache.size(0), "no such slot");
+    std::memcpy(to + slot[r] * bytes, from + r * stride, bytes);
+  }
+}
+
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(stageline, m) {
@@ -128,6 +209,7 @@ TORCH_LIBRARY_FRAGMENT(stageline, m) {
       "gathered_attention(Tensor q, Tensor cache, Tensor table, Tensor lengths, int heads, float scale, Tensor? bias) "
       "-> Tensor",
       gathered_attention);
+  m.def("put_slots(Tensor(a!) cache, Tensor slots, Tensor rows) -> ()", put_slots);
 }
 
 }  // namespace stageline

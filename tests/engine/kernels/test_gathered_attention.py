@@ -40,7 +40,7 @@ def by_definition(
 
 
 @pytest.mark.parametrize("kernels", ALL, ids=name)
-@pytest.mark.parametrize(("heads", "width"), [(3, 24), (8, 32), (2, 7), (1, 64)])
+@pytest.mark.parametrize(("heads", "width"), [(3, 24), (8, 32), (2, 7), (1, 64), (5, 16)])
 @pytest.mark.parametrize("biased", [False, True])
 def test_is_the_definition(kernels: Kernels, heads: int, width: int, biased: bool) -> None:
     torch.manual_seed(0)
@@ -99,6 +99,18 @@ def test_wrong_tables_are_refused(kernels: Kernels) -> None:
         table, lengths = torch.tensor([[slot]], dtype=torch.int32), torch.tensor([length], dtype=torch.int32)
         with pytest.raises(RuntimeError, match=complaint):
             kernels.gathered_attention(q, cache, table, lengths, 2, 1.0)
+
+
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+def test_slots_are_written_where_they_are_named(kernels: Kernels) -> None:
+    cache, rows = torch.zeros(6, 2, 4, dtype=kernels.dtype), torch.randn(3, 12).to(kernels.dtype)
+    expected = cache.clone()
+    for slot, row in zip((4, 0, 5), rows, strict=True):
+        expected[slot] = row[4:].view(2, 4)
+    kernels.put_slots(cache, torch.tensor([4, 0, 5]), rows[:, 4:])
+    assert torch.equal(cache, expected)
+    with pytest.raises((RuntimeError, IndexError)):
+        kernels.put_slots(cache, torch.tensor([0, 1, 6]), rows[:, 4:])
 
 
 LOGITS = st.lists(
