@@ -62,7 +62,7 @@ def run_on(node: RayNode, job: Job, *, workers: int, watch: Callable[[], None] =
         watch()
     shutil.rmtree(job.run.path / _RAY_FOLDER, ignore_errors=True)  # Ray Train's own notes, of no use afterwards
     if failures:
-        raise _told(failures[0]) from failures[0]
+        raise as_stageline_error(failures[0]) from failures[0]
 
 
 def _trainer(node: RayNode, job: Job, workers: int) -> Any:
@@ -111,7 +111,7 @@ def _resources(threads: int, *, gpu: bool) -> dict[str, float]:
     return {"CPU": threads, **({"GPU": 1} if gpu else {})}
 
 
-def _told(error: Exception) -> StagelineError:
+def as_stageline_error(error: Exception) -> StagelineError:
     """The error that a worker raised on purpose, out of Ray's wrappings."""
     for inner in _causes(error):
         if isinstance(inner, StagelineError):

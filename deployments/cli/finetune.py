@@ -7,51 +7,52 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from deployments.cli.finetune_options import (
+    Address,
+    Average,
+    Base,
+    CheckpointMinutes,
+    DataNote,
+    Epochs,
+    LearningRate,
+    Licence,
+    Limits,
+    LogSteps,
+    Out,
+    Patience,
+    PrecisionOption,
+    ScheduleOption,
+    Seed,
+    Smoothing,
+    Store,
+    TeacherFolder,
+    TeacherShare,
+    Temperature,
+    Test,
+    Threads,
+    Title,
+    TrainLayersOption,
+    Valid,
+    Verbose,
+    Warmup,
+    WeightDecay,
+    Workers,
+    absolute,
+    languages_of,
+    layers_of,
+    pair_of,
+    recipe_of,
+    teacher_of,
+)
 from deployments.cli.training import begun_with, require_training_packages, run_training
 
 if TYPE_CHECKING:
-    from cluster.training.recipe import Recipe
     from cluster.training.task import Task
 
 finetune = typer.Typer(
     help="Train models on Ray. A killed training goes on where it stopped, with the same command.",
     no_args_is_help=True,
 )
-
-Schedule = Literal["inverse-sqrt", "linear", "cosine", "constant"]
-PrecisionChoice = Literal["auto", "bf16", "fp32"]
-
-Out = Annotated[Path, typer.Option(help="Folder of the run: checkpoints, metrics, loss.png; the result is OUT/model.")]
-Base = Annotated[Path, typer.Option(help="Hugging Face folder to go on from (safetensors).")]
-Valid = Annotated[Path | None, typer.Option(help="The same kind of file, for validation after each epoch.")]
-Test = Annotated[Path | None, typer.Option(help="The same kind of file, for the quality told at the end.")]
-TrainLayersOption = Annotated[str, typer.Option(help="head, all, or the number of top layers beside the head.")]
-Epochs = Annotated[int, typer.Option(help="Times that the data is gone through.")]
-LearningRate = Annotated[float, typer.Option(help="The highest learning rate.")]
-Warmup = Annotated[int, typer.Option(help="Steps in which the learning rate rises to it.")]
-ScheduleOption = Annotated[Schedule, typer.Option(help="How it falls afterwards.")]
-WeightDecay = Annotated[float, typer.Option(help="AdamW's decay of weight matrices.")]
-Average = Annotated[float, typer.Option(help="Decay of the moving average that is kept as the result; 0: none.")]
-Patience = Annotated[int, typer.Option(help="Epochs without a better validation loss before it ends early; 0: never.")]
-PrecisionOption = Annotated[PrecisionChoice, typer.Option(help="Of the products; weights and losses stay fp32.")]
-Store = Annotated[Literal["bf16", "fp32"], typer.Option(help="Type of the stored weights.")]
-Seed = Annotated[int, typer.Option(help="Of data order, new weights and dropout.")]
-Smoothing = Annotated[float, typer.Option(min=0, max=1, help="Label smoothing.")]
-TeacherFolder = Annotated[Path | None, typer.Option(help="Distill from this model's outputs.")]
-TeacherShare = Annotated[float, typer.Option(help="The teacher's share of the loss; the labels have the rest.")]
-Temperature = Annotated[float, typer.Option(help="Softens the teacher's distribution.")]
-Workers = Annotated[int, typer.Option(min=1, help="Workers; the result does not depend on their number.")]
-Threads = Annotated[int, typer.Option("--threads-per-worker", min=1, help="Cores of each worker.")]
-Address = Annotated[
-    str | None, typer.Option(help="Train on this Ray cluster (host:port, or auto) instead of a node of its own.")
-]
-CheckpointMinutes = Annotated[float, typer.Option(help="Between checkpoints; there is one after each epoch too.")]
-LogSteps = Annotated[int, typer.Option(min=1, help="Steps between lines of the metrics file.")]
-Title = Annotated[str, typer.Option(help="Title of the model card.")]
-DataNote = Annotated[str, typer.Option(help="For the model card: the data's name, origin and licence.")]
-Licence = Annotated[str, typer.Option(help="For the model card: the model's licence.")]
-Limits = Annotated[str, typer.Option(help="For the model card: what the model is not for.")]
-Verbose = Annotated[bool, typer.Option(help="Show what Ray and the workers log.")]
 
 
 @finetune.command("classifier")
@@ -101,7 +102,7 @@ def classifier(
     from cluster.training.classification import ClassificationTask
 
     task = ClassificationTask(
-        _recipe(
+        recipe_of(
             {
                 "epochs": epochs,
                 "batch": batch,
@@ -120,20 +121,21 @@ def classifier(
         ),
         base=base.absolute(),
         train=train.absolute(),
-        valid=_absolute(valid),
-        test=_absolute(test),
+        valid=absolute(valid),
+        test=absolute(test),
         kind=kind,
-        layers=_layers(train_layers),
+        layers=layers_of(train_layers),
         hold_out=hold_out,
         smoothing=smoothing,
         dropout=dropout,
         longest=longest,
-        teacher=_teacher(teacher, teacher_share, temperature),
+        teacher=teacher_of(teacher, teacher_share, temperature),
         only_changes=only_changes,
         store=store,
     )
     card = {"title": title, "data": data_note, "licence": licence, "limits": limits}
-    _run(task, out, card, workers, threads, address, (log_steps, checkpoint_minutes), verbose=verbose)
+    cadence = {"log_steps": log_steps, "checkpoint_minutes": checkpoint_minutes}
+    _run(task, out, card, cadence, workers=workers, threads=threads, address=address, verbose=verbose)
 
 
 @finetune.command("translator")
@@ -187,7 +189,7 @@ def translator(
     from cluster.training.translation import MarianSize, TranslationTask
 
     task = TranslationTask(
-        _recipe(
+        recipe_of(
             {
                 "epochs": epochs,
                 "batch": batch,
@@ -205,19 +207,20 @@ def translator(
         ),
         source=source.absolute(),
         target=target.absolute(),
-        valid=_pair(valid_source, valid_target, "valid"),
-        test=_pair(test_source, test_target, "test"),
-        languages=_languages(languages),
+        valid=pair_of(valid_source, valid_target, "valid"),
+        test=pair_of(test_source, test_target, "test"),
+        languages=languages_of(languages),
         size=MarianSize(vocabulary, width, feed_forward, heads, encoder_layers, decoder_layers, dropout),
-        base=_absolute(base),
+        base=absolute(base),
         smoothing=smoothing,
         longest_example=longest,
-        teacher=_teacher(teacher, 1.0, 1.0, teacher_beams),
+        teacher=teacher_of(teacher, 1.0, 1.0, teacher_beams),
         translate_every=translate_every,
         store=store,
     )
     card = {"title": title, "data": data_note, "licence": licence, "limits": limits}
-    _run(task, out, card, workers, threads, address, (log_steps, checkpoint_minutes), verbose=verbose)
+    cadence = {"log_steps": log_steps, "checkpoint_minutes": checkpoint_minutes}
+    _run(task, out, card, cadence, workers=workers, threads=threads, address=address, verbose=verbose)
 
 
 @finetune.command("generator")
@@ -257,7 +260,7 @@ def generator(
     from cluster.training.generation import GenerationTask
 
     task = GenerationTask(
-        _recipe(
+        recipe_of(
             {
                 "epochs": epochs,
                 "batch": batch,
@@ -276,25 +279,26 @@ def generator(
         ),
         base=base.absolute(),
         train=train.absolute(),
-        valid=_absolute(valid),
-        test=_absolute(test),
-        layers=_layers(train_layers),
+        valid=absolute(valid),
+        test=absolute(test),
+        layers=layers_of(train_layers),
         row_tokens=row_tokens,
         store=store,
     )
     card = {"title": title, "data": data_note, "licence": licence, "limits": limits}
-    _run(task, out, card, workers, threads, address, (log_steps, checkpoint_minutes), verbose=verbose)
+    cadence = {"log_steps": log_steps, "checkpoint_minutes": checkpoint_minutes}
+    _run(task, out, card, cadence, workers=workers, threads=threads, address=address, verbose=verbose)
 
 
 def _run(
     task: Task,
     out: Path,
     card: dict[str, str],
+    cadence: dict[str, Any],
+    *,
     workers: int,
     threads: int,
     address: str | None,
-    cadence: tuple[int, float],
-    *,
     verbose: bool,
 ) -> None:
     from cluster.training.finish import About
@@ -302,46 +306,5 @@ def _run(
     from cluster.training.worker import Job
 
     about = About(command=begun_with(), **card)
-    log_steps, minutes = cadence
-    job = Job(task, RunFolder(out.absolute()), Cadence(log_steps, minutes), about, threads)
+    job = Job(task, RunFolder(out.absolute()), Cadence(**cadence), about, threads)
     run_training(job, workers=workers, address=address, verbose=verbose)
-
-
-def _recipe(values: dict[str, Any], precision: PrecisionChoice) -> Recipe:
-    from cluster.training.precision import fastest_precision
-    from cluster.training.recipe import Recipe
-
-    return Recipe(**values, precision=fastest_precision() if precision == "auto" else precision)
-
-
-def _teacher(folder: Path | None, share: float, temperature: float, beams: int = 4) -> Any:
-    from cluster.training.teachers import Teacher
-
-    return None if folder is None else Teacher(folder.absolute(), share, temperature, beams)
-
-
-def _layers(text: str) -> Any:
-    if text in ("head", "all"):
-        return text
-    if text.isdigit():
-        return int(text)
-    raise typer.BadParameter(f"head, all, or a number of layers, not {text!r}.", param_hint="--train-layers")
-
-
-def _languages(text: str) -> tuple[str, str]:
-    source, dash, target = text.partition("-")
-    if not dash or not source or not target:
-        raise typer.BadParameter(f"SOURCE-TARGET, for example en-de, not {text!r}.", param_hint="--languages")
-    return source, target
-
-
-def _pair(source: Path | None, target: Path | None, name: str) -> tuple[Path, Path] | None:
-    if source is None and target is None:
-        return None
-    if source is None or target is None:
-        raise typer.BadParameter("both files of the pair are needed.", param_hint=f"--{name}-source, --{name}-target")
-    return source.absolute(), target.absolute()
-
-
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()
