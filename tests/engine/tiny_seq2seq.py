@@ -81,8 +81,8 @@ def write_checkpoint(name: str, folder: Path, seed: int = 0, **changes: Any) -> 
     kind, config = FAMILIES[name]
     torch.manual_seed(seed)
     model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(kind, **{**config, **changes})).eval()
-    # The initial weights are so small that logits hardly differ. T5's scores are not scaled: with more than this its own
-    # fp32 is further than 1e-4 from fp64.
+    # The initial weights are so small that logits hardly differ. T5's scores are not scaled: with weights much larger
+    # its own fp32 is further than 1e-4 from fp64.
     spread = 0.1 if "t5" in kind else 0.2
     with torch.no_grad():
         for parameter in model.parameters():
