@@ -19,6 +19,6 @@ class EncoderConfig:
     device: str = "cpu"
     threads: int = 2
     max_model_len: int | None = None
-    max_batch_tokens: int = 2048
+    max_batch_tokens: int = 1024
     max_running: int = 256
     max_waiting: int = 1024

@@ -57,10 +57,11 @@ def read_sentence_config(folder: Path) -> SentenceConfig:
             raise CheckpointError(f"{file}: module {kind!r} is not supported; Transformer, Pooling and Normalize are")
     if pooling is None:
         raise CheckpointError(f"{file} names no Pooling module, so that a text has no single vector")
-    lengths = _optional(folder / "sentence_bert_config.json")
+    named = sorted(folder.glob("sentence_*_config.json"))  # sentence_bert_config.json; older folders name other kinds
+    lengths = read_json_object(named[0]) if named else {}
     longest = lengths.get("max_seq_length")
     if longest is not None and (not isinstance(longest, int) or longest < 1):
-        raise CheckpointError(f"sentence_bert_config.json: max_seq_length must be above 0, not {longest!r}")
+        raise CheckpointError(f"{named[0]}: max_seq_length must be above 0, not {longest!r}")
     return SentenceConfig(pooling, normalize, longest, _read_prompt(folder), bool(lengths.get("do_lower_case")))
 
 

@@ -1,13 +1,15 @@
 // Attention in both directions within each of many texts whose tokens lie one after another.
 //
 // A task is up to 128 queries of one text and one head. It lays its keys (transposed) and values out as fp32, then takes
-// six queries at a time: all scores, softmax, the weighted sum in position order. Everything is counted from the text's
+// some queries at a time: all scores, softmax, the weighted sum in position order. Everything is counted from the text's
 // own first token, so a row is the same bit for bit whatever stands beside it.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 #include <vector>
 
 #include "lanes.h"
@@ -18,7 +20,13 @@ namespace stageline {
 namespace {
 
 constexpr int64_t kQueries = 128;  // of a task: enough that laying out its keys costs little beside them
-constexpr int kTogether = 6;       // with two vectors of sums each, as many as registers hold beside the operands
+
+// Queries that are multiplied together, each with two vectors of sums: as many as registers hold.
+#if defined(__AVX512F__)
+constexpr int kTogether = 12;
+#else
+constexpr int kTogether = 2;
+#endif
 
 struct Shape {
   int64_t heads, kv_heads, width, stride;
@@ -76,7 +84,7 @@ void multiply_rows(const float* a, int64_t a_stride, int64_t k, const float* b, 
   if (j < columns) multiply_block<R, 1>(a, a_stride, k, b + j, b_stride, c + j, c_stride);
 }
 
-// R queries from `first` on (counted in the text), which see keys `low` to `high` - 1 of those laid out from `base` on.
+// R queries from `first` on; `span` keys are laid out from `base` on, both counted in the text.
 template <int R, class T>
 void attend(const Task& task, int64_t first, int64_t base, int64_t span, const Shape& shape, const Bias& bias,
             const T* qkv, T* out) {
@@ -132,16 +140,24 @@ void run(const Task& task, const Shape& shape, const Bias& bias, const T* qkv, T
     const T* row = qkv + (task.start + base + t) * shape.stride;
     const T* key = row + (shape.heads + kv_head) * d;
     const T* value = row + (shape.heads + shape.kv_heads + kv_head) * d;
-    for (int64_t i = 0; i < d; ++i) keys[i * span + t] = to_float(key[i]);
+    for (int64_t i = 0; i < d; ++i) {
+      keys[i * span + t] = to_float(key[i]);
+      asm volatile("" ::: "memory");  // or compilers take scatter instructions, which are slower than single stores
+    }
     for (int64_t i = 0; i < d; ++i) values[t * padded + i] = to_float(value[i]);
     for (int64_t i = d; i < padded; ++i) values[t * padded + i] = 0.0f;
   }
   for (int64_t i = 0; i < d; ++i) std::fill(keys + i * span + seen, keys + (i + 1) * span, 0.0f);
-  int64_t query = task.first;
+  using Attend = void (*)(const Task&, int64_t, int64_t, int64_t, const Shape&, const Bias&, const T*, T*);
+  static constexpr auto attends = []<int... R>(std::integer_sequence<int, R...>) {
+    return std::array<Attend, kTogether>{&attend<R + 1, T>...};
+  }(std::make_integer_sequence<int, kTogether>{});
   const int64_t end = task.first + task.count;
-  for (; query + kTogether <= end; query += kTogether)
-    attend<kTogether>(task, query, base, span, shape, bias, qkv, out);
-  for (; query < end; ++query) attend<1>(task, query, base, span, shape, bias, qkv, out);
+  for (int64_t query = task.first; query < end;) {
+    const int64_t groups = (end - query + kTogether - 1) / kTogether, count = (end - query + groups - 1) / groups;
+    attends[count - 1](task, query, base, span, shape, bias, qkv, out);
+    query += count;
+  }
 }
 
 std::vector<Task> cut(const int32_t* starts, int64_t texts, const Shape& shape) {

@@ -84,6 +84,12 @@ def test_embeddings(tmp_path: Path) -> None:
     )
     (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 9000}))
     assert info(tmp_path, "embedding").max_tokens == 128  # there are no positions for more
+    (tmp_path / "sentence_bert_config.json").unlink()
+    (tmp_path / "sentence_roberta_config.json").write_text(json.dumps({"max_seq_length": 70}))
+    assert info(tmp_path, "embedding").max_tokens == 70
+    (tmp_path / "sentence_roberta_config.json").write_text(json.dumps({"max_seq_length": 0}))
+    with pytest.raises(CheckpointError, match="max_seq_length"):
+        info(tmp_path, "embedding")
 
 
 @pytest.mark.parametrize(
