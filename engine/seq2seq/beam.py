@@ -106,9 +106,13 @@ def advance(beams: Beams, lengths: Ints, values: Floats, ids: Ints, ends: Sequen
 
 
 def results(beams: Beams, sentence: int, hypotheses: int, ends: Sequence[int]) -> tuple[Hypothesis, ...]:
-    """The best of a sentence that has stopped."""
-    found = []
+    """The best of a sentence that has stopped; fewer where not so many differ, as after one forced token."""
+    found: list[Hypothesis] = []
     for place in range(hypotheses):
+        length = max(int(beams.ended_lengths[sentence, place]), 1)
+        total = float(beams.ended_scores[sentence, place]) * length ** float(beams.length_penalty[sentence])
+        if found and (not beams.ended[sentence, place] or total <= OUT / 2):
+            break
         tokens = beams.ended_tokens[sentence, place, : beams.ended_lengths[sentence, place]].tolist()
         if tokens and tokens[-1] in ends:
             tokens.pop()

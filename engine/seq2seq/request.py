@@ -11,10 +11,10 @@ class Decoding:
     """How to choose the target's tokens; the meanings are those of `transformers`' generation parameters.
 
     `beams` 1 with `temperature` 0 is greedy, with a higher temperature sampling; more beams are beam search.
-    `hypotheses` (at most `beams`, or with sampling any number) are returned, best first. `max_tokens` and `min_tokens`
-    count generated tokens, end token included, start token not. `first_token` is forced (a target language, say), and
-    with `force_end` the end token where `max_tokens` are reached. `forbidden` tokens are never chosen. Draws depend on
-    (seed, hypothesis, position) only.
+    `hypotheses` (at most `beams`, or with sampling any number) are returned, best first, fewer where a search finds no
+    more. `max_tokens` and `min_tokens` count generated tokens, end token included, start token not. `first_token` is
+    forced (a target language, say), and with `force_end` the end token where `max_tokens` are reached. `forbidden`
+    tokens are never chosen. Draws depend on (seed, hypothesis, position) only.
     """
 
     max_tokens: int
