@@ -56,11 +56,13 @@ def run_on(node: RayNode, job: Job, *, workers: int, watch: Callable[[], None] =
     # Not in the main thread: there Ray Train takes Ctrl-C for itself, and waits on.
     thread = threading.Thread(target=fit, daemon=True, name="ray-train")
     thread.start()
-    while thread.is_alive():
-        thread.join(_WATCH_S)
-        node.check()
-        watch()
-    shutil.rmtree(job.run.path / _RAY_FOLDER, ignore_errors=True)  # Ray Train's own notes, of no use afterwards
+    try:
+        while thread.is_alive():
+            thread.join(_WATCH_S)
+            node.check()
+            watch()
+    finally:
+        shutil.rmtree(job.run.path / _RAY_FOLDER, ignore_errors=True)  # Ray Train's own notes, of no use afterwards
     if failures:
         raise as_stageline_error(failures[0]) from failures[0]
 
