@@ -20,6 +20,7 @@ from deployments.translation_replica import TranslationReplica
 
 FRONT_DOOR = "front-door"
 HEALTH_CHECK_PERIOD_S = 2.0
+QUIET = {"enable_access_log": False}  # Serve's line for each request costs as much as tokenizing a short text
 BUSY_CALLS = 3  # of an encoder: one runs, one waits, one is on its way
 
 
@@ -48,6 +49,7 @@ def build_app(settings: Settings, paths: Mapping[str, Path], cores: int) -> serv
         max_ongoing_requests=10_000,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
+        logging_config=QUIET,
         # No core is set aside for it: the replicas' threads leave gaps, and a core less would cost more.
         ray_actor_options={"num_cpus": 0},
     )
@@ -68,6 +70,7 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
         max_ongoing_requests=2 * room,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
+        logging_config=QUIET,
         ray_actor_options={
             "num_cpus": round(variant.cores * share, 4),
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(variant.cores)}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -63,6 +64,9 @@ class Ingress:
                 self.models[offer.name] = await asyncio.to_thread(served, offer, shortest, self.handles)
                 for name in [one.name for one in self.offers if one.name in self.models]:
                     self.models[name] = self.models.pop(name)  # in the configuration's order, whoever came first
+                # What is here now stays: looking through all of it again and again would stop every request meanwhile.
+                gc.collect()
+                gc.freeze()
                 return
             except Exception as error:
                 log.warning("%s cannot be offered yet: %s", offer.name, error)

@@ -30,6 +30,7 @@ from engine.text.translation import open_translation_text
 
 CLIENTS = 32
 BATCH = 32
+SOME = 8  # texts of one request
 TARGET_TOKENS = 64  # most of one translation, for everybody
 
 
@@ -68,7 +69,9 @@ def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[st
     tokens = [tokenizer.encode(text)[:longest] for text in texts]
     classifies = job.model.task == "text-classification"
     options = {**asdict(job.model.encoder_config(job.variant, cores=cores)), "task": job.model.task}
+    path_of = "/classify" if classifies else "/v1/embeddings"
     bodies = [json.dumps({"model": job.model.name, "input": text}).encode() for text in texts]
+    lists = [json.dumps({"model": job.model.name, "input": some}).encode() for some in _lists(texts)]
     few = tokens[: 2 * BATCH]
     with ExitStack() as stack:
         engine = stack.enter_context(contender("encoder", path, options))
@@ -78,7 +81,8 @@ def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[st
             f"batches of {BATCH}": lambda: _rate(engine, tokens, batch=BATCH),
             "all at once, packed": lambda: _rate(engine, tokens, batch=len(tokens)),
             f"batches of {BATCH}, padded": lambda: _rate(engine, tokens, batch=BATCH, padded=True),
-            f"http, {CLIENTS} clients": lambda: _http(port, "/classify" if classifies else "/v1/embeddings", bodies),
+            f"http, {CLIENTS} clients": lambda: len(texts) / _http(port, path_of, bodies),
+            f"http, {CLIENTS} clients, {SOME} texts at once": lambda: len(texts) / _http(port, path_of, lists),
         }
         if classifies and job.peers is not None:
             for name, kind in (("onnxruntime fp32", "onnxruntime"), ("transformers fp32", "transformers-encoder")):
@@ -98,7 +102,9 @@ def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict
     sentences = read_lines(job.data)[: job.count]
     tokens = [list(text.encode(sentence, source, target)[0]) for sentence in sentences]
     options = asdict(job.model.seq2seq_config(job.variant, cores=cores))
-    bodies = [json.dumps({"q": s, "source": source, "target": target, "beams": 1}).encode() for s in sentences]
+    asked = {"source": source, "target": target, "beams": 1}
+    bodies = [json.dumps({"q": sentence, **asked}).encode() for sentence in sentences]
+    lists = [json.dumps({"q": some, **asked}).encode() for some in _lists(sentences)]
     few = tokens[: 2 * BATCH]
 
     def rate(who: Contender, some: list[list[int]], batch: int, beams: int, **more: Any) -> float:
@@ -108,7 +114,10 @@ def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict
         engine = stack.enter_context(contender("translator", path, options))
         port = _server(stack, job, console)
         runs: dict[str, Callable[[], float]] = {
-            f"http, {CLIENTS} clients, greedy": lambda: _http(port, "/translate", bodies),
+            f"http, {CLIENTS} clients, greedy": lambda: len(sentences) / _http(port, "/translate", bodies),
+            f"http, {CLIENTS} clients, {SOME} texts at once, greedy": lambda: (
+                len(sentences) / _http(port, "/translate", lists)
+            ),
             f"{CLIENTS} at once, joining and leaving, greedy": partial(
                 rate, engine, tokens, CLIENTS, 1, continuous=True
             ),
@@ -143,10 +152,14 @@ def _server(stack: ExitStack, job: Job, console: Console) -> int:
 
 
 def _http(port: int, path: str, bodies: list[bytes]) -> float:
-    """Texts per second."""
+    """Seconds until all are answered."""
     started = time.perf_counter()
     asyncio.run(ask_all("127.0.0.1", port, path, bodies, CLIENTS))
-    return len(bodies) / (time.perf_counter() - started)
+    return time.perf_counter() - started
+
+
+def _lists(texts: list[str]) -> list[list[str]]:
+    return [texts[at : at + SOME] for at in range(0, len(texts), SOME)]
 
 
 def _rate(who: Contender, texts: list[list[int]], **command: Any) -> float:

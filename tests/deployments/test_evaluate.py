@@ -37,7 +37,7 @@ def test_accuracy_counts_the_right_labels(demo_models: dict[str, Path], tmp_path
     told = evaluate("--model", "intents", "--data", str(data))
     assert told["texts"] == 3
     assert told["accuracy"] == pytest.approx(2 / 3)
-    assert (told["model"], told["variant"]) == ("intents", "fp32")
+    assert (told["model"], told["variant"]) == ("intents", "bf16")
 
 
 @pytest.mark.model
@@ -53,12 +53,14 @@ def test_a_translators_own_translations_have_a_bleu_of_100(
     source, reference = tmp_path / "a.en", tmp_path / "a.de"
     source.write_text("\n".join(SENTENCES) + "\n")
     reference.write_text("\n".join(tokenizer.batch_decode(out, skip_special_tokens=True)) + "\n")
-    files = ["--data", str(source), "--reference", str(reference)]
-    told = evaluate("--model", "en-de", *files, "--beams", str(beams))
+    exact = tmp_path / "exact.yaml"
+    exact.write_text(f"models: [{{name: m, task: translation, source: {folder}, variants: [{{precision: fp32}}]}}]")
+    files = [str(exact), "--data", str(source), "--reference", str(reference)]
+    told = evaluate(*files, "--beams", str(beams))
     assert told["bleu"] == pytest.approx(100)
     assert told["chrf"] == pytest.approx(100)
     reference.write_text("\n".join(["Nein."] * 3) + "\n")
-    assert evaluate("--model", "en-de", *files)["bleu"] < 5
+    assert evaluate(*files)["bleu"] < 5
 
 
 @pytest.fixture
@@ -86,10 +88,10 @@ def test_the_demos_translator_is_good(demo_models: dict[str, Path], data: Path) 
 
 def test_what_to_measure_must_be_clear(tmp_path: Path) -> None:
     settings = load_settings(DEMO_CONFIG)
-    assert choose(settings, "intents:fp32")[1].name == "fp32"
+    assert choose(settings, "intents:bf16")[1].name == "bf16"
     with pytest.raises(ConfigError, match="smollm2, intents, minilm, en-de"):
         choose(settings, "")
-    with pytest.raises(ConfigError, match="no variant int8; it has fp32"):
+    with pytest.raises(ConfigError, match="no variant int8; it has bf16"):
         choose(settings, "intents:int8")
     with pytest.raises(ConfigError, match="--data"):
         CliRunner().invoke(app, ["evaluate", "--model", "intents"], catch_exceptions=False)
