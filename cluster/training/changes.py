@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ from safetensors.torch import save_file
 from engine.errors import CheckpointError
 
 CHANGES = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
 
 
 def changed(model: Any, base: Path) -> dict[str, torch.Tensor]:
@@ -44,32 +41,6 @@ def write_changes(model: Any, base: Path, folder: Path, dtype: torch.dtype) -> N
     save_file(tensors, folder / CHANGES, metadata={"format": "pt"})
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
-
-
-def merge(base: Path, changes: Path, folder: Path) -> None:
-    """A folder that `transformers` loads: links to both, the configuration of the changes, an index over both."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = dict(_names(base))
-    linked: dict[Path, str] = {}
-    for number, file in enumerate(dict.fromkeys(weights.values())):
-        linked[file] = f"base-{number}.safetensors"
-    own = changes / CHANGES
-    linked[own] = "changes.safetensors"
-    with safe_open(own, framework="pt") as opened:
-        weights |= dict.fromkeys(opened.keys(), own)
-    for file, name in linked.items():
-        (folder / name).symlink_to(file.resolve())
-    for file in base.iterdir():
-        if file.suffix in (".json", ".txt", ".model") and file.name not in ("config.json", _INDEX):
-            (folder / file.name).symlink_to(file.resolve())
-    for file in changes.glob("*.json"):
-        (folder / file.name).unlink(missing_ok=True)
-        (folder / file.name).symlink_to(file.resolve())
-    index: Mapping[str, Any] = {
-        "metadata": {},
-        "weight_map": {name: linked[file] for name, file in weights.items()},
-    }
-    (folder / _INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
 def _names(folder: Path) -> dict[str, Path]:

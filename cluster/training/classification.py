@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from cluster.training.batches import in_order
-from cluster.training.changes import merge, write_changes
+from cluster.training.changes import write_changes
 from cluster.training.data import LabelledText, digest, read_labelled, require_known
 from cluster.training.folders import attention, copy_tokenizer, folder_digest, require_model_folder, stored_as
 from cluster.training.layers import TrainLayers, freeze
@@ -22,6 +22,7 @@ from cluster.training.padding import padded
 from cluster.training.recipe import Recipe, RunFolder, Store
 from cluster.training.task import Batch
 from cluster.training.teachers import Teacher, teacher_logits
+from engine.checkpoint.merging import merge
 from engine.errors import ConfigError
 
 Kind = Literal["single", "multi", "regression"]

@@ -46,7 +46,7 @@ def read_pairs(source: Path, target: Path) -> tuple[list[str], list[str]]:
 
 
 def read_labelled(path: Path) -> list[LabelledText]:
-    """A CSV file with a header of two columns, text and label (in any order if one of them is named `text`)."""
+    """A CSV file with a header of two columns, one of them named `text`, the other the label's."""
     csv.field_size_limit(_MAX_FIELD_CHARS)
     reader = csv.reader(_text_of(path).splitlines(keepends=True), strict=True)
     rows: list[LabelledText] = []
@@ -57,7 +57,12 @@ def read_labelled(path: Path) -> list[LabelledText]:
         names = [name.strip().lower() for name in header]
         if len(names) != 2:
             raise ConfigError(f"{path}, line 1: {len(names)} columns, not two (text,label).", param=str(path))
-        text_column = names.index("text") if "text" in names else 0
+        if "text" not in names:
+            raise ConfigError(
+                f"{path}, line 1: the header must name the columns, text and label; it says {','.join(header)[:80]}.",
+                param=str(path),
+            )
+        text_column = names.index("text")
         for row in reader:
             if not row:
                 continue
@@ -75,7 +80,7 @@ def read_labelled(path: Path) -> list[LabelledText]:
     except csv.Error as error:
         raise ConfigError(f"{path}, line {reader.line_num}: {error}.", param=str(path)) from None
     if not rows:
-        raise ConfigError(f"{path} has a header and nothing else. It needs rows of text,label.", param=str(path))
+        raise ConfigError(f"{path} has a header and no rows. It needs rows of text,label.", param=str(path))
     return rows
 
 
@@ -85,7 +90,7 @@ def require_known(path: Path, rows: Sequence[LabelledText], labels: Sequence[str
     if unknown:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         raise ConfigError(
-            f"{path} has {len(unknown)} labels that the training data does not have: {shown}.", param=str(path)
+            f"{path} has labels that the training data does not have ({len(unknown)}): {shown}.", param=str(path)
         )
 
 

@@ -23,7 +23,7 @@ from deployments.cli.serve import serve
 from engine.errors import ConfigError, StagelineError
 
 app = typer.Typer(
-    help="Serve Transformers on a Ray cluster behind an OpenAI-compatible API.",
+    help="Serve Transformers on a Ray cluster behind HTTP: text generation, classification, embeddings, translation.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -21,7 +21,9 @@ def evaluate(
     model: Annotated[str, typer.Option(help="Which of the configuration's models, or model:variant.")] = "",
     data: Annotated[
         Path | None,
-        typer.Option(help="CSV file of text,label for a classifier; sentences, one a line, for a translator."),
+        typer.Option(
+            help="CSV file with a header text,label for a classifier; sentences, one a line, for a translator."
+        ),
     ] = None,
     reference: Annotated[Path | None, typer.Option(help="Their translations, line by line.")] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of a translator; 1 is greedy.")] = 1,
@@ -58,7 +60,8 @@ def choose(settings: Settings, asked: str) -> tuple[Model, Variant]:
     models = [model for model in settings.models if model.name == name or not name]
     if len(models) != 1:
         known = ", ".join(model.name for model in settings.models)
-        raise ConfigError(f"Say with --model which of these to measure: {known}.", param="model")
+        fault = f"There is no model {name} here" if name else "Several models are configured"
+        raise ConfigError(f"{fault}: choose with --model one of {known}.", param="model")
     variants = [variant for variant in models[0].variants if variant.name == wanted or not wanted]
     if not variants:
         known = ", ".join(variant.name for variant in models[0].variants)

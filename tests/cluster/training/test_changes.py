@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cluster.training.changes import merge, write_changes
+from cluster.training.changes import write_changes
+from engine.checkpoint.merging import merge
 from engine.errors import CheckpointError
 
 
