@@ -125,7 +125,7 @@ def _progress(console: Console, run: RunFolder) -> Iterator[Any]:
                 if "total_steps" in line:
                     bar.update(task, total=line["total_steps"])
                 if "loss" in line:
-                    told = f"loss {line['loss']:.4f}  {line['per_second']:.0f} {line['unit']}/s"
+                    told = f"loss {line['loss']:.4f}  {line['per_second']:.0f} {line.get('unit', '')}/s"
                     bar.update(task, completed=line["step"], description=f"Epoch {line['epoch'] + 1}", told=told)
                 valid = {name: value for name, value in line.items() if name.startswith("valid_")}
                 if valid:
