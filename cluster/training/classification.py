@@ -24,6 +24,9 @@ from cluster.training.task import Batch
 from cluster.training.teachers import Teacher, teacher_logits
 from engine.checkpoint.merging import merge
 from engine.errors import ConfigError
+from engine.models import ENCODER_FAMILIES
+from engine.models.encoder_architecture import EncoderArchitecture
+from engine.text.json_files import read_json_object
 
 Kind = Literal["single", "multi", "regression"]
 _PROBLEM = {
@@ -59,6 +62,7 @@ class ClassificationTask:
 
     def check(self) -> None:
         require_model_folder(self.base)
+        self._check_layers()
         if not 0 <= self.hold_out < 1:
             raise ConfigError(f"--hold-out is a share from 0 to under 1, not {self.hold_out}.", param="hold_out")
         labels = labels_of(read_labelled(self.train), self.kind, self.train)
@@ -72,6 +76,23 @@ class ClassificationTask:
                 require_known(path, [LabelledText("", part) for row in rows for part in _parts(row, self.kind)], labels)
         if self.teacher is not None:
             self.teacher.check(labels)
+
+    def _check_layers(self) -> None:
+        arch = self._architecture()
+        if arch is not None and isinstance(self.layers, int) and self.layers > arch.num_layers:
+            raise ConfigError(f"The model has {arch.num_layers} layers, not {self.layers}.", param="train_layers")
+
+    def _architecture(self) -> EncoderArchitecture | None:
+        """The base's, where its family is one that the engine knows."""
+        config = read_json_object(self.base / "config.json")
+        family = ENCODER_FAMILIES.get(str(config.get("model_type")))
+        return None if family is None else family.architecture(config)
+
+    @property
+    def cut_at(self) -> int:
+        """Tokens of a text: `longest`, or fewer where the model takes fewer."""
+        arch = self._architecture()
+        return min(self.longest, arch.max_positions or self.longest) if arch is not None else self.longest
 
     def identity(self) -> dict[str, Any]:
         files = {"train": self.train, "valid": self.valid, "test": self.test}
@@ -92,7 +113,7 @@ class ClassificationTask:
     def prepare(self, run: RunFolder, device: torch.device) -> None:
         if self.teacher is not None:
             texts = [row.text for row in read_labelled(self.train)]
-            teacher_logits(self.teacher, texts, run.prepared, device, longest=self.longest)
+            teacher_logits(self.teacher, texts, run.prepared, device, longest=self.cut_at)
 
     def setup(self, run: RunFolder) -> PreparedClassification:
         return PreparedClassification(self, run)
@@ -119,7 +140,7 @@ class PreparedClassification:
         self._teacher = None
         if task.teacher is not None:
             self._teacher = teacher_logits(
-                task.teacher, [row.text for row in rows], run.prepared, torch.device("cpu"), longest=task.longest
+                task.teacher, [row.text for row in rows], run.prepared, torch.device("cpu"), longest=task.cut_at
             )[kept]
         self.lengths = [len(text) for text in self._texts]
         if task.valid is not None:
@@ -183,7 +204,7 @@ class PreparedClassification:
         return classification_quality(logits, targets_of(rows, self.labels, self.task.kind), self.task.kind)
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        encoded: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=self.task.longest)["input_ids"]
+        encoded: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=self.task.cut_at)["input_ids"]
         return encoded
 
     def _collate(self, texts: Sequence[list[int]]) -> Batch:

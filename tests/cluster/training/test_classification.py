@@ -114,6 +114,13 @@ def test_bad_data_is_told_before_anything_starts(task: ClassificationTask, tmp_p
         replace(task, kind="regression").check()
     with pytest.raises(ConfigError, match=r"no config\.json"):
         replace(task, base=tmp_path).check()
+    with pytest.raises(ConfigError, match="has 3 layers, not 4"):
+        replace(task, layers=4).check()
+
+
+def test_texts_are_cut_where_the_model_ends(task: ClassificationTask) -> None:
+    assert replace(task, longest=5000).cut_at == 32
+    assert replace(task, longest=7).cut_at == 7
 
 
 def test_the_identity_knows_data_by_content_and_not_by_place(task: ClassificationTask, tmp_path: Path) -> None:
