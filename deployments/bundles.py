@@ -16,6 +16,7 @@ O = TypeVar("O")  # noqa: E741
 
 WINDOW_S = 0.002
 MOST = 256  # requests of one call; more are spread over the replicas
+SMALL = 16  # requests of a caller who shares a call: who brings more would keep the others waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,7 @@ class Bundles(Generic[R, O]):
         self._sent_s = asyncio.get_running_loop().time()
         waiting = [part for part in self._waiting if not part.results.done()]
         self._waiting = []
-        while waiting:
-            bundle = [waiting.pop(0)]
-            size = len(bundle[0].requests)
-            while waiting and size + len(waiting[0].requests) <= MOST:
-                size += len(waiting[0].requests)
-                bundle.append(waiting.pop(0))
+        for bundle in bundled(waiting):
             task = asyncio.ensure_future(self._compute(bundle))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
@@ -81,3 +77,17 @@ class Bundles(Generic[R, O]):
             if not part.results.done():
                 part.results.set_result(results[at : at + len(part.requests)])
             at += len(part.requests)
+
+
+def bundled(waiting: Sequence[Waiting[R, O]]) -> list[list[Waiting[R, O]]]:
+    """Who goes with whom, one call each: large callers alone, small ones together up to `MOST` requests."""
+    bundles: list[list[Waiting[R, O]]] = []
+    size = 0
+    for part in sorted(waiting, key=lambda one: len(one.requests) > SMALL):
+        count = len(part.requests)
+        if not bundles or count > SMALL or size + count > MOST:
+            bundles.append([])
+            size = 0
+        bundles[-1].append(part)
+        size += count
+    return bundles

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from deployments.bundles import MOST, Bundles
+from deployments.bundles import MOST, SMALL, Bundles
 from engine.errors import EngineFailed
 
 
@@ -41,12 +41,14 @@ async def test_who_comes_at_once_goes_together() -> None:
     assert call.sizes == [10]
 
 
-async def test_many_requests_go_in_several_calls() -> None:
+async def test_many_requests_go_in_several_calls_and_large_callers_alone() -> None:
     call = Doubling()
     bundles = Bundles(call)
-    found = await asyncio.gather(*(bundles.compute(range(size)) for size in (100, 100, 100, 2 * MOST, 1, 0)))
-    assert [len(results) for results in found] == [100, 100, 100, 2 * MOST, 1, 0]
-    assert call.sizes == [200, 100, 2 * MOST, 1]
+    sizes = [100, *[SMALL] * 20, 2 * MOST, 1, 0]
+    found = await asyncio.gather(*(bundles.compute(range(size)) for size in sizes))
+    assert [len(results) for results in found] == sizes
+    assert all(results == [2 * number for number in range(len(results))] for results in found)
+    assert call.sizes == [MOST, 4 * SMALL + 1, 100, 2 * MOST]
 
 
 async def test_nobody_waits_for_an_earlier_call() -> None:
