@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import numpy as np
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, processors
 
+from deployments.front_door.app import create_app
 from deployments.front_door.served_models import ClassificationModel, EmbeddingModel, ServedModel
 from deployments.front_door.service import Limits, Service
 from deployments.variants import VariantInfo
@@ -128,3 +130,8 @@ def service_of(*served: ServedModel, **changes: Any) -> Service:
         "limits": Limits(),
     }
     return Service(**(fields | changes))
+
+
+def client_of(*models: ServedModel, **changes: Any) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(service_of(*models, **changes)))
+    return httpx.AsyncClient(transport=transport, base_url="http://test")

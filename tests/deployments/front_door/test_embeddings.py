@@ -16,9 +16,9 @@ from openai.types import embedding_create_params
 from deployments.front_door.app import create_app
 from deployments.front_door.schemas.embeddings import EmbeddingsBody
 from engine.encoder.request import Encoded
-from tests.deployments.front_door.encoder_fakes import CLS, SEP, FakeEncoder, embedder, ids, service_of
+from tests.deployments.front_door.encoder_fakes import CLS, SEP, FakeEncoder, client_of, embedder, ids, service_of
 from tests.deployments.front_door.servers import serving
-from tests.deployments.front_door.test_classify import LONG, client_of
+from tests.deployments.front_door.test_classify import LONG
 
 UNIT = (0.6, 0.0, -0.8)
 

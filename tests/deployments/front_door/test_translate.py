@@ -20,9 +20,8 @@ from deployments.front_door.body import parse_form
 from deployments.front_door.schemas.translate import TranslateBody
 from engine.errors import EngineFailed, InvalidRequest, Overloaded
 from engine.seq2seq.request import Decoding, Translated
-from tests.deployments.front_door.encoder_fakes import FakeEncoder, classifier, service_of
+from tests.deployments.front_door.encoder_fakes import FakeEncoder, classifier, client_of, service_of
 from tests.deployments.front_door.servers import serving
-from tests.deployments.front_door.test_classify import client_of
 from tests.deployments.front_door.test_operations import samples_of
 from tests.deployments.front_door.translation_fakes import LANGUAGE, ByteText, FakeTranslator, translator
 
