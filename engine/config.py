@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Precision = Literal["fp32", "bf16"]
+import torch
+
+from engine.quantization.weight import Scheme
+
+Precision = Literal["fp32", "bf16", Scheme]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+def compute_dtype(precision: Precision) -> torch.dtype:
+    """What everything but quantized products is computed in."""
+    return torch.float32 if precision == "fp32" else torch.bfloat16
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,8 @@ import ctypes
 import logging
 from pathlib import Path
 
-import torch
-
 from engine.checkpoint import Checkpoint, open_checkpoint
-from engine.config import EngineConfig
+from engine.config import EngineConfig, compute_dtype
 from engine.engine import Engine, Limits
 from engine.errors import CheckpointError, ConfigError
 from engine.kernels import Kernels, select_kernels
@@ -20,14 +18,12 @@ from engine.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
 
 def load_engine(path: Path, config: EngineConfig) -> Engine:
     """The engine for the model at `path`. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
         arch = read_architecture(checkpoint)
-        kernels = select_kernels(config.device, DTYPES[config.precision])
+        kernels = select_kernels(config.device, compute_dtype(config.precision))
         limits = resolve_limits(arch, kernels, config)
         decoder = load_decoder(checkpoint, kernels, limits.max_model_len)
         return_freed_memory()

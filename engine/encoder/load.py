@@ -6,13 +6,14 @@ import logging
 from pathlib import Path
 
 from engine.checkpoint import open_checkpoint
+from engine.config import compute_dtype
 from engine.encoder.config import EncoderConfig
 from engine.encoder.describe import EncoderInfo, Task, describe
 from engine.encoder.engine import EncoderEngine, EncoderLimits
 from engine.encoder.model import TextClassifier, TextEmbedder, TextModel
 from engine.errors import ConfigError
 from engine.kernels import select_kernels
-from engine.load import DTYPES, return_freed_memory
+from engine.load import return_freed_memory
 from engine.models import load_classifier, load_encoder
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def load_encoder_engine(path: Path, config: EncoderConfig, task: Task) -> Encode
     with open_checkpoint(path) as checkpoint:
         info = describe(checkpoint, task)
         limits = resolve_limits(info, config)
-        kernels = select_kernels(config.device, DTYPES[config.precision])
+        kernels = select_kernels(config.device, compute_dtype(config.precision))
         encoder = load_encoder(checkpoint, kernels, limits.max_model_len)
         model: TextModel = TextEmbedder(encoder, info.pooling, info.normalize)
         if task == "text-classification":

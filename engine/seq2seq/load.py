@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.config import compute_dtype
 from engine.errors import CheckpointError, ConfigError
 from engine.kernels import Kernels, select_kernels
-from engine.load import DTYPES, return_freed_memory
+from engine.load import return_freed_memory
 from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.seq2seq import load_seq2seq, seq2seq_family_of
 from engine.seq2seq.config import Seq2SeqConfig
@@ -26,7 +27,7 @@ def load_seq2seq_engine(path: Path, config: Seq2SeqConfig) -> Seq2SeqEngine:
     with open_checkpoint(path) as checkpoint:
         arch = seq2seq_family_of(checkpoint.config).architecture(checkpoint.config)
         vocabulary = read_vocabulary(checkpoint, arch)
-        kernels = select_kernels(config.device, DTYPES[config.precision])
+        kernels = select_kernels(config.device, compute_dtype(config.precision))
         limits = resolve_limits(arch, kernels, config)
         model = load_seq2seq(checkpoint, kernels, limits.max_model_len, limits.max_new_tokens)
         return_freed_memory()
