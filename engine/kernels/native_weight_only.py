@@ -80,8 +80,6 @@ def gate(weight: QuantizedWeight, activation: Activation, pairs: bool) -> Gate:
     return FewBitsGate(pack(weight, pairs, paired=True), activation)
 
 
-def tied_embedding(
-    weight: QuantizedWeight, scale: float, bias: Tensor | None, pairs: bool
-) -> tuple[Embedding, Linear]:
+def tied_embedding(weight: QuantizedWeight, scale: float, bias: Tensor | None, pairs: bool) -> tuple[Embedding, Linear]:
     head = linear(weight, bias, pairs)
     return FewBitsEmbedding(head.weight, weight.shape[1], scale), head

@@ -14,6 +14,13 @@
 
 namespace stageline {
 
+template <class Vector>
+inline Vector load_as(const uint8_t* from) {
+  Vector out;
+  std::memcpy(&out, from, sizeof(out));
+  return out;
+}
+
 inline Lanes add_product(Lanes sums, const float* x, Lanes factors) { return sums + *x * factors; }
 
 struct FourBitLanes {
@@ -25,11 +32,7 @@ struct FourBitLanes {
     Wide half[2];
   };
 
-  Block load(const uint8_t* from) const {
-    Block block;
-    std::memcpy(&block, from, sizeof(block));
-    return block;
-  }
+  Block load(const uint8_t* from) const { return {load_as<Wide>(from), load_as<Wide>(from + 64)}; }
 
   Lanes factors(const Block& block, int half, int step) const {
     const Wide numbers = block.half[half] >> step % 2 * 16 + step / 2 * 4 & 15;
@@ -49,8 +52,7 @@ struct EightBitLanes {
   };
 
   Block load(const uint8_t* from) const {
-    Bytes bytes;
-    std::memcpy(&bytes, from, sizeof(bytes));
+    const Bytes bytes = load_as<Bytes>(from);
     const Bytes ordered = [&]<int... P>(std::integer_sequence<int, P...>) {
       return __builtin_shufflevector(bytes, bytes, byte_of(P % 32, P / 32)...);
     }(std::make_integer_sequence<int, 64>{});
@@ -92,11 +94,7 @@ struct FourBitPairs {
     Words half[2];
   };
 
-  Block load(const uint8_t* from) const {
-    Block block;
-    std::memcpy(&block, from, sizeof(block));
-    return block;
-  }
+  Block load(const uint8_t* from) const { return {load_as<Words>(from), load_as<Words>(from + 64)}; }
 
   Pairs factors(const Block& block, int half, int step) const {
     const Words first = block.half[half] >> 4 * step;

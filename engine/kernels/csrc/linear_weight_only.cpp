@@ -48,6 +48,15 @@ inline Lanes plus_product(Lanes sum, Lanes a, Lanes b) {
 #endif
 }
 
+inline Lanes minus_product(Lanes sum, Lanes a, float b) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Lanes>(
+      _mm512_fnmadd_ps(reinterpret_cast<__m512>(a), _mm512_set1_ps(b), reinterpret_cast<__m512>(sum)));
+#else
+  return sum - a * b;
+#endif
+}
+
 // Rows of x (M, K), K in padded groups, by panels. x_sums (M, pieces): the sums of x, where there are zeros.
 template <class Reader>
 struct ByFewBits {
@@ -56,8 +65,9 @@ struct ByFewBits {
 
   const Row* x;
   const uint8_t* weights;
-  const FewBits& layout;
-  const std::vector<Piece>& pieces;
+  FewBits layout;
+  const Piece* pieces;
+  int64_t count;  // of pieces
   const float* x_sums;
   int64_t stride = layout.groups * layout.padded;
   int64_t row_bytes = stride * sizeof(Row);
@@ -67,12 +77,12 @@ struct ByFewBits {
   void run(int64_t row, int64_t panel, float* sums) const {
     std::memset(sums, 0, R * kColumns * sizeof(float));
     const uint8_t* mine = weights + panel * layout.panel_bytes();
-    for (size_t p = 0; p < pieces.size(); ++p) add<R>(row, mine, p, sums);
+    for (int64_t p = 0; p < count; ++p) add<R>(row, mine, p, sums);
   }
 
   // Adds the products of piece p.
   template <int R>
-  void add(int64_t row, const uint8_t* panel, size_t p, float* sums) const {
+  void add(int64_t row, const uint8_t* panel, int64_t p, float* sums) const {
     constexpr int kWide = Reader::kInputs / Reader::kSteps;
     const Piece piece = pieces[p];
     const uint8_t* numbers = panel + piece.numbers;
@@ -87,9 +97,8 @@ struct ByFewBits {
         asm("" : "+r"(first));  // else each step gets an address of its own for each row
 #pragma GCC unroll 12
         for (int r = 0; r < R; ++r) {
-          const Row* at = first + r * stride;
-          dots[r][0] = add_product(dots[r][0], at, left);
-          dots[r][1] = add_product(dots[r][1], at, right);
+          dots[r][0] = add_product(dots[r][0], first + r * stride, left);
+          dots[r][1] = add_product(dots[r][1], first + r * stride, right);
         }
       }
     }
@@ -102,8 +111,7 @@ struct ByFewBits {
 #pragma GCC unroll 12
       for (int r = 0; r < R; ++r) {
         Lanes sum = dots[r][half];
-        if constexpr (Reader::kBits == 4)
-          sum = plus_product(sum, zero, Lanes{} - x_sums[(row + r) * pieces.size() + p]);
+        if constexpr (Reader::kBits == 4) sum = minus_product(sum, zero, x_sums[(row + r) * count + p]);
         float* to = sums + r * kColumns + half * kLanes;
         const Lanes total = plus_product(load_lanes(to), scale, sum);
         std::memcpy(to, &total, sizeof(total));
@@ -147,7 +155,8 @@ void multiply_by(const at::Tensor& x, const at::Tensor& packed, const FewBits& l
   const std::vector<Piece> pieces = pieces_of(layout);
   std::vector<float> x_sums;
   if (layout.bits == 4) x_sums = sum_pieces(rows, m, layout.groups * layout.padded, pieces);
-  const ByFewBits<Reader> by{rows, packed.const_data_ptr<uint8_t>(), layout, pieces, x_sums.data()};
+  const ByFewBits<Reader> by{rows, packed.const_data_ptr<uint8_t>(), layout, pieces.data(),
+                                static_cast<int64_t>(pieces.size()), x_sums.data()};
   multiply_rows(by, m, packed.size(0), store);
 }
 
