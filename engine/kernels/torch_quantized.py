@@ -16,6 +16,7 @@ from engine.quantization.weight import QuantizedWeight
 
 EXACT = 1024  # products of two int8 numbers that fp32 adds up without rounding: 1024 * 127 * 127 < 2^24
 FP8_MAX = 448.0
+LEAST = 1e-30  # rows below are zero: the inverse of their scale would be infinite
 
 
 def divided_rows(x: Tensor, weight: QuantizedWeight, greatest: float) -> tuple[Tensor, Tensor]:
@@ -25,8 +26,9 @@ def divided_rows(x: Tensor, weight: QuantizedWeight, greatest: float) -> tuple[T
         wide = wide * weight.multiplier
     if weight.scheme == "int8-static":
         return wide.clamp(-greatest, greatest), torch.ones(len(x), 1, device=x.device)
-    scale = wide.abs().amax(dim=1, keepdim=True) / greatest
-    return (wide / scale.masked_fill(scale == 0, 1.0)).clamp(-greatest, greatest), scale
+    most = wide.abs().amax(dim=1, keepdim=True)
+    inverse = torch.where(most < LEAST, 0.0, torch.full_like(most, greatest) / most)  # a number / tensor is not exact
+    return (wide * inverse).clamp(-greatest, greatest), most / greatest
 
 
 def exact_product(x: Tensor, values: Tensor) -> Tensor:

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "lanes.h"
 #include "packing.h"
 
 namespace stageline {
@@ -34,11 +35,19 @@ void activate_all(float* sums, int64_t rows, int64_t columns, Activation kind) {
   }
 }
 
-void add_bias(float* sums, int64_t rows, int64_t column, int64_t count, const float* bias) {
-  for (int64_t r = 0; bias && r < rows; ++r) {
-#pragma omp simd
-    for (int64_t i = 0; i < count; ++i) sums[r * kColumns + i] += bias[column + i];
-  }
+// Calls whole(i) for 16 of `count` columns beginning with i while there are so many, each(i) for the others.
+template <class Whole, class Each>
+void each_column(int64_t count, const Whole& whole, const Each& each) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) whole(i);
+  for (; i < count; ++i) each(i);
+}
+
+void add_bias(float* sums, int64_t rows, int64_t count, const float* bias) {
+  for (int64_t r = 0; r < rows; ++r, sums += kColumns)
+    each_column(
+        count, [=](int64_t i) { store_lanes(sums + i, load_lanes(sums + i) + load_lanes(bias + i)); },
+        [=](int64_t i) { sums[i] += bias[i]; });
 }
 
 const float* pointer(const Bias& bias, int64_t n) {
@@ -51,26 +60,23 @@ template <class T>
 void linear_into(int64_t n, const float* bias, Activation kind, Product product, T* out) {
   product([=](int64_t row, int64_t rows, int64_t panel, float* sums) {
     const int64_t column = panel * kColumns, count = std::min(kColumns, n - column);
-    add_bias(sums, rows, column, count, bias);
+    if (bias) add_bias(sums, rows, count, bias + column);
     activate_all(sums, rows, kColumns, kind);
-    for (int64_t r = 0; r < rows; ++r) {
-      T* to = out + (row + r) * n + column;
-#pragma omp simd
-      for (int64_t i = 0; i < count; ++i) to[i] = from_float<T>(sums[r * kColumns + i]);
-    }
+    T* to = out + row * n + column;
+    for (int64_t r = 0; r < rows; ++r, to += n, sums += kColumns)
+      each_column(
+          count, [=](int64_t i) { store_lanes(to + i, load_lanes(sums + i)); },
+          [=](int64_t i) { to[i] = from_float<T>(sums[i]); });
   });
 }
 
 template <class T>
 void gate_into(int64_t n, Activation kind, Product product, T* out) {
   product([=](int64_t row, int64_t rows, int64_t panel, float* sums) {
-    activate_all(sums, rows, 16, kind);
-    for (int64_t r = 0; r < rows; ++r) {
-      const float* gate = sums + r * kColumns;
-      T* to = out + (row + r) * n + panel * 16;
-#pragma omp simd
-      for (int64_t i = 0; i < 16; ++i) to[i] = from_float<T>(gate[i] * gate[16 + i]);
-    }
+    activate_all(sums, rows, kLanes, kind);
+    T* to = out + row * n + panel * kLanes;
+    for (int64_t r = 0; r < rows; ++r, to += n, sums += kColumns)
+      store_lanes(to, load_lanes(sums) * load_lanes(sums + kLanes));
   });
 }
 
@@ -104,12 +110,12 @@ void finish_add(const at::Tensor& x, const Bias& bias, at::Tensor& sum, Product 
   auto* target = sum.mutable_data_ptr<float>();
   product([=](int64_t row, int64_t rows, int64_t panel, float* sums) {
     const int64_t column = panel * kColumns, count = std::min(kColumns, n - column);
-    add_bias(sums, rows, column, count, b);
-    for (int64_t r = 0; r < rows; ++r) {
-      float* to = target + (row + r) * n + column;
-#pragma omp simd
-      for (int64_t i = 0; i < count; ++i) to[i] += sums[r * kColumns + i];
-    }
+    if (b) add_bias(sums, rows, count, b + column);
+    float* to = target + row * n + column;
+    for (int64_t r = 0; r < rows; ++r, to += n, sums += kColumns)
+      each_column(
+          count, [=](int64_t i) { store_lanes(to + i, load_lanes(to + i) + load_lanes(sums + i)); },
+          [=](int64_t i) { to[i] += sums[i]; });
   });
 }
 

@@ -34,6 +34,7 @@ using Four = __m512i;
 inline Fours load_fours(const int8_t* from) { return _mm512_loadu_si512(from); }
 inline Four repeat_four(const uint8_t* x) { return _mm512_set1_epi32(four_bytes(x)); }
 inline Sums dot_fours(Sums sums, Four x, Fours w) { return _mm512_dpbusd_epi32(sums, x, w); }
+inline Sums load_sums(const int32_t* from) { return _mm512_loadu_si512(from); }
 inline Sums add_sums(Sums a, Sums b) { return _mm512_add_epi32(a, b); }
 inline void store_sums(int32_t* to, Sums sums) { _mm512_storeu_si512(to, sums); }
 
@@ -46,6 +47,7 @@ using Fours = Sums;
 
 inline __m256i load_half(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 inline Fours load_fours(const int8_t* from) { return {load_half(from), load_half(from + 32)}; }
+inline Sums load_sums(const int32_t* from) { return {load_half(from), load_half(from + 8)}; }
 inline Sums add_sums(Sums a, Sums b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
 inline void store_sums(int32_t* to, Sums sums) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sums.low);
@@ -100,6 +102,9 @@ inline Sums dot_fours(Sums sums, Four x, Fours w) {
   for (int i = 0; i < 4; ++i) sums.part[i] = vdotq_s32(sums.part[i], w.val[i], x);
   return sums;
 }
+inline Sums load_sums(const int32_t* from) {
+  return {vld1q_s32(from), vld1q_s32(from + 4), vld1q_s32(from + 8), vld1q_s32(from + 12)};
+}
 inline Sums add_sums(Sums a, Sums b) {
   for (int i = 0; i < 4; ++i) a.part[i] = vaddq_s32(a.part[i], b.part[i]);
   return a;
@@ -115,11 +120,14 @@ using Sums = int32_t __attribute__((vector_size(64)));
 using Fours = Sums;  // four bytes a lane, the first input lowest
 using Four = const int8_t*;
 
-inline Fours load_fours(const int8_t* from) {
-  Fours bytes;
-  std::memcpy(&bytes, from, sizeof(bytes));
-  return bytes;
+template <class T>
+inline Sums load_whole(const T* from) {
+  Sums out;
+  std::memcpy(&out, from, sizeof(out));
+  return out;
 }
+inline Fours load_fours(const int8_t* from) { return load_whole(from); }
+inline Sums load_sums(const int32_t* from) { return load_whole(from); }
 inline Four repeat_four(const uint8_t* x) { return reinterpret_cast<const int8_t*>(x); }
 inline Sums dot_fours(Sums sums, Four x, Fours w) {
   for (int i = 0; i < 4; ++i) sums += (w << (24 - 8 * i) >> 24) * static_cast<int32_t>(x[i]);

@@ -1,6 +1,7 @@
 // Weights in int8 as their products want them, in the memory layout of every processor: a panel of 32 columns is
 // (K/4, 32, 4) int8, four inputs of a column side by side (for AMX: tiles of 16 rows, 128 bytes apart), then the columns'
-// scales, 32 fp32, and what kOffset in x adds to their sums, 32 int32. Widths are filled up to kInt8Inputs with zeros.
+// scales, 32 fp32, and what their sums begin with, 32 int32, which takes back what kOffset in x adds to them. Widths are
+// filled up to kInt8Inputs with zeros.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,13 +12,13 @@
 
 namespace stageline {
 
-constexpr int64_t kInt8Inputs = 64;                    // a row of an AMX tile
-constexpr int64_t kPanelTail = kColumns * (4 + 4);     // bytes of scales and corrections
+constexpr int64_t kInt8Inputs = 64;                 // a row of an AMX tile
+constexpr int64_t kPanelTail = kColumns * (4 + 4);  // bytes of scales and starts
 
 struct Int8Panel {
   const int8_t* weights;
   const float* scales;
-  const int32_t* corrections;
+  const int32_t* starts;
 };
 
 class Int8Weight {
@@ -47,8 +48,8 @@ struct Int8Rows {
   at::Tensor values, scales;
 };
 
-// x (M, K) fp32 or bf16, times `multiplier` (K,) fp32 where there is one. Each row is divided by a scale of its own, its
-// greatest absolute value / 127; a `fixed` one is 1. Rounds to even, clamps to -127..127.
+// x (M, K) fp32 or bf16, times `multiplier` (K,) fp32 where there is one. Each row is multiplied by 127 / its greatest
+// absolute value, the inverse of its scale; a `fixed` scale is 1. Rounds to even, clamps to -127..127.
 Int8Rows quantize_rows(const at::Tensor& x, const std::optional<at::Tensor>& multiplier, bool fixed, int64_t width);
 
 }  // namespace stageline

@@ -6,6 +6,7 @@
 #include "epilogue.h"
 #include "fours.h"
 #include "int8.h"
+#include "lanes.h"
 #include "rows.h"
 
 namespace stageline {
@@ -25,29 +26,39 @@ struct ByFours {
 
   template <int R>
   void run(int64_t row, int64_t panel, int32_t* sums) const {
-    constexpr int chains = R == 1 ? 4 : R == 2 ? 2 : 1;  // sums that do not wait for each other
+    constexpr int chains = R == 1 ? 4 : R == 2 ? 2 : 1;  // sums of a row that do not wait for each other
+    constexpr int steps = 2 * chains;                    // fours of inputs in a turn of the loop
     const int64_t k = weight.width;
     const uint8_t* mine = x + row * k;
-    const int8_t* w = weight.panel(panel).weights;
-    Sums left[R][chains] = {}, right[R][chains] = {};
-    for (int64_t first = 0; first < k; first += 4 * chains) {
-      for (int chain = 0; chain < chains; ++chain) {
-        const int64_t i = first + 4 * chain;
-        const Fours a = load_fours(w + i * kColumns), b = load_fours(w + i * kColumns + 64);
+    const Int8Panel at = weight.panel(panel);
+    Sums left[R * chains] = {}, right[R * chains] = {};
+    for (int r = 0; r < R; ++r) {
+      left[r] = load_sums(at.starts);
+      right[r] = load_sums(at.starts + 16);
+    }
+    for (int64_t first = 0; first < k; first += 4 * steps) {
+#pragma GCC unroll 8
+      for (int step = 0; step < steps; ++step) {
+        const int64_t i = first + 4 * step;
+        const Fours a = load_fours(at.weights + i * kColumns), b = load_fours(at.weights + i * kColumns + 64);
+#pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           const Four four = repeat_four(mine + r * k + i);
-          left[r][chain] = dot_fours(left[r][chain], four, a);
-          right[r][chain] = dot_fours(right[r][chain], four, b);
+          const int to = step % chains * R + r;
+          left[to] = dot_fours(left[to], four, a);
+          right[to] = dot_fours(right[to], four, b);
         }
       }
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      for (int chain = 1; chain < chains; ++chain) {
-        left[r][0] = add_sums(left[r][0], left[r][chain]);
-        right[r][0] = add_sums(right[r][0], right[r][chain]);
+#pragma GCC unroll 4
+      for (int other = R + r; other < R * chains; other += R) {
+        left[r] = add_sums(left[r], left[other]);
+        right[r] = add_sums(right[r], right[other]);
       }
-      store_sums(sums + r * kColumns, left[r][0]);
-      store_sums(sums + r * kColumns + 16, right[r][0]);
+      store_sums(sums + r * kColumns, left[r]);
+      store_sums(sums + r * kColumns + 16, right[r]);
     }
   }
 };
@@ -57,16 +68,16 @@ struct ByFours {
 static_assert(kOffset == 128, "processors with AMX multiply bytes by int8 on vectors too");
 
 // Up to 32 rows of x by one panel -> sums (32, 32).
-void multiply_panel(const uint8_t* x, int64_t rows, int64_t width, const int8_t* panel, int32_t* sums) {
+void multiply_panel(const uint8_t* x, int64_t rows, int64_t width, const Int8Panel& panel, int32_t* sums) {
   const bool two = rows > 16;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  _tile_loadd(0, panel.starts, 0);  // every row begins with them
+  _tile_loadd(1, panel.starts + 16, 0);
+  _tile_loadd(2, panel.starts, 0);
+  _tile_loadd(3, panel.starts + 16, 0);
   for (int64_t i = 0; i < width; i += kInt8Inputs) {
     _tile_loadd(4, x + i, width);
-    _tile_loadd(6, panel + i * kColumns, 128);
-    _tile_loadd(7, panel + i * kColumns + 64, 128);
+    _tile_loadd(6, panel.weights + i * kColumns, 128);
+    _tile_loadd(7, panel.weights + i * kColumns + 64, 128);
     _tile_dpbusd(0, 4, 6);
     _tile_dpbusd(1, 4, 7);
     if (two) {
@@ -90,7 +101,7 @@ void multiply_by_tiles(const uint8_t* x, int64_t m, const Int8Weight& weight, co
     alignas(64) int32_t sums[kMostRows * kColumns];
     for (int64_t panel = begin; panel < end; ++panel) {
       for (int64_t row = 0; row < m; row += kMostRows) {
-        multiply_panel(x + row * weight.width, m - row, weight.width, weight.panel(panel).weights, sums);
+        multiply_panel(x + row * weight.width, m - row, weight.width, weight.panel(panel), sums);
         done(row, std::min(kMostRows, m - row), panel, sums);
       }
     }
@@ -108,14 +119,10 @@ void multiply_int8(const at::Tensor& x, const at::Tensor& packed, const std::opt
   const auto* scales = rows.scales.const_data_ptr<float>();
   const auto finish = [&](int64_t row, int64_t count, int64_t panel, const int32_t* sums) {
     alignas(64) float wide[kMostRows * kColumns];
-    const Int8Panel columns = weight.panel(panel);
+    const float* columns = weight.panel(panel).scales;
     for (int64_t r = 0; r < count; ++r) {
-      const float scale = scales[row + r];
-#pragma omp simd
-      for (int64_t i = 0; i < kColumns; ++i) {
-        const int32_t sum = sums[r * kColumns + i] - columns.corrections[i];
-        wide[r * kColumns + i] = static_cast<float>(sum) * scale * columns.scales[i];
-      }
+      for (int64_t i = r * kColumns; i < (r + 1) * kColumns; i += kLanes)
+        store_lanes(wide + i, int_lanes(sums + i) * scales[row + r] * load_lanes(columns + i % kColumns));
     }
     store(row, count, panel, wide);
   };

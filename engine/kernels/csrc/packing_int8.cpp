@@ -27,7 +27,7 @@ at::Tensor pack_int8(const at::Tensor& values, const at::Tensor& scales, bool pa
     for (int64_t panel = begin; panel < end; ++panel) {
       int8_t* mine = to + panel * size;
       auto* column_scales = reinterpret_cast<float*>(mine + width * kColumns);
-      auto* corrections = reinterpret_cast<int32_t*>(column_scales + kColumns);
+      auto* starts = reinterpret_cast<int32_t*>(column_scales + kColumns);
       for (int64_t c = 0; c < kColumns; ++c) {
         const int64_t row = row_of(panel, c, n, paired);
         if (row >= n) continue;
@@ -37,7 +37,7 @@ at::Tensor pack_int8(const at::Tensor& values, const at::Tensor& scales, bool pa
           sum += from[row * k + i];
         }
         column_scales[c] = scale[row];
-        corrections[c] = kOffset * sum;
+        starts[c] = -kOffset * sum;
       }
     }
   });

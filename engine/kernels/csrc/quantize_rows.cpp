@@ -1,12 +1,11 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <vector>
 
 #include "fours.h"
 #include "int8.h"
+#include "lanes.h"
 #include "parallel.h"
-#include "vector_math.h"
 
 namespace stageline {
 namespace {
@@ -14,44 +13,69 @@ namespace {
 constexpr int64_t kValues = 1 << 14;  // fewer are not worth waking a helper for
 constexpr int64_t kWholeRows = 16;    // of an AMX tile
 
-// The greatest absolute value; NaN where there is one, for its bits are greater than all others.
-float greatest(const float* values, int64_t count) {
-  uint32_t most = 0;
-#pragma omp simd reduction(max : most)
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, values + i, sizeof(bits));
-    bits &= 0x7fffffffu;
-    most = bits > most ? bits : most;
-  }
-  float out;
-  std::memcpy(&out, &most, sizeof(out));
+constexpr float kLeast = 1e-30f;      // rows below are zero: the inverse of their scale would be infinite
+
+using Bits = uint32_t __attribute__((vector_size(64)));
+
+inline Bits bits_of(Lanes x) {
+  Bits out;
+  std::memcpy(&out, &x, sizeof(out));
   return out;
 }
 
-void round_row(const float* values, int64_t count, float scale, uint8_t* out) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) {
-    float v = std::nearbyint(values[i] / scale);
-    v = v > -127.0f ? v : -127.0f;  // also what is not a number
-    v = v < 127.0f ? v : 127.0f;
-    out[i] = static_cast<uint8_t>(static_cast<int32_t>(v) + kOffset);
-  }
+// `count` values of a row, at most 16, times the multiplier; zero beyond.
+template <class T>
+inline Lanes read(const T* x, const float* multiplier, int64_t count) {
+  const Lanes values = load_lanes(x, count);
+  return multiplier ? values * load_lanes(multiplier, count) : values;
 }
 
+// The greatest absolute value; NaN where there is one, for its bits are greater than all others.
 template <class T>
-void quantize_row(const T* x, const float* multiplier, bool fixed, int64_t k, int64_t width, float* wide, uint8_t* out,
-                  float* scale) {
-  if (multiplier) {
-#pragma omp simd
-    for (int64_t i = 0; i < k; ++i) wide[i] = to_float(x[i]) * multiplier[i];
-  } else {
-#pragma omp simd
-    for (int64_t i = 0; i < k; ++i) wide[i] = to_float(x[i]);
+float greatest(const T* x, const float* multiplier, int64_t k) {
+  Bits most = {};
+  for (int64_t i = 0; i < k; i += kLanes) {
+    const Bits bits = bits_of(read(x + i, multiplier ? multiplier + i : nullptr, k - i)) & 0x7fffffffu;
+    most = bits > most ? bits : most;
   }
-  *scale = fixed ? 1.0f : greatest(wide, k) / 127.0f;
-  round_row(wide, k, *scale == 0.0f ? 1.0f : *scale, out);
+  uint32_t one = 0;
+  for (int64_t i = 0; i < kLanes; ++i) one = std::max(one, most[i]);
+  float out;
+  std::memcpy(&out, &one, sizeof(out));
+  return out;
+}
+
+// 16 bytes: x rounded to even and clamped, what is not a number too, kOffset added.
+inline void store_bytes(uint8_t* to, Lanes x) {
+#if defined(__AVX512F__)
+  const __m512 low = _mm512_max_ps(reinterpret_cast<__m512>(x), _mm512_set1_ps(-127.0f));
+  const __m512i rounded = _mm512_cvtps_epi32(_mm512_min_ps(low, _mm512_set1_ps(127.0f)));
+  const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded, _mm512_set1_epi32(kOffset)));
+  std::memcpy(to, &bytes, sizeof(bytes));
+#else
+#pragma omp simd
+  for (int64_t i = 0; i < kLanes; ++i) {
+    float v = x[i] > -127.0f ? x[i] : -127.0f;
+    v = v < 127.0f ? v : 127.0f;
+    to[i] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(v)) + kOffset);
+  }
+#endif
+}
+
+// Returns the row's scale.
+template <class T>
+float quantize_row(const T* x, const float* multiplier, bool fixed, int64_t k, int64_t width, uint8_t* out) {
+  float scale = 1.0f, inverse = 1.0f;
+  if (!fixed) {
+    const float most = greatest(x, multiplier, k);
+    scale = most / 127.0f;
+    inverse = most < kLeast ? 0.0f : 127.0f / most;
+  }
   std::memset(out + k, kOffset, width - k);
+  for (int64_t i = 0; i < k; i += kLanes) {
+    store_bytes(out + i, read(x + i, multiplier ? multiplier + i : nullptr, k - i) * inverse);
+  }
+  return scale;
 }
 
 }  // namespace
@@ -72,9 +96,8 @@ Int8Rows quantize_rows(const at::Tensor& x, const std::optional<at::Tensor>& mul
   auto* scales = rows.scales.mutable_data_ptr<float>();
   const auto run = [&]<class T>(const T* from) {
     parallel(m, std::max<int64_t>(kValues / std::max<int64_t>(k, 1), 1), [&](int64_t begin, int64_t end) {
-      std::vector<float> wide(k);
       for (int64_t i = begin; i < end; ++i)
-        quantize_row(from + i * k, factors, fixed, k, width, wide.data(), values + i * width, scales + i);
+        scales[i] = quantize_row(from + i * k, factors, fixed, k, width, values + i * width);
     });
   };
   if (x.scalar_type() == at::kFloat) {

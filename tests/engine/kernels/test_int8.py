@@ -53,12 +53,9 @@ def quantized(scheme: Scheme, outputs: int, inputs: int, *, multiplied: bool = T
 def exact(x: Tensor, weight: QuantizedWeight) -> Tensor:
     """The product in float64 of what rows of x are rounded to, as the contract has it: in fp32."""
     wide = x.float() if weight.multiplier is None else x.float() * weight.multiplier
-    if weight.scheme == "int8-static":
-        scale = torch.ones(len(x), 1)
-    else:
-        scale = wide.abs().amax(dim=1, keepdim=True) / 127
-    rows = (wide / torch.where(scale == 0, 1.0, scale)).round().clamp(-127, 127)
-    return rows.double() @ weight.values.double().T * scale.double() * weight.scales.double()
+    most = torch.full((len(x), 1), 127.0) if weight.scheme == "int8-static" else wide.abs().amax(dim=1, keepdim=True)
+    rows = (wide * torch.where(most == 0, 0.0, torch.tensor(127.0) / most)).round().clamp(-127, 127)
+    return rows.double() @ weight.values.double().T * (most / 127).double() * weight.scales.double()
 
 
 def close(ours: Tensor, expected: Tensor) -> None:
