@@ -7,6 +7,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 
 #include "packing.h"
 
@@ -43,9 +45,16 @@ class Int8Weight {
 
 inline int64_t in_int8_panel(int64_t c, int64_t i) { return (i / 4 * kColumns + c) * 4 + i % 4; }
 
-// Rows of x in int8, kOffset added, `width` bytes each: (M, width), and the fp32 scale of each row.
+// Rows of x in int8, kOffset added, `width` bytes each, and the scale of each. In whole AMX tiles: a little room beyond.
 struct Int8Rows {
-  at::Tensor values, scales;
+  Int8Rows(int64_t m, int64_t width)
+      : memory(std::make_unique_for_overwrite<uint8_t[]>(round_up(m, 16) * (width + sizeof(float)) + 64)),
+        values(memory.get() + 63 - (reinterpret_cast<uintptr_t>(memory.get()) + 63) % 64),
+        scales(reinterpret_cast<float*>(values + round_up(m, 16) * width)) {}
+
+  std::unique_ptr<uint8_t[]> memory;  // cheaper than tensors, which matters for one row
+  uint8_t* values;
+  float* scales;
 };
 
 // x (M, K) fp32 or bf16, times `multiplier` (K,) fp32 where there is one. Each row is multiplied by 127 / its greatest

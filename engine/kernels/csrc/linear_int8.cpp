@@ -115,21 +115,19 @@ void multiply_int8(const at::Tensor& x, const at::Tensor& packed, const std::opt
                    bool fixed, Store store) {
   const Int8Weight weight(packed);
   const Int8Rows rows = quantize_rows(x, multiplier, fixed, weight.width);
-  const auto* values = rows.values.const_data_ptr<uint8_t>();
-  const auto* scales = rows.scales.const_data_ptr<float>();
   const auto finish = [&](int64_t row, int64_t count, int64_t panel, const int32_t* sums) {
     alignas(64) float wide[kMostRows * kColumns];
     const float* columns = weight.panel(panel).scales;
     for (int64_t r = 0; r < count; ++r) {
       for (int64_t i = r * kColumns; i < (r + 1) * kColumns; i += kLanes)
-        store_lanes(wide + i, int_lanes(sums + i) * scales[row + r] * load_lanes(columns + i % kColumns));
+        store_lanes(wide + i, int_lanes(sums + i) * rows.scales[row + r] * load_lanes(columns + i % kColumns));
     }
     store(row, count, panel, wide);
   };
 #ifdef STAGELINE_AMX_INT8
-  if (amx_available()) return multiply_by_tiles(values, x.size(0), weight, finish);
+  if (amx_available()) return multiply_by_tiles(rows.values, x.size(0), weight, finish);
 #endif
-  multiply_rows(ByFours{values, weight}, x.size(0), weight.panels, finish);
+  multiply_rows(ByFours{rows.values, weight}, x.size(0), weight.panels, finish);
 }
 
 // activation(x W^T + bias): (M, K) -> (M, N) in x's dtype, fp32 or bf16.

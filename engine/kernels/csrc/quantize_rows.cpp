@@ -1,5 +1,3 @@
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 
 #include "fours.h"
@@ -11,7 +9,6 @@ namespace stageline {
 namespace {
 
 constexpr int64_t kValues = 1 << 14;  // fewer are not worth waking a helper for
-constexpr int64_t kWholeRows = 16;    // of an AMX tile
 
 constexpr float kLeast = 1e-30f;      // rows below are zero: the inverse of their scale would be infinite
 
@@ -90,14 +87,11 @@ Int8Rows quantize_rows(const at::Tensor& x, const std::optional<at::Tensor>& mul
     TORCH_CHECK(multiplier->numel() == k && multiplier->is_contiguous());
     factors = multiplier->const_data_ptr<float>();
   }
-  Int8Rows rows{at::empty({round_up(m, kWholeRows), width}, x.options().dtype(at::kByte)),
-                at::empty({m}, x.options().dtype(at::kFloat))};
-  auto* values = rows.values.mutable_data_ptr<uint8_t>();
-  auto* scales = rows.scales.mutable_data_ptr<float>();
+  Int8Rows rows(m, width);
   const auto run = [&]<class T>(const T* from) {
     parallel(m, std::max<int64_t>(kValues / std::max<int64_t>(k, 1), 1), [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        scales[i] = quantize_row(from + i * k, factors, fixed, k, width, values + i * width);
+        rows.scales[i] = quantize_row(from + i * k, factors, fixed, k, width, rows.values + i * width);
     });
   };
   if (x.scalar_type() == at::kFloat) {

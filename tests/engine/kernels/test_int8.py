@@ -202,6 +202,21 @@ def test_what_is_not_a_number_shows(kernels: Kernels) -> None:
 
 
 @native
+def test_threads_share_rows_and_panels() -> None:
+    weight, x = quantized("int8-dynamic", 200, 200), torch.randn(300, 200)
+    linear = NATIVE[0].linear(weight)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            results.append(linear(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)
+
+
+@native
 @pytest.mark.parametrize("scheme", ["int8-dynamic", "int8-static"])
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 40), inputs=st.integers(1, 200), outputs=st.integers(1, 100), seed=st.integers(0, 99))
