@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.kernels import native_int8, torch_quantized
+from engine.kernels import native_int8, native_weight_only, torch_quantized
 from engine.kernels.base import Activation, Embedding, Gate, Linear
 from engine.kernels.torch_products import SplitGate
 from engine.quantization.weight import QuantizedWeight
@@ -16,6 +16,8 @@ def linear(weight: QuantizedWeight, bias: Tensor | None, dtype: torch.dtype) -> 
     match weight.scheme:
         case "int8-dynamic" | "int8-static":
             return native_int8.linear(weight, bias)
+        case "int8-weight" | "int4-weight":
+            return native_weight_only.linear(weight, bias, native_weight_only.in_pairs(dtype))
         case _:
             return torch_quantized.linear(weight, bias, dtype)
 
@@ -25,6 +27,8 @@ def gate(weight: QuantizedWeight, activation: Activation, dtype: torch.dtype) ->
         match weight.scheme:
             case "int8-dynamic" | "int8-static":
                 return native_int8.gate(weight, activation)
+            case "int8-weight" | "int4-weight":
+                return native_weight_only.gate(weight, activation, native_weight_only.in_pairs(dtype))
     first, second = (linear(part, None, dtype) for part in weight.chunk(2))
     return SplitGate(first, second, activation)
 
@@ -35,5 +39,7 @@ def tied_embedding(
     match weight.scheme:
         case "int8-dynamic" | "int8-static":
             return native_int8.tied_embedding(weight, scale, bias)
+        case "int8-weight" | "int4-weight":
+            return native_weight_only.tied_embedding(weight, scale, bias, native_weight_only.in_pairs(dtype))
         case _:
             return torch_quantized.tied_embedding(weight, scale, bias, dtype)
