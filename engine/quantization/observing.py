@@ -30,7 +30,7 @@ class Observation:
         self.channels = Channels(width)
         self._sample = Rows(sampled)
         self._extremes = Rows(EXTREMES)
-        self._random = torch.Generator().manual_seed(seed << 32 | zlib.crc32(name.encode()))
+        self._random = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
 
     def see(self, x: Tensor) -> None:
         """x (T, K)"""
