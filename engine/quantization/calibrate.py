@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from engine.quantization.compensation import describe_inputs
+from engine.quantization.groups import TINY, Rounding
 from engine.quantization.observers import OBSERVERS, Magnitudes, Observer
 from engine.quantization.observing import Observation
 from engine.quantization.products import product, relative_error
 from engine.quantization.recipe import Kept, Recipe, quantize
-from engine.quantization.rounding import Rounding, round_weight
+from engine.quantization.rounding import round_weight
 from engine.quantization.smoothing import STRENGTHS, multipliers
 from engine.quantization.weight import QuantizedWeight, Scheme, Weight
 
 TRIED_ROWS = 128  # of the sample; the extremes come on top
 TRIED_OUTPUTS = 1024
-CLEARLY = 0.9  # of the error without it: what smoothing must get below where it is not needed
+CLEARLY = 0.9  # of the error without it: what must be got below by what is not needed, smoothing say
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Choice:
 
     error: float
     multiplier: Tensor | None = None
-    importance: Tensor | None = None
+    inputs: Tensor | None = None
     strength: float | None = None
     observer: Observer | None = None
 
@@ -82,7 +84,7 @@ class Calibration:
             options.rounding,
             needed,
             {name: c.multiplier for name, c in used.items() if c.multiplier is not None},
-            {name: c.importance for name, c in used.items() if c.importance is not None},
+            {name: c.inputs for name, c in used.items() if c.inputs is not None},
             {name: c.strength for name, c in used.items() if c.strength is not None},
             {name: c.observer for name, c in used.items() if c.observer is not None},
         )
@@ -128,22 +130,23 @@ def _candidates(some: Tensor, seen: Observation, options: Options) -> Iterator[t
     """Choices, their errors still open, each with these rows of the weight as it has them."""
     scheme, absmax = options.precision, seen.channels.absmax
 
-    def rounded(multiplier: Tensor | None = None, importance: Tensor | None = None) -> Weight:
+    def rounded(multiplier: Tensor | None = None, inputs: Tensor | None = None) -> Weight:
         found = round_weight(
             some,
             scheme,
             group=options.group,
             rounding=options.rounding,
             multiplier=multiplier,
-            importance=importance,
+            inputs=inputs,
         )
         return some if found is None else found
 
     if scheme in ("int8-weight", "int4-weight"):
         yield Choice(0.0), rounded()
-        if options.rounding == "fitted":
-            importance = seen.channels.mean_square
-            yield Choice(0.0, importance=importance), rounded(importance=importance)
+        if options.rounding == "fitted" and bool(seen.channels.absmax.any()):
+            inputs = describe_inputs(seen.sample, seen.channels.mean_square)
+            for described in (inputs[:1], inputs) if scheme == "int4-weight" else (inputs[:1],):
+                yield Choice(0.0, inputs=described), rounded(inputs=described)
         return
     columns = some.abs().amax(0)
     for strength in (None, *options.strengths):
@@ -158,7 +161,7 @@ def _candidates(some: Tensor, seen: Observation, options: Options) -> Iterator[t
         magnitudes.see(seen.sample * factor)
         for observer in options.observers:
             greatest = float((absmax * factor).max())
-            step = magnitudes.scale(observer) if observer != "min-max" else max(greatest, 1e-30) / 127
+            step = magnitudes.scale(observer) if observer != "min-max" else max(greatest, TINY) / 127
             # The scales of rows take a common factor as it is: the numbers stay.
             static = replace(quantized, scales=quantized.scales * step, multiplier=factor / step)
             yield Choice(0.0, factor / step, strength=strength, observer=observer), static

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.quantization.rounding import FP8_LARGEST, TINY
+from engine.quantization.groups import TINY
+from engine.quantization.rounding import FP8_LARGEST
 from engine.quantization.weight import QuantizedWeight, Weight
 
 

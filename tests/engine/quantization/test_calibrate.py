@@ -58,7 +58,7 @@ def test_the_error_is_that_of_the_recipe(scheme: Scheme) -> None:
     assert calibration.errors["x"] <= nearest.errors["x"] * 1.01
     if scheme == "int4-weight":
         assert calibration.errors["x"] < nearest.errors["x"] * 0.8
-        assert calibration.choices["x"].importance is not None
+        assert calibration.choices["x"].inputs is not None
 
 
 def test_products_without_data_get_what_needs_none() -> None:

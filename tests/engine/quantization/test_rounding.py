@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.quantization.rounding import INT4, INT8, Grid, Rounding, fitting_group, round_groups, round_weight
+from engine.quantization.groups import INT4, INT8, Grid, Rounding, round_groups
+from engine.quantization.rounding import fitting_group, round_weight
 from engine.quantization.weight import SCHEMES, QuantizedWeight, Scheme, check
 from tests.engine.quantization.heavy import grid_weight, heavy_weight
 
@@ -108,8 +109,8 @@ def test_importance_moves_the_error_to_inputs_that_matter_less() -> None:
     importance = torch.full((256,), 0.01)
     importance[::8] = 10.0
     errors = []
-    for given_importance in (None, importance):
-        found = round_weight(weight, "int4-weight", group=32, rounding="fitted", importance=given_importance)
+    for inputs in (None, importance[None]):
+        found = round_weight(weight, "int4-weight", group=32, rounding="fitted", inputs=inputs)
         assert found is not None
         errors.append((found.dequantized() - weight).square())
     plain, weighted = errors
