@@ -22,8 +22,9 @@ def describe_inputs(sample: Tensor, mean_square: Tensor, directions: int = DIREC
     """(1 + directions, K) fp16: mean squares of the inputs (K,), then directions d with sum d d^T nearest to the second
     moments of the sample (T, K); in units in which the mean of the mean squares is 1."""
     unit = mean_square.mean().clamp(min=torch.finfo(torch.float32).tiny)
-    _, sizes, vectors = torch.linalg.svd(sample.double() / max(1, len(sample)) ** 0.5, full_matrices=False)
-    found = (vectors[:directions] * sizes[:directions, None]).float() / unit.sqrt()
+    rows = sample.double() / (len(sample) * unit) ** 0.5
+    _, combinations = torch.linalg.eigh(rows @ rows.T)  # of rows, the largest last: fewer of them than inputs
+    found = (combinations[:, -directions:].T.flip(0) @ rows).float()
     return torch.cat([(mean_square / unit)[None], found]).half()
 
 

@@ -33,6 +33,14 @@ GROUPS = (8, 16, 32, 64, 128, 256)
 
 Kept = Literal["bf16", "int8-dynamic", "int8-weight"]
 KEPT: tuple[Kept, ...] = get_args(Kept)
+HIGHER: dict[Scheme, Kept] = {
+    "int8-dynamic": "bf16",
+    "int8-static": "int8-dynamic",
+    "int8-weight": "bf16",
+    "int4-weight": "int8-weight",
+    "fp8": "bf16",
+}
+"""What a product that a scheme costs too much is best kept at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
