@@ -20,6 +20,7 @@ from engine.quantization.weight import QuantizedWeight, Scheme, Weight
 
 TRIED_ROWS = 128  # of the sample; the extremes come on top
 TRIED_OUTPUTS = 1024
+NEGLIGIBLE = 1e-8  # an error that nothing needs to be better than: weights that were on the grid already
 CLEARLY = 0.9  # of the error without it: what must be got below by what is not needed, smoothing say
 
 
@@ -101,6 +102,8 @@ def choose(name: str, weight: Tensor, seen: Observation | None, options: Options
         return Choice(weight_error(some, quantize(name, some, recipe)))
     best: Choice | None = None
     for candidate, quantized in _candidates(some, seen, options):
+        if best is not None and best.error < NEGLIGIBLE:
+            break
         error = product_error(some, quantized, seen)
         # The first candidate is the plainest.
         if best is None or error < best.error * (CLEARLY if options.precision != "int8-static" else 1.0):
@@ -113,14 +116,16 @@ def product_error(weight: Tensor, quantized: Weight, seen: Observation | None) -
     """What rounding does to the product of weight (N, K), by `relative_errors`; that of the weight without a sample.
 
     The mean over the sample, plus the worst of the extremes: a clip that ruins a few tokens far longer than the rest,
-    on which all others lean, looks good on average and ruins the model.
+    on which all others lean, looks good on average and ruins the model. And the weight's own where it is an embedding
+    too: what makes good for errors in a product must not spoil that.
     """
     if seen is None or not seen.channels.rows:
         return weight_error(weight, quantized)
     sample = seen.sample[:TRIED_ROWS]
     x = torch.cat([sample, seen.extremes])
     errors = relative_errors(product(x, weight), product(x, quantized))
-    return float(errors[: len(sample)].mean() + errors[len(sample) :].max())
+    own = weight_error(weight, quantized) if seen.looked_up else 0.0
+    return float(errors[: len(sample)].mean() + errors[len(sample) :].max()) + own
 
 
 def weight_error(weight: Tensor, quantized: Weight) -> float:

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.quantization.calibrate import Calibration, Options, choose, product_error
+from engine.quantization.calibrate import Calibration, Options, choose, product_error, weight_error
+from engine.quantization.compensation import describe_inputs
 from engine.quantization.observing import Observation
 from engine.quantization.recipe import Recipe, quantize
 from engine.quantization.weight import SCHEMES, QuantizedWeight, Scheme
-from tests.engine.quantization.heavy import heavy_weight, outlying_inputs
+from tests.engine.quantization.heavy import correlated, heavy_weight, outlying_inputs
 
 WEIGHT = heavy_weight(96, 128)
 
@@ -98,3 +99,18 @@ def test_the_same_data_makes_the_same_recipe() -> None:
         calibration.transform("x", WEIGHT)
         digests.add(calibration.recipe().digest())
     assert len(digests) == 1
+
+
+def test_the_error_of_an_embedding_counts_with_its_heads() -> None:
+    head = seen(correlated(600, 128, seed=1))
+    compensated, plain = (
+        quantize("head", WEIGHT, Recipe("int4-weight", inputs=inputs))
+        for inputs in ({"head": describe_inputs(head.sample, head.channels.mean_square)}, {})
+    )
+    errors = [product_error(WEIGHT, found, head) for found in (compensated, plain)]
+    head.looked_up = True
+    both = [product_error(WEIGHT, found, head) for found in (compensated, plain)]
+    added = [together - alone for together, alone in zip(both, errors, strict=True)]
+    assert added == pytest.approx([weight_error(WEIGHT, found) for found in (compensated, plain)], rel=1e-3)
+    assert errors[0] < errors[1]
+    assert added[0] > added[1]

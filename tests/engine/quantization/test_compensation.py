@@ -8,15 +8,7 @@ from torch import Tensor
 
 from engine.quantization.compensation import compensated_groups, describe_inputs
 from engine.quantization.groups import INT4, INT8, Grid, round_groups
-from tests.engine.quantization.heavy import grid_weight, heavy_weight
-
-
-def correlated(tokens: int, width: int, seed: int) -> Tensor:
-    """(tokens, width): a dozen directions, the same for every seed, and a little noise."""
-    basis = torch.randn(12, width, generator=torch.Generator().manual_seed(99))
-    random = torch.Generator().manual_seed(seed)
-    parts = torch.randn(tokens, 12, generator=random) * torch.linspace(1, 4, 12)
-    return parts @ basis + 0.5 * torch.randn(tokens, width, generator=random)
+from tests.engine.quantization.heavy import correlated, grid_weight, heavy_weight
 
 
 def described(x: Tensor, directions: int = 32) -> Tensor:

@@ -43,6 +43,7 @@ def test_decoders(family: str, kernels: Kernels, tmp_path: Path) -> None:
     for name, seen in observing.products.items():
         assert seen.channels.rows == len(TOKENS[:90]), name
         assert seen.sample.shape == (90, names[name][1]), name
+        assert seen.looked_up == (name == "head" and family != "llama-untied-biased"), name
 
 
 def test_classifiers(tmp_path: Path) -> None:
