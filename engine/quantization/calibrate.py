@@ -95,7 +95,7 @@ def choose(name: str, weight: Tensor, seen: Observation | None, options: Options
     """The choice with the least error of the product of weight (N, K) on a sample of its inputs and outputs."""
     stride = -(-len(weight) // TRIED_OUTPUTS)
     some = weight[::stride].float()
-    if seen is None or not seen.channels.rows:
+    if seen is None or not seen.enough:
         if options.precision == "int8-static":
             options = replace(options, precision="int8-dynamic")
         recipe = Recipe(options.precision, options.group, options.rounding)
@@ -109,7 +109,7 @@ def choose(name: str, weight: Tensor, seen: Observation | None, options: Options
         if best is None or error < best.error * (CLEARLY if options.precision != "int8-static" else 1.0):
             best = replace(candidate, error=error)
     assert best is not None
-    return best
+    return _final(best, weight, seen)
 
 
 def product_error(weight: Tensor, quantized: Weight, seen: Observation | None) -> float:
@@ -119,7 +119,7 @@ def product_error(weight: Tensor, quantized: Weight, seen: Observation | None) -
     on which all others lean, looks good on average and ruins the model. And the weight's own where it is an embedding
     too: what makes good for errors in a product must not spoil that.
     """
-    if seen is None or not seen.channels.rows:
+    if seen is None or not seen.enough:
         return weight_error(weight, quantized)
     sample = seen.sample[:TRIED_ROWS]
     x = torch.cat([sample, seen.extremes])
@@ -137,7 +137,7 @@ def weight_error(weight: Tensor, quantized: Weight) -> float:
 
 def _candidates(some: Tensor, seen: Observation, options: Options) -> Iterator[tuple[Choice, Weight]]:
     """Choices, their errors still open, each with these rows of the weight as it has them."""
-    scheme, absmax = options.precision, seen.channels.absmax
+    scheme = options.precision
 
     def rounded(multiplier: Tensor | None = None, inputs: Tensor | None = None) -> Weight:
         found = round_weight(
@@ -157,20 +157,42 @@ def _candidates(some: Tensor, seen: Observation, options: Options) -> Iterator[t
             for described in (inputs[:1], inputs) if scheme == "int4-weight" else (inputs[:1],):
                 yield Choice(0.0, inputs=described), rounded(inputs=described)
         return
-    columns = some.abs().amax(0)
+    # Fitted to one half of the rows, judged by the other.
+    absmax, columns = seen.fitted.absmax, some.abs().amax(0)
     for strength in (None, *options.strengths):
-        factor = torch.ones_like(absmax) if strength is None else multipliers(absmax, columns, strength)
-        quantized = rounded(None if strength is None and scheme != "int8-static" else factor)
+        factor = _factor(absmax, columns, strength)
+        plain = strength is None and scheme != "int8-static"
+        quantized = rounded(None if plain else factor)
         if scheme != "int8-static":
-            factor_used = None if strength is None else factor
-            yield Choice(0.0, factor_used, strength=strength), quantized
+            yield Choice(0.0, strength=strength), quantized
             continue
         assert isinstance(quantized, QuantizedWeight)
-        magnitudes = Magnitudes()
-        magnitudes.see(seen.sample * factor)
         for observer in options.observers:
-            greatest = float((absmax * factor).max())
-            step = magnitudes.scale(observer) if observer != "min-max" else max(greatest, TINY) / 127
+            step = _step(absmax * factor, seen.sample * factor, observer)
             # The scales of rows take a common factor as it is: the numbers stay.
             static = replace(quantized, scales=quantized.scales * step, multiplier=factor / step)
-            yield Choice(0.0, factor / step, strength=strength, observer=observer), static
+            yield Choice(0.0, strength=strength, observer=observer), static
+
+
+def _final(choice: Choice, weight: Tensor, seen: Observation) -> Choice:
+    """With its multiplier, made of all that was seen."""
+    if choice.strength is None and choice.observer is None:
+        return choice
+    absmax = seen.channels.absmax
+    factor = _factor(absmax, weight.abs().amax(0).float(), choice.strength)
+    if choice.observer is not None:
+        factor = factor / _step(absmax * factor, seen.sample * factor, choice.observer)
+    return replace(choice, multiplier=factor)
+
+
+def _factor(absmax: Tensor, columns: Tensor, strength: float | None) -> Tensor:
+    return torch.ones_like(absmax) if strength is None else multipliers(absmax, columns, strength)
+
+
+def _step(absmax: Tensor, sample: Tensor, observer: Observer) -> float:
+    """The static step for smoothed inputs."""
+    if observer == "min-max":
+        return max(float(absmax.max()), TINY) / 127
+    magnitudes = Magnitudes()
+    magnitudes.see(sample)
+    return magnitudes.scale(observer)

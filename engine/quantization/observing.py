@@ -24,12 +24,17 @@ EXTREMES = 16  # rows with the greatest values, beside them
 
 
 class Observation:
-    """What went into one product. `looked_up` where its weight is an embedding too, whose rows are used as they are."""
+    """What went into one product. `looked_up` where its weight is an embedding too, whose rows are used as they are.
+
+    Of all rows a random half is in `fitted`, for choices to be made with; the sample is of the others, for them to be
+    judged by: what is fitted to the greatest values seen must do for those that were not.
+    """
 
     looked_up = False
 
     def __init__(self, name: str, width: int, sampled: int = SAMPLED, seed: int = 0) -> None:
         self.channels = Channels(width)
+        self.fitted = Channels(width)
         self._sample = Rows(sampled)
         self._extremes = Rows(EXTREMES)
         self._random = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
@@ -38,12 +43,20 @@ class Observation:
         """x (T, K)"""
         x = x.detach().cpu()
         self.channels.see(x)
-        self._sample.see(x, torch.rand(len(x), generator=self._random))
+        keys = torch.rand(len(x), generator=self._random)
+        fitted = torch.rand(len(x), generator=self._random) < 0.5
+        self.fitted.see(x[fitted])
+        self._sample.see(x[~fitted], keys[~fitted])
         self._extremes.see(x, x.float().abs().amax(1))
 
     @property
+    def enough(self) -> bool:
+        """Whether both halves have rows."""
+        return 0 < self.fitted.rows < self.channels.rows
+
+    @property
     def sample(self) -> Tensor:
-        """(rows, K) fp32, drawn evenly from all that were seen."""
+        """(rows, K) fp32, drawn evenly from all that were seen and are not in `fitted`."""
         return self._tensor(self._sample)
 
     @property
