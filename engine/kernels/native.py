@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
 LAYOUTS = {"lanes": 0, "pairs": 1, "tiles": 2}  # of packed weights, see csrc/packing.h
 WIDEST_HEAD = 512  # as in attention.cpp
-PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
+PAIRED_BLOCK = 32  # positions that attention takes at once where it multiplies pairs
 
 
 @cache
@@ -237,7 +237,7 @@ class NativeKernels:
         return values, ids
 
     def _paired(self, block_size: int) -> bool:
-        return self.amx and block_size % PAIRED_BLOCK == 0
+        return (self.amx or self.dot) and block_size % PAIRED_BLOCK == 0
 
     def _padded(self, heads: Heads, block_size: int) -> int:
         return -(-heads.width // 32) * 32 if self._paired(block_size) else heads.width
