@@ -77,7 +77,11 @@ class Embedding(Protocol):
 
 
 class Kernels(Protocol):
-    """The operations of one device and dtype. Weights of products may be quantized (engine/quantization/weight.py)."""
+    """The operations of one device and dtype. Weights of products may be quantized (engine/quantization/weight.py).
+
+    On the native kernels a call is one operator, the same for any number of rows, and computes nothing in Python but
+    with torch: runs of them are played again without Python (see `replay.py`).
+    """
 
     @property
     def name(self) -> str: ...

@@ -22,7 +22,7 @@ from engine.quantization.weight import QuantizedWeight, Weight
 
 LAYOUTS = {"lanes": 0, "pairs": 1, "tiles": 2}  # of packed weights, see csrc/packing.h
 WIDEST_HEAD = 512  # as in attention.cpp
-PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
+PAIRED_BLOCK = 32  # positions that attention takes at once where it multiplies pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class NativeKernels:
         return values, ids
 
     def _paired(self, block_size: int) -> bool:
-        return self.amx and block_size % PAIRED_BLOCK == 0
+        return (self.amx or self.dot) and block_size % PAIRED_BLOCK == 0
 
     def _padded(self, heads: Heads, block_size: int) -> int:
         return -(-heads.width // 32) * 32 if self._paired(block_size) else heads.width

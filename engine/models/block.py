@@ -86,7 +86,7 @@ class Block:
         dtype = self.kernels.dtype
         attended = attend(self.attention_norm(hidden) if self.norm_first else hidden.to(dtype))
         if rows is not None:
-            hidden, attended = hidden[rows], attended[rows]
+            hidden, attended = hidden.index_select(0, rows), attended.index_select(0, rows)
         self.out.add_to(hidden, attended)
         if self.norm_first:
             self.down.add_to(hidden, self.widen(self.mlp_norm(hidden)))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.kernels import Embedding, Kernels, Linear
+from engine.kernels.replay import Replay, replays
 from engine.models.block import Cast, Norm, make_norm, make_widening
 from engine.models.cross_architecture import CrossArchitecture
 from engine.models.cross_weights import CrossDecoderWeights, CrossLayerWeights, check_cross_layer
@@ -130,6 +131,7 @@ class CrossDecoder:
         if bias is not None:
             check_shape("decoder, relative position bias", bias, (arch.heads, max_target_len))
             bias = bias.float().contiguous().to(kernels.device)
+        self.replays, self.replay = replays(kernels), Replay()
         self.layers = []
         for index in range(first, last):
             layer = transformed(weights.layer(index), f"layers.{index}", transform)
@@ -198,6 +200,16 @@ class CrossDecoder:
             if self.positions is not None:
                 hidden += self.positions[rows.positions]
             hidden = self.embedding_norm.into(hidden, torch.float32)
+        if not self.replays:
+            return self._run(rows, caches, hidden)
+
+        def run(hidden: Tensor, *parts: Tensor) -> Tensor:
+            return self._run(Rows(rows.tokens, rows.positions, *parts), caches, hidden)
+
+        past, source = (rows.table, rows.lengths), (rows.source_table, rows.source_lengths)
+        return self.replay(caches, run, hidden, rows.slots, *past, *source)
+
+    def _run(self, rows: Rows, caches: list[Tensor], hidden: Tensor) -> Tensor:
         for layer, cache in zip(self.layers, caches, strict=True):
             hidden = layer(hidden, rows, cache)
         return hidden

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.batch import Batch
 from engine.kernels import CacheBlocks, Embedding, HeadSetup, Kernels, Linear
+from engine.kernels.replay import Replay, replays
 from engine.models.architecture import Architecture
 from engine.models.block import Block, Cast, Norm, make_norm
 from engine.models.rope import rotary_tables
@@ -66,6 +67,7 @@ class Decoder:
         self.positions: Tensor | None = None
         self.final_norm: Norm | Cast = Cast(kernels)
         self._load_ends(weights, max_model_len, transform)
+        self.replays, self.replay = replays(kernels), Replay()
         rope = None
         if arch.rotary is not None:
             cos, sin = rotary_tables(arch.rotary, max_model_len, weights.rope_factors())
@@ -116,6 +118,16 @@ class Decoder:
             hidden = self.embedding(batch.tokens)
             if self.positions is not None:
                 hidden += self.positions[batch.positions]
+        if not self.replays:
+            return self._run(batch, caches, hidden)
+
+        def run(hidden: Tensor, *parts: Tensor) -> Tensor:
+            return self._run(Batch(batch.tokens, *parts), caches, hidden)
+
+        steps = (batch.positions, batch.slots, batch.query_start, batch.context, batch.tables)
+        return self.replay(caches, run, hidden, *steps)
+
+    def _run(self, batch: Batch, caches: list[CacheBlocks], hidden: Tensor) -> Tensor:
         for layer, cache in zip(self.layers, caches, strict=True):
             hidden = layer(hidden, batch, cache)
         return hidden

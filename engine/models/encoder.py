@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.kernels import Embedding, HeadSetup, Kernels, Linear
+from engine.kernels.replay import Replay, replays
 from engine.models.architecture import Rotary
 from engine.models.block import Block, Cast, Norm, make_norm
 from engine.models.encoder_architecture import EncoderArchitecture
@@ -89,6 +90,7 @@ class Encoder:
             check_shape("relative position bias", bias, (arch.heads.query, 2 * max_model_len - 1))
             bias = bias.float().to(kernels.device)
         everywhere, nearby = self._rotary_setups(max_model_len)
+        self.replays, self.replay, self.replay_some = replays(kernels), Replay(), Replay()
         self.layers = []
         for index in range(first, last):
             layer = transformed(weights.layer(index), f"layers.{index}", transform)
@@ -143,6 +145,17 @@ class Encoder:
         """
         if hidden is None:
             hidden = self.embed(batch)
+        if not self.replays:
+            return self._run(batch, hidden, rows)
+
+        def run(hidden: Tensor, positions: Tensor, starts: Tensor, rows: Tensor | None = None) -> Tensor:
+            return self._run(Packed(batch.tokens, batch.types, positions, starts), hidden, rows)
+
+        if rows is None:
+            return self.replay(self.layers, run, hidden, batch.positions, batch.starts)
+        return self.replay_some(self.layers, run, hidden, batch.positions, batch.starts, rows)
+
+    def _run(self, batch: Packed, hidden: Tensor, rows: Tensor | None) -> Tensor:
         for layer in self.layers[:-1]:
             hidden = layer(hidden, batch)
         return self.final_norm.into(self.layers[-1](hidden, batch, rows), torch.float32)
