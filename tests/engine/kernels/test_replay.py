@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.kernels.native import NativeKernels, load
+from engine.kernels.native import NativeKernels
+from engine.kernels.operators import load
 from engine.kernels.replay import Replay
 
 pytestmark = pytest.mark.skipif(not load(), reason="no C++ compiler: the native kernels are not in use here")
