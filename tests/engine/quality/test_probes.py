@@ -61,7 +61,8 @@ def test_sentences_of_a_translator(family: str, tmp_path: Path) -> None:
     ]
     found = list(probe.score(samples))
     assert max(len(scored.logits) for scored in found) == ROWS
-    logits, targets = [], []
+    logits: list[torch.Tensor] = []
+    targets: list[int] = []
     for sample in samples:
         target = torch.tensor([sample.target])
         with torch.no_grad():
