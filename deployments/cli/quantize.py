@@ -124,7 +124,7 @@ def _quantize(name: str, order: Order, data: Data, config: Path | None, out: Pat
             _leave_recipe(folder)
         write_quality(quality, folder)
     console.print(table(quality))
-    console.print(verdict(quality, model.gate), highlight=False)
+    console.print(verdict(quality, model.gate), highlight=False, soft_wrap=True)
     console.print(f"Written to {target}", highlight=False, soft_wrap=True)
     _draw(quality, target.parent, console)
     return quality

@@ -16,7 +16,7 @@ from engine.config import Precision
 from engine.errors import CheckpointError, ConfigError
 from engine.quantization.recipe import Recipe, save_recipe
 from tests.deployments.measured import quality
-from tests.deployments.tiny_served import write_config
+from tests.deployments.tiny_served import own_cache, write_config
 from tests.engine import tiny
 
 RECIPE = Recipe("int8-weight", group=16)
@@ -26,7 +26,7 @@ NAMED = "{precision: int8-weight, prepared: made}"
 
 @pytest.fixture(autouse=True)
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("STAGELINE_CACHE", str(tmp_path / "cache"))
+    own_cache(tmp_path, monkeypatch)
     tiny.write_checkpoint("llama", tmp_path / "base")
     return tmp_path / "base"
 

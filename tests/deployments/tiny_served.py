@@ -6,15 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from deployments.settings import Task
+from engine.kernels.build import cache_folder
 from tests.engine import tiny, tiny_encoders, tiny_seq2seq
 from tests.engine.text.small_tokenizers import byte_level
 from tests.engine.text.small_translators import ENGLISH, GERMAN, write_marian
 
 LABELS = ["red", "green", "blue", "grey"]
+
+
+def own_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache for this test alone, but for the compiled kernels."""
+    kernels = cache_folder()
+    kernels.mkdir(parents=True, exist_ok=True)
+    (folder / "cache").mkdir()
+    (folder / "cache" / "kernels").symlink_to(kernels)
+    monkeypatch.setenv("STAGELINE_CACHE", str(folder / "cache"))
 
 
 def write_model(task: Task, folder: Path) -> Path:

@@ -21,7 +21,7 @@ from deployments.variant_files import files_of, judge
 from engine.checkpoint.prepared import FILE as PREPARED
 from engine.errors import ConfigError
 from engine.quantization.recipe import load_recipe
-from tests.deployments.tiny_served import write_config, write_data, write_model
+from tests.deployments.tiny_served import own_cache, write_config, write_data, write_model
 
 TASKS: list[Task] = ["text-generation", "text-classification", "embedding", "translation"]
 WIDE = ", gate: {max_perplexity_increase: 9, max_accuracy_drop: 1, max_bleu_drop: 100, min_cosine: 0}"  # random models
@@ -29,7 +29,7 @@ WIDE = ", gate: {max_perplexity_increase: 9, max_accuracy_drop: 1, max_bleu_drop
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STAGELINE_CACHE", str(tmp_path / "cache"))
+    own_cache(tmp_path, monkeypatch)
 
 
 def command(task: Task, folder: Path, precision: str, *more: str) -> list[str]:
