@@ -92,10 +92,12 @@ def test_bf16_is_only_measured(tmp_path: Path) -> None:
     assert told.agreement > 0.9
 
 
-def test_speed_is_measured_in_turns_and_drawn(tmp_path: Path) -> None:
-    write_model("text-classification", tmp_path / "base")
-    told = quantize("text-classification", tmp_path, "bf16", "--rounds", "1")
-    assert list(told.variant.speed) == ["texts_per_s_1", "texts_per_s_32"]
+@pytest.mark.parametrize("task", ["text-generation", "text-classification", "translation"])
+def test_speed_is_measured_in_turns_and_drawn(task: Task, tmp_path: Path) -> None:
+    write_model(task, tmp_path / "base")
+    told = quantize(task, tmp_path, "int8-weight", "--rounds", "1", "--count", "8")
+    unit = {"text-generation": "tokens", "translation": "sentences"}.get(task, "texts")
+    assert list(told.variant.speed) == [f"{unit}_per_s_1", f"{unit}_per_s_32"]
     assert all(rate > 0 for rate in (*told.variant.speed.values(), *told.reference.speed.values()))
     assert told.variant.load_s is not None
     assert (tmp_path / "made" / "quality.png").read_bytes().startswith(b"\x89PNG")
