@@ -14,7 +14,7 @@ import torch
 from cluster.training.data import LabelledText, read_labelled, read_lines, read_pairs
 from deployments.settings import Model, Variant
 from engine.checkpoint import open_checkpoint
-from engine.encoder.describe import describe
+from engine.encoder.describe import EncoderInfo, describe
 from engine.encoder.load import load_encoder_engine
 from engine.encoder.request import EncodeRequest
 from engine.errors import ConfigError
@@ -80,11 +80,7 @@ def _classification(
     with open_checkpoint(path) as checkpoint:
         tokenizer = checkpoint.tokenizer()
         info = describe(checkpoint, "text-classification")
-    if info.problem != "single":
-        raise ConfigError(f"{model.name} has no single label a text: accuracy is not its measure.")
-    unknown = sorted({row.label for row in rows} - set(info.labels))
-    if unknown:
-        raise ConfigError(f"{model.name} has no label {unknown[0]!r}, which the data has.")
+    check_labels(model, info, rows)
     engine = load_encoder_engine(path, model.encoder_config(variant, cores=variant.cores), "text-classification")
     right = done = 0
     for chunk in _chunks(rows):
@@ -96,6 +92,15 @@ def _classification(
         done += len(chunk)
         progress(done, len(rows))
     return {"texts": len(rows), "accuracy": right / len(rows)}
+
+
+def check_labels(model: Model, info: EncoderInfo, rows: Sequence[LabelledText]) -> None:
+    """Raises ConfigError where accuracy cannot be told: several labels a text, or one that the model does not have."""
+    if info.problem != "single":
+        raise ConfigError(f"{model.name} has no single label a text: accuracy is not its measure.")
+    unknown = sorted({row.label for row in rows} - set(info.labels))
+    if unknown:
+        raise ConfigError(f"{model.name} has no label {unknown[0]!r}, which the data has.")
 
 
 def _translation(

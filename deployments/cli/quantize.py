@@ -91,8 +91,9 @@ class Order:
 
 def _quantize(name: str, order: Order, data: Data, config: Path | None, out: Path | None, console: Console) -> Quality:
     from cluster.node import available_cores
+    from cluster.training.data import read_lines
     from deployments.measuring.folder import check_out, written
-    from deployments.measuring.measure import Subject, measure
+    from deployments.measuring.measure import Subject, measurable, measure
     from deployments.measuring.table import table, verdict
     from deployments.quality import write_quality
     from deployments.sources.prepared import write_prepared
@@ -109,6 +110,9 @@ def _quantize(name: str, order: Order, data: Data, config: Path | None, out: Pat
     )
     base = fetch_models(settings.model_copy(update={"models": (model,)}), console)[model.name]
     digest = weights_digest(base)
+    samples = measurable(model, base, data)
+    if order.calibration is not None and read_lines(order.calibration) == read_lines(data.path):
+        console.print("[yellow]Warning:[/] calibrated and measured on the same data: the figures flatter.")
     with written(target) as folder:
         path, recipe = base, None
         if needs_preparing(order.precision):
@@ -116,10 +120,9 @@ def _quantize(name: str, order: Order, data: Data, config: Path | None, out: Pat
             with Bar(console=console) as bar:
                 recipe = _recipe(model, variant, order, base, bar)
                 line = bar.add_task("Quantizing", total=None)
-                shutil.rmtree(folder)
                 write_prepared(base, recipe, folder, lambda done: bar.update(line, completed=done))
         subject = Subject(model, variant, path, base, digest, None if recipe is None else recipe.digest())
-        quality = measure(subject, data, order.rounds, console)
+        quality = measure(subject, data, samples, order.rounds, console)
         if order.recipe_only:
             _leave_recipe(folder)
         write_quality(quality, folder)

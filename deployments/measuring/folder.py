@@ -24,13 +24,17 @@ def check_out(folder: Path) -> None:
 def written(folder: Path) -> Iterator[Path]:
     """An empty folder to fill; it becomes `folder`, in the place of an earlier one, unless what fills it raises."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.with_name(f".{folder.name}.partial")
+    staging, earlier = (folder.with_name(f".{folder.name}.{what}") for what in ("partial", "earlier"))
     shutil.rmtree(staging, ignore_errors=True)  # from an attempt that was killed
     try:
         staging.mkdir()
         yield staging
+        shutil.rmtree(earlier, ignore_errors=True)
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(earlier)
         staging.rename(folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if earlier.exists() and not folder.exists():
+            earlier.rename(folder)
+        for path in (staging, earlier):
+            shutil.rmtree(path, ignore_errors=True)

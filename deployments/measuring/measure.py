@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+from cluster.training.data import read_labelled
 from deployments.bench.machine import provenance
-from deployments.evaluate import evaluate, require_reference
+from deployments.evaluate import check_labels, evaluate, require_reference
 from deployments.measuring.inputs import Data, read_samples
 from deployments.measuring.speed import measure_speed
 from deployments.preflight import count_weights
@@ -19,6 +21,7 @@ from deployments.quality import Quality, Side
 from deployments.settings import Model, Variant
 from engine.checkpoint import open_checkpoint
 from engine.config import compute_dtype, needs_preparing
+from engine.encoder.describe import describe
 from engine.quality.compare import Comparison, compare
 from engine.quality.load import open_probe
 from engine.quality.samples import Sample
@@ -43,17 +46,22 @@ class Subject:
         return Variant(precision="fp32", cores=self.variant.cores)
 
 
-def measure(subject: Subject, data: Data, rounds: int, console: Console) -> Quality:
-    """Scores of both, how far their predictions are apart, and in `rounds` turns their speed; 0 leaves that out.
-
-    Raises ConfigError where the data does not fit, CheckpointError, and EngineFailed.
-    """
-    model, variant, reference = subject.model, subject.variant, subject.reference
-    assert variant.cores is not None
+def measurable(model: Model, base: Path, data: Data) -> list[Sample]:
+    """The samples to measure on. Raises ConfigError where the data does not fit the model: before hours are spent."""
     if model.task == "translation":
         require_reference(data.reference)
+    if model.task == "text-classification":
+        with open_checkpoint(base) as checkpoint:
+            check_labels(model, describe(checkpoint, model.task), read_labelled(data.path)[: data.count])
+    return read_samples(model, base, data)
+
+
+def measure(subject: Subject, data: Data, samples: Sequence[Sample], rounds: int, console: Console) -> Quality:
+    """Scores of both, how far their predictions are apart, and in `rounds` turns their speed; 0 leaves that out.
+    `samples` are those of the data, see `measurable`. Raises CheckpointError and EngineFailed."""
+    model, variant, reference = subject.model, subject.variant, subject.reference
+    assert variant.cores is not None
     torch.set_num_threads(variant.cores)
-    samples = read_samples(model, subject.base, data)
     sides = ((variant, subject.path), (reference, subject.base))
     with Bar(console=console) as bar:
         found = _compared(subject, samples, bar)
@@ -98,7 +106,7 @@ def size_of(variant: Variant, path: Path) -> int:
     return count_weights(path) * compute_dtype(variant.precision).itemsize
 
 
-def _compared(subject: Subject, samples: list[Sample], bar: Bar) -> Comparison:
+def _compared(subject: Subject, samples: Sequence[Sample], bar: Bar) -> Comparison:
     task = bar.add_task(f"{subject.variant.name} against fp32", total=len(samples))
     variant = open_probe(subject.path, subject.model.task, subject.variant.precision)
     reference = open_probe(subject.base, subject.model.task, "fp32")

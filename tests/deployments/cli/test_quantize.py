@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
+from deployments.measuring import recipes
 from deployments.quality import Quality, read_quality
 from deployments.settings import Task, load_settings
 from deployments.variant_files import files_of, judge
@@ -150,6 +151,16 @@ def test_what_cannot_be_leaves_nothing(arguments: list[str], told: str, tmp_path
         quantize("text-generation", tmp_path, "int8-weight", *given)
     assert not (tmp_path / "made").exists() or not list((tmp_path / "made").iterdir())
     assert sorted((tmp_path / "base").iterdir()) == before
+
+
+def test_data_that_does_not_fit_is_told_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model("text-classification", tmp_path / "base")
+    monkeypatch.setattr(recipes, "make_recipe", None)
+    given = command("text-classification", tmp_path, "int8-dynamic", "--calibration", str(tmp_path / "data.csv"))
+    (tmp_path / "data.csv").write_text("text,label\nA man,purple\n")
+    with pytest.raises(ConfigError, match="tiny has no label 'purple'"):
+        CliRunner().invoke(app, given, catch_exceptions=False)
+    assert not (tmp_path / "made").exists()
 
 
 def test_data_is_needed(tmp_path: Path) -> None:
