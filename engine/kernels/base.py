@@ -77,7 +77,7 @@ class Embedding(Protocol):
 
 
 class Kernels(Protocol):
-    """The operations of one device and dtype."""
+    """The operations of one device and dtype. Weights of products may be quantized (engine/quantization/weight.py)."""
 
     @property
     def name(self) -> str: ...

@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from engine.quantization.compensation import describe_inputs
+from engine.quantization.groups import TINY, Rounding
 from engine.quantization.observers import OBSERVERS, Magnitudes, Observer
 from engine.quantization.observing import Observation
-from engine.quantization.products import product, relative_error
+from engine.quantization.products import product, relative_errors
 from engine.quantization.recipe import Kept, Recipe, quantize
-from engine.quantization.rounding import Rounding, round_weight
+from engine.quantization.rounding import round_weight
 from engine.quantization.smoothing import STRENGTHS, multipliers
 from engine.quantization.weight import QuantizedWeight, Scheme, Weight
 
 TRIED_ROWS = 128  # of the sample; the extremes come on top
 TRIED_OUTPUTS = 1024
-CLEARLY = 0.9  # of the error without it: what smoothing must get below where it is not needed
+NEGLIGIBLE = 1e-8  # an error that nothing needs to be better than: weights that were on the grid already
+CLEARLY = 0.9  # of the error without it: what must be got below by what is not needed, smoothing say
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """For one product. `error`: see `relative_error`."""
+    """For one product. `error`: see `product_error`."""
 
     error: float
     multiplier: Tensor | None = None
-    importance: Tensor | None = None
+    inputs: Tensor | None = None
     strength: float | None = None
     observer: Observer | None = None
 
@@ -82,7 +85,7 @@ class Calibration:
             options.rounding,
             needed,
             {name: c.multiplier for name, c in used.items() if c.multiplier is not None},
-            {name: c.importance for name, c in used.items() if c.importance is not None},
+            {name: c.inputs for name, c in used.items() if c.inputs is not None},
             {name: c.strength for name, c in used.items() if c.strength is not None},
             {name: c.observer for name, c in used.items() if c.observer is not None},
         )
@@ -92,29 +95,37 @@ def choose(name: str, weight: Tensor, seen: Observation | None, options: Options
     """The choice with the least error of the product of weight (N, K) on a sample of its inputs and outputs."""
     stride = -(-len(weight) // TRIED_OUTPUTS)
     some = weight[::stride].float()
-    if seen is None or not seen.channels.rows:
+    if seen is None or not seen.enough:
         if options.precision == "int8-static":
             options = replace(options, precision="int8-dynamic")
         recipe = Recipe(options.precision, options.group, options.rounding)
         return Choice(weight_error(some, quantize(name, some, recipe)))
-    x = torch.cat([seen.sample[:TRIED_ROWS], seen.extremes])
-    exact = product(x, some)
     best: Choice | None = None
     for candidate, quantized in _candidates(some, seen, options):
-        error = relative_error(exact, product(x, quantized))
+        if best is not None and best.error < NEGLIGIBLE:
+            break
+        error = product_error(some, quantized, seen)
         # The first candidate is the plainest.
         if best is None or error < best.error * (CLEARLY if options.precision != "int8-static" else 1.0):
             best = replace(candidate, error=error)
     assert best is not None
-    return best
+    return _final(best, weight, seen)
 
 
 def product_error(weight: Tensor, quantized: Weight, seen: Observation | None) -> float:
-    """What rounding does to the product of weight (N, K): `relative_error` on the sample, of the weight without one."""
-    if seen is None or not seen.channels.rows:
+    """What rounding does to the product of weight (N, K), by `relative_errors`; that of the weight without a sample.
+
+    The mean over the sample, plus the worst of the extremes: a clip that ruins a few tokens far longer than the rest,
+    on which all others lean, looks good on average and ruins the model. And the weight's own where it is an embedding
+    too: what makes good for errors in a product must not spoil that.
+    """
+    if seen is None or not seen.enough:
         return weight_error(weight, quantized)
-    x = torch.cat([seen.sample[:TRIED_ROWS], seen.extremes])
-    return relative_error(product(x, weight), product(x, quantized))
+    sample = seen.sample[:TRIED_ROWS]
+    x = torch.cat([sample, seen.extremes])
+    errors = relative_errors(product(x, weight), product(x, quantized))
+    own = weight_error(weight, quantized) if seen.looked_up else 0.0
+    return float(errors[: len(sample)].mean() + errors[len(sample) :].max()) + own
 
 
 def weight_error(weight: Tensor, quantized: Weight) -> float:
@@ -126,39 +137,62 @@ def weight_error(weight: Tensor, quantized: Weight) -> float:
 
 def _candidates(some: Tensor, seen: Observation, options: Options) -> Iterator[tuple[Choice, Weight]]:
     """Choices, their errors still open, each with these rows of the weight as it has them."""
-    scheme, absmax = options.precision, seen.channels.absmax
+    scheme = options.precision
 
-    def rounded(multiplier: Tensor | None = None, importance: Tensor | None = None) -> Weight:
+    def rounded(multiplier: Tensor | None = None, inputs: Tensor | None = None) -> Weight:
         found = round_weight(
             some,
             scheme,
             group=options.group,
             rounding=options.rounding,
             multiplier=multiplier,
-            importance=importance,
+            inputs=inputs,
         )
         return some if found is None else found
 
     if scheme in ("int8-weight", "int4-weight"):
         yield Choice(0.0), rounded()
-        if options.rounding == "fitted":
-            importance = seen.channels.mean_square
-            yield Choice(0.0, importance=importance), rounded(importance=importance)
+        if options.rounding == "fitted" and bool(seen.channels.absmax.any()):
+            inputs = describe_inputs(seen.sample, seen.channels.mean_square)
+            for described in (inputs[:1], inputs) if scheme == "int4-weight" else (inputs[:1],):
+                yield Choice(0.0, inputs=described), rounded(inputs=described)
         return
-    columns = some.abs().amax(0)
+    # Fitted to one half of the rows, judged by the other.
+    absmax, columns = seen.fitted.absmax, some.abs().amax(0)
     for strength in (None, *options.strengths):
-        factor = torch.ones_like(absmax) if strength is None else multipliers(absmax, columns, strength)
-        quantized = rounded(None if strength is None and scheme != "int8-static" else factor)
+        factor = _factor(absmax, columns, strength)
+        plain = strength is None and scheme != "int8-static"
+        quantized = rounded(None if plain else factor)
         if scheme != "int8-static":
-            factor_used = None if strength is None else factor
-            yield Choice(0.0, factor_used, strength=strength), quantized
+            yield Choice(0.0, strength=strength), quantized
             continue
         assert isinstance(quantized, QuantizedWeight)
-        magnitudes = Magnitudes()
-        magnitudes.see(seen.sample * factor)
         for observer in options.observers:
-            greatest = float((absmax * factor).max())
-            step = magnitudes.scale(observer) if observer != "min-max" else max(greatest, 1e-30) / 127
+            step = _step(absmax * factor, seen.sample * factor, observer)
             # The scales of rows take a common factor as it is: the numbers stay.
             static = replace(quantized, scales=quantized.scales * step, multiplier=factor / step)
-            yield Choice(0.0, factor / step, strength=strength, observer=observer), static
+            yield Choice(0.0, strength=strength, observer=observer), static
+
+
+def _final(choice: Choice, weight: Tensor, seen: Observation) -> Choice:
+    """With its multiplier, made of all that was seen."""
+    if choice.strength is None and choice.observer is None:
+        return choice
+    absmax = seen.channels.absmax
+    factor = _factor(absmax, weight.abs().amax(0).float(), choice.strength)
+    if choice.observer is not None:
+        factor = factor / _step(absmax * factor, seen.sample * factor, choice.observer)
+    return replace(choice, multiplier=factor)
+
+
+def _factor(absmax: Tensor, columns: Tensor, strength: float | None) -> Tensor:
+    return torch.ones_like(absmax) if strength is None else multipliers(absmax, columns, strength)
+
+
+def _step(absmax: Tensor, sample: Tensor, observer: Observer) -> float:
+    """The static step for smoothed inputs."""
+    if observer == "min-max":
+        return max(float(absmax.max()), TINY) / 127
+    magnitudes = Magnitudes()
+    magnitudes.see(sample)
+    return magnitudes.scale(observer)

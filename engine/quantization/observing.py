@@ -24,10 +24,17 @@ EXTREMES = 16  # rows with the greatest values, beside them
 
 
 class Observation:
-    """What went into one product."""
+    """What went into one product. `looked_up` where its weight is an embedding too, whose rows are used as they are.
+
+    Of all rows a random half is in `fitted`, for choices to be made with; the sample is of the others, for them to be
+    judged by: what is fitted to the greatest values seen must do for those that were not.
+    """
+
+    looked_up = False
 
     def __init__(self, name: str, width: int, sampled: int = SAMPLED, seed: int = 0) -> None:
         self.channels = Channels(width)
+        self.fitted = Channels(width)
         self._sample = Rows(sampled)
         self._extremes = Rows(EXTREMES)
         self._random = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
@@ -36,12 +43,20 @@ class Observation:
         """x (T, K)"""
         x = x.detach().cpu()
         self.channels.see(x)
-        self._sample.see(x, torch.rand(len(x), generator=self._random))
+        keys = torch.rand(len(x), generator=self._random)
+        fitted = torch.rand(len(x), generator=self._random) < 0.5
+        self.fitted.see(x[fitted])
+        self._sample.see(x[~fitted], keys[~fitted])
         self._extremes.see(x, x.float().abs().amax(1))
 
     @property
+    def enough(self) -> bool:
+        """Whether both halves have rows."""
+        return 0 < self.fitted.rows < self.channels.rows
+
+    @property
     def sample(self) -> Tensor:
-        """(rows, K) fp32, drawn evenly from all that were seen."""
+        """(rows, K) fp32, drawn evenly from all that were seen and are not in `fitted`."""
         return self._tensor(self._sample)
 
     @property
@@ -87,17 +102,23 @@ class Observing:
         self.products: dict[str, Observation] = {}
         self.kernels = cast(Kernels, _ObservingKernels(inner, self))
         self._sampled, self._seed = sampled, seed
+        self._embeddings: set[str] = set()
 
     def transform(self, name: str, weight: Weight) -> Weight:
         """What `load_decoder` and its like take as transform."""
         assert isinstance(weight, Tensor)
         return cast(Weight, Observed(name, weight))
 
+    def look_up(self, name: str) -> None:
+        """The weight is used as an embedding; told before the first input comes."""
+        self._embeddings.add(name)
+
     def see(self, name: str, x: Tensor) -> None:
         """x (..., K) goes into the product."""
         x = x.reshape(-1, x.shape[-1])
         if name not in self.products:
             self.products[name] = Observation(name, x.shape[-1], self._sampled, self._seed)
+            self.products[name].looked_up = name in self._embeddings
         self.products[name].see(x)
 
 
@@ -151,13 +172,17 @@ class _ObservingKernels:
         return _ObservedGate(self._inner.gate(weight.weight, activation), weight.name, self._observing)
 
     def embedding(self, weight: Weight | Observed, scale: float = 1.0) -> Embedding:
-        return self._inner.embedding(weight.weight if isinstance(weight, Observed) else weight, scale)
+        if not isinstance(weight, Observed):
+            return self._inner.embedding(weight, scale)
+        self._observing.look_up(weight.name)
+        return self._inner.embedding(weight.weight, scale)
 
     def tied_embedding(
         self, weight: Weight | Observed, scale: float = 1.0, bias: Tensor | None = None
     ) -> tuple[Embedding, Linear]:
         if not isinstance(weight, Observed):
             return self._inner.tied_embedding(weight, scale, bias)
+        self._observing.look_up(weight.name)
         embedding, head = self._inner.tied_embedding(weight.weight, scale, bias)
         return embedding, self._watched(weight, head)
 

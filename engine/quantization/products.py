@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.quantization.rounding import FP8_LARGEST, TINY
+from engine.quantization.groups import TINY
+from engine.quantization.rounding import FP8_LARGEST
 from engine.quantization.weight import QuantizedWeight, Weight
 
 
@@ -27,12 +28,12 @@ def product(x: Tensor, weight: Weight) -> Tensor:
     return (x @ weight.values.float().T) * scale * weight.scales
 
 
-def relative_error(exact: Tensor, found: Tensor) -> float:
-    """Mean over the rows (T, N) of squared error to squared norm.
+def relative_errors(exact: Tensor, found: Tensor) -> Tensor:
+    """(T,), the squared error of each row of (T, N) to its squared norm.
 
     Each row counts by itself, for norms and softmaxes that follow see rows, and a few tokens are far longer than all
     others; rows that are shorter than the median count as that long.
     """
     energy = exact.square().sum(1)
     floor = energy.median().clamp(min=TINY)
-    return float(((found - exact).square().sum(1) / energy.maximum(floor)).mean())
+    return (found - exact).square().sum(1) / energy.maximum(floor)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from engine.checkpoint.safetensors import SafetensorsFile
 from engine.errors import CheckpointError, ConfigError
+from engine.quantization.groups import ROUNDINGS, Rounding
 from engine.quantization.observers import OBSERVERS, Observer
-from engine.quantization.rounding import ROUNDINGS, Rounding, round_weight
+from engine.quantization.rounding import round_weight
 from engine.quantization.weight import SCHEMES, Scheme, Weight
 from engine.text.json_files import read_json_object
 
@@ -27,18 +28,28 @@ FILE = "recipe.json"
 TENSORS = "calibration.safetensors"
 FORMAT = 1
 REVISION = 1  # of the arithmetic: another one where the same recipe gives other bits
+KINDS = {"multipliers": torch.float32, "inputs": torch.float16}
 GROUPS = (8, 16, 32, 64, 128, 256)
 
 Kept = Literal["bf16", "int8-dynamic", "int8-weight"]
 KEPT: tuple[Kept, ...] = get_args(Kept)
+HIGHER: dict[Scheme, Kept] = {
+    "int8-dynamic": "bf16",
+    "int8-static": "int8-dynamic",
+    "int8-weight": "bf16",
+    "int4-weight": "int8-weight",
+    "fp8": "bf16",
+}
+"""What a product that a scheme costs too much is best kept at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
     """Raises ConfigError for what no weight can be quantized with. Names are those of `engine.models.transform`.
 
-    `kept` says which products have a higher precision than the rest. `multipliers` and `importance` are tensors (K,) by
-    name, see `round_weight`. `smoothing` (strength) and `observers` tell how the multipliers came about.
+    `kept` says which products have a higher precision than the rest. `multipliers` (K,) fp32 and `inputs` (1 + D, K)
+    fp16 are tensors by name, see `round_weight`. `smoothing` (strength) and `observers` tell how the multipliers came
+    about.
     """
 
     precision: Scheme
@@ -46,7 +57,7 @@ class Recipe:
     rounding: Rounding = "fitted"
     kept: Mapping[str, Kept] = field(default_factory=dict)
     multipliers: Mapping[str, Tensor] = field(default_factory=dict)
-    importance: Mapping[str, Tensor] = field(default_factory=dict)
+    inputs: Mapping[str, Tensor] = field(default_factory=dict)
     smoothing: Mapping[str, float] = field(default_factory=dict)
     observers: Mapping[str, Observer] = field(default_factory=dict)
 
@@ -58,12 +69,15 @@ class Recipe:
             _one_of(f"kept.{name}", kept, KEPT)
         for name, observer in self.observers.items():
             _one_of(f"observers.{name}", observer, OBSERVERS)
-        for kind, tensors in (("multipliers", self.multipliers), ("importance", self.importance)):
-            for name, tensor in tensors.items():
-                smallest = 0.0 if kind == "importance" else torch.finfo(torch.float32).tiny
-                sound = tensor.dim() == 1 and tensor.dtype == torch.float32
-                if not sound or not bool((tensor.isfinite() & (tensor >= smallest)).all()):
-                    raise ConfigError(f"{kind}.{name} are no positive finite fp32 numbers: calibrate again")
+        for name, tensor in self.multipliers.items():
+            smallest = torch.finfo(torch.float32).tiny
+            sound = tensor.dim() == 1 and tensor.dtype == torch.float32
+            if not sound or not bool((tensor.isfinite() & (tensor >= smallest)).all()):
+                raise ConfigError(f"multipliers.{name} are no positive finite fp32 numbers: calibrate again")
+        for name, tensor in self.inputs.items():
+            sound = tensor.dim() == 2 and len(tensor) > 0 and tensor.dtype == torch.float16
+            if not sound or not bool(tensor.isfinite().all()) or bool((tensor[0] < 0).any()) or not tensor[0].any():
+                raise ConfigError(f"inputs.{name} do not describe a product's inputs: calibrate again")
 
     def scheme(self, name: str) -> Scheme | None:
         """Of one product; None where it stays as it is."""
@@ -91,17 +105,17 @@ def quantize(name: str, weight: Tensor, recipe: Recipe) -> Weight:
         raise CheckpointError(f"{name}: the weight has values that are not finite; it cannot be quantized")
     grouped = scheme in ("int8-weight", "int4-weight")
     multiplier = None if grouped else recipe.multipliers.get(name)
-    importance = recipe.importance.get(name) if grouped else None
+    inputs = recipe.inputs.get(name) if grouped else None
     if multiplier is None and scheme == "int8-static":
         raise ConfigError(f"the recipe has no activation scale for {name}: calibrate this model")
-    for what, tensor in (("multiplier", multiplier), ("importance", importance)):
-        if tensor is not None and len(tensor) != weight.shape[1]:
+    for tensor in (multiplier, inputs):
+        if tensor is not None and tensor.shape[-1] != weight.shape[1]:
             raise ConfigError(
-                f"the recipe's {what} of {name} is for {len(tensor)} inputs, the weight has {weight.shape[1]}: "
+                f"the recipe has {tensor.shape[-1]} inputs for {name}, the weight has {weight.shape[1]}: "
                 "it was made for another model"
             )
     found = round_weight(
-        weight, scheme, group=recipe.group, rounding=recipe.rounding, multiplier=multiplier, importance=importance
+        weight, scheme, group=recipe.group, rounding=recipe.rounding, multiplier=multiplier, inputs=inputs
     )
     return weight if found is None else found
 
@@ -129,7 +143,7 @@ def load_recipe(folder: Path) -> Recipe:
                 f"{path}: its {key} is not the one of this version ({known}); quantize the model again"
             )
     calibration = about.pop("calibration", None)
-    parts: dict[str, dict[str, Tensor]] = {"multipliers": {}, "importance": {}}
+    parts: dict[str, dict[str, Tensor]] = {kind: {} for kind in KINDS}
     if (folder / TENSORS).exists():
         file = SafetensorsFile(folder / TENSORS)
         try:
@@ -137,7 +151,7 @@ def load_recipe(folder: Path) -> Recipe:
                 kind, _, name = full.partition(".")
                 if kind not in parts:
                     raise CheckpointError(f"{folder / TENSORS}: {full} is no part of a recipe")
-                parts[kind][name] = file.read(full, torch.float32)
+                parts[kind][name] = file.read(full, KINDS[kind])
         finally:
             file.close()
     _check_settings(path, about)
@@ -177,14 +191,13 @@ def _check_settings(path: Path, about: dict[str, Any]) -> None:
 
 
 def _tensors(recipe: Recipe) -> dict[str, Tensor]:
-    named = {f"multipliers.{name}": tensor for name, tensor in recipe.multipliers.items()}
-    return named | {f"importance.{name}": tensor for name, tensor in recipe.importance.items()}
+    return {f"{kind}.{name}": tensor for kind in KINDS for name, tensor in getattr(recipe, kind).items()}
 
 
 def _tensors_digest(recipe: Recipe) -> str:
     whole = hashlib.sha256()
     for name, tensor in sorted(_tensors(recipe).items()):
-        whole.update(f"{name} {len(tensor)}\n".encode())
+        whole.update(f"{name} {list(tensor.shape)}\n".encode())
         whole.update(tensor.contiguous().numpy().tobytes())
     return whole.hexdigest()
 

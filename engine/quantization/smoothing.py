@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+STRENGTHS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)
 REACH = 1e4  # how far a multiplier may be from their geometric mean
 SMALLEST = 1e-5  # of the greatest: inputs and columns below count as that large
 

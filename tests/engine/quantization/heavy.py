@@ -29,3 +29,11 @@ def grid_weight(rows: int, groups: int, seed: int = 2) -> Tensor:
     step = (torch.rand(rows, groups, 1, generator=random) * 0.02 + 1e-3).half().float()
     low = (torch.randn(rows, groups, 1, generator=random) * 0.1).half().float()
     return (numbers * step + low).flatten(1)
+
+
+def correlated(tokens: int, width: int, seed: int) -> Tensor:
+    """(tokens, width): a dozen directions, the same for every seed, and a little noise."""
+    basis = torch.randn(12, width, generator=torch.Generator().manual_seed(99))
+    random = torch.Generator().manual_seed(seed)
+    parts = torch.randn(tokens, 12, generator=random) * torch.linspace(1, 4, 12)
+    return parts @ basis + 0.5 * torch.randn(tokens, width, generator=random)

@@ -42,7 +42,9 @@ def test_decoders(family: str, kernels: Kernels, tmp_path: Path) -> None:
     assert observing.products.keys() == names.keys()
     for name, seen in observing.products.items():
         assert seen.channels.rows == len(TOKENS[:90]), name
-        assert seen.sample.shape == (90, names[name][1]), name
+        assert seen.sample.shape == (90 - seen.fitted.rows, names[name][1]), name
+        assert 20 < seen.fitted.rows < 70, name
+        assert seen.looked_up == (name == "head" and family != "llama-untied-biased"), name
 
 
 def test_classifiers(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def full(precision: Scheme = "int8-static") -> Recipe:
         "nearest",
         kept={"head": "bf16", "layers.0.down": "int8-dynamic"},
         multipliers={"layers.0.qkv": torch.rand(64) + 0.5, "layers.0.down": torch.rand(64) + 0.5},
-        importance={"layers.0.qkv": torch.rand(64)},
+        inputs={"layers.0.qkv": torch.rand(3, 64).half()},
         smoothing={"layers.0.qkv": 0.5},
         observers={"layers.0.qkv": "mse"},
     )
@@ -68,8 +68,8 @@ def test_the_digest_changes_with_everything() -> None:
         replace(recipe, kept={**recipe.kept, "head": "int8-weight"}),
         replace(recipe, multipliers={**recipe.multipliers, "layers.0.down": other}),
         replace(recipe, multipliers={"layers.0.qkv": recipe.multipliers["layers.0.qkv"]}),
-        replace(recipe, importance={"layers.0.qkv": other}),
-        replace(recipe, importance={"layers.0.up": recipe.importance["layers.0.qkv"]}),
+        replace(recipe, inputs={"layers.0.qkv": other[None].half()}),
+        replace(recipe, inputs={"layers.0.up": recipe.inputs["layers.0.qkv"]}),
         replace(recipe, smoothing={}),
         replace(recipe, observers={"layers.0.qkv": "min-max"}),
     ]
@@ -104,7 +104,9 @@ def test_recipes_of_another_model_are_refused() -> None:
         {"observers": {"head": "guess"}},
         {"multipliers": {"head": torch.tensor([1.0, 0.0])}},
         {"multipliers": {"head": torch.tensor([1.0, torch.inf])}},
-        {"importance": {"head": torch.tensor([[1.0]])}},
+        {"inputs": {"head": torch.tensor([[1.0]])}},
+        {"inputs": {"head": torch.tensor([[-1.0, 1.0]]).half()}},
+        {"inputs": {"head": torch.zeros(2, 4).half()}},
     ],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, Any]) -> None:

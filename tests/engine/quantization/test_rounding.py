@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.quantization.rounding import INT4, INT8, Grid, Rounding, fitting_group, round_groups, round_weight
+from engine.checkpoint import open_checkpoint
+from engine.quantization.groups import INT4, INT8, Grid, Rounding, round_groups
+from engine.quantization.rounding import fitting_group, round_weight
 from engine.quantization.weight import SCHEMES, QuantizedWeight, Scheme, check
+from tests.engine.demo_model import demo_gguf
 from tests.engine.quantization.heavy import grid_weight, heavy_weight
 
 
@@ -108,8 +111,8 @@ def test_importance_moves_the_error_to_inputs_that_matter_less() -> None:
     importance = torch.full((256,), 0.01)
     importance[::8] = 10.0
     errors = []
-    for given_importance in (None, importance):
-        found = round_weight(weight, "int4-weight", group=32, rounding="fitted", importance=given_importance)
+    for inputs in (None, importance[None]):
+        found = round_weight(weight, "int4-weight", group=32, rounding="fitted", inputs=inputs)
         assert found is not None
         errors.append((found.dequantized() - weight).square())
     plain, weighted = errors
@@ -145,3 +148,10 @@ def test_bits_do_not_depend_on_threads_or_neighbours() -> None:
         torch.set_num_threads(threads)
     for name, part in alone.parts().items():
         assert torch.equal(among.parts()[name][500:], part), name
+
+
+def test_the_demo_models_four_bits_stay() -> None:
+    with open_checkpoint(demo_gguf()) as checkpoint:
+        weight = checkpoint.tensor("model.layers.3.mlp.down_proj.weight", torch.float32)
+    found = rounded(weight, "int4-weight")
+    assert float((found.dequantized() - weight).abs().max()) <= float(weight.abs().max()) * 4e-7
