@@ -51,8 +51,8 @@ def draw(measured: list[Quality], picture: Path) -> bool:
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for name, (speed, lost) in sorted(found.items()):
         axes.scatter(speed, lost, s=60)
-        axes.annotate(name, (speed, lost), textcoords="offset points", xytext=(7, 5))
-    axes.margins(0.15)
+        axes.annotate(name, (speed, lost), textcoords="offset points", xytext=(0, 8), ha="center")
+    axes.margins(0.2)
     axes.axhline(0, color="gray", lw=0.8)
     unit = shown.rpartition("_")[0].replace("_per_s", " per second").replace("_", " ")
     at_once = shown.rpartition("_")[2]

@@ -24,7 +24,7 @@ from engine.quality.samples import Sample
 from engine.quantization.calibrate import Calibration, Options
 from engine.quantization.observing import Observing
 from engine.quantization.prepare import load_products
-from engine.quantization.recipe import Kept, Recipe, quantize
+from engine.quantization.recipe import HIGHER, Kept, Recipe, quantize
 from engine.quantization.sensitivity import choose_kept, measured, scaled
 from engine.quantization.weight import Scheme, Weight
 
@@ -36,7 +36,6 @@ BUDGET: dict[Task, float] = {
     "translation": 0.01,
     "embedding": 0.002,
 }
-KEPT_AT: dict[Scheme, Kept] = {"int8-static": "int8-dynamic", "int4-weight": "int8-weight"}  # bf16 for the others
 MEASURED = 8  # products whose loss is measured one by one
 FEW = {"text-generation": 8}  # samples to measure losses on; of short ones more
 MANY = 128
@@ -112,8 +111,7 @@ def find_kept(
     most = min(MEASURED, len(calibration.errors))
     bar.update(line, total=1 + most)
     losses = scaled(measured(calibration.errors, lambda name: loss(frozenset({name})), most), whole)
-    kept_at = KEPT_AT.get(recipe.precision, "bf16")
-    return dict.fromkeys(choose_kept(losses, calibration.sizes, BUDGET[task]), kept_at)
+    return dict.fromkeys(choose_kept(losses, calibration.sizes, BUDGET[task]), HIGHER[recipe.precision])
 
 
 def quantizing(recipe: Recipe, only: frozenset[str] | None) -> Transform:
