@@ -18,6 +18,7 @@ from deployments.front_door.served_models import (
     TranslationModel,
     sampling_defaults,
 )
+from deployments.gate import Verdict
 from deployments.variants import VariantInfo
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.encoder.describe import Task, describe
@@ -27,14 +28,15 @@ from engine.text.translation import open_translation_text
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model to offer: its name, task, files, the variants in order of preference, and pairs of languages where they
-    are given."""
+    """A model to offer: its name, task, files, the variants in order of preference, pairs of languages where they are
+    given, and what was measured of each variant."""
 
     name: str
     task: str
     path: str
     variants: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] | None = None
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def served(offer: Offer, max_model_len: int, handles: Handles) -> ServedModel:
