@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ from engine.errors import CallerOverShare
 
 STALE_S = 0.25  # loads older than this are not gone by
 GONE_S = 3.0  # a replica that has told nothing for so long counts no more
+WAKING_S = 30.0  # a variant that was woken is starting for so long
 PLACES = 320  # for requests, of a variant that has told nothing yet
 EXPECTED_OUTPUT = 128.0  # tokens, while no replica has told its mean
 TURNED_AWAY_S = 3.0  # time constant of the rate of requests that a variant passed on
@@ -50,12 +52,17 @@ class _Heard:
     at_s: float = float("-inf")
     beside: Count = field(default_factory=Count)
     quiet_s: float = float("-inf")  # when nothing was open there last
+    woken_s: float = float("-inf")
     turned_away: float = 0.0
     turned_s: float = 0.0
 
 
 class Router:
-    """Used by one event loop. `on_step` is told when the preferred variant changes."""
+    """Used by one event loop.
+
+    `on_step` is told when the preferred variant changes, `on_sent` which variant a request goes to, and `wake` which
+    sleeping variant to start.
+    """
 
     def __init__(
         self,
@@ -67,7 +74,9 @@ class Router:
         self.model = model
         self.objective = objective
         self.on_step: Callable[[Step], None] = lambda step: None
+        self.on_sent: Callable[[str], None] = lambda variant: None
         self.wake: Callable[[str], None] = lambda variant: None
+        self.steps: Counter[tuple[str, str, str]] = Counter()  # by the variants before and after, and the cause
         self.memory = Memory()
         self.counts = OpenRequests()
         self._variants = {variant.name: variant for variant in variants}
@@ -104,6 +113,7 @@ class Router:
             pinned=ask.pinned is not None,
         )
         if decision.wake is not None:
+            self._heard[decision.wake].woken_s = now
             self.wake(decision.wake)
         if ask.pinned is None and ask.policy == "best":
             for name in decision.passed:
@@ -111,6 +121,7 @@ class Router:
         self.look(now)
         if not self.counts.of(decision.variant).open:
             self._heard[decision.variant].quiet_s = now
+        self.on_sent(decision.variant)
         return decision, Ticket(self.counts.of(decision.variant), ask.caller, ask.demand, tokens)
 
     def look(self, now: float | None = None) -> None:
@@ -122,14 +133,18 @@ class Router:
         self.memory = prefer(candidates, self.memory, now)
         after = self.memory.preferred
         if before is not None and after is not None and before != after:
+            self.steps[before, after, self.memory.cause] += 1
             self.on_step(Step(self.model, before, after, self.memory.cause))
 
-    def hear(self, variant: str, loads: Sequence[Load]) -> None:
-        """Takes the loads that a variant's replicas told just now; none where nobody answered."""
+    def hear(self, variant: str, loads: Sequence[Load] | None, age_s: float = 0.0) -> None:
+        """Takes the loads that a variant's replicas told, at most so long ago: none where it has no replica, None where
+        none answered."""
         now = self._clock()
         heard = self._heard[variant]
+        if loads is not None and not loads:
+            heard.at_s = float("-inf")
         if loads:
-            heard.loads, heard.at_s = tuple(loads), now
+            heard.loads, heard.at_s = tuple(loads), now - age_s
             mine = self.counts.of(variant)
             heard.beside = Count(
                 max(0, sum(load.running + load.waiting for load in loads) - mine.open),
@@ -154,7 +169,7 @@ class Router:
         if answers:
             state = "ready"
         elif variant.may_sleep:
-            state = "starting" if self.busy(name) else "asleep"
+            state = "starting" if self.busy(name) or now - heard.woken_s < WAKING_S else "asleep"
         else:
             state = "unavailable" if heard.loads else "starting"
         replicas = len(heard.loads) if answers else 0

@@ -16,11 +16,13 @@ from deployments.routing.choice import (
     prefer,
 )
 from deployments.routing.prediction import Demand, Objective, Pool, predict
+from deployments.variants import Policy, VariantState
 from engine.errors import Overloaded
 
 GENERATION = Objective(0.5, 0.05)
 TEXTS = Objective(0.2)
 CHAT = Demand(100, 50)
+STATES: tuple[VariantState, ...] = ("ready", "ready", "ready", "starting", "asleep", "unavailable")
 
 
 def pool(open_: int = 0, base_s: float = 0.005, token_s: float = 0.0005, replicas: int = 1) -> Pool:
@@ -67,7 +69,7 @@ def candidate_lists(draw: st.DrawFn) -> list[Candidate]:
     found = []
     for i in range(draw(st.integers(1, 4))):
         load = draw(st.none() | pools)
-        state = draw(st.sampled_from(["ready", "ready", "ready", "starting", "asleep", "unavailable"]))
+        state: VariantState = draw(st.sampled_from(STATES))
         count = draw(st.integers(0, 400)) if load is None else load.open
         places = draw(st.integers(1, 400)) if load is None else load.places
         found.append(Candidate(f"v{i}", state, count, places, load))
@@ -131,9 +133,10 @@ def test_no_worse_variant_where_a_better_one_meets_the_objective(candidates, dem
 @given(candidates=candidate_lists(), demand=demands, objective=objectives)
 def test_no_policy_but_best_changes_what_is_remembered(candidates, demand, objective) -> None:  # type: ignore[no-untyped-def]
     memory = Memory({"v0": Pressure(1.0)})
-    for options in ({"policy": "fast"}, {"policy": "balanced"}):
+    policies: tuple[Policy, ...] = ("fast", "balanced")
+    for policy in policies:
         try:
-            _, after = choose(candidates, demand, objective, memory, 2.0, **options)
+            _, after = choose(candidates, demand, objective, memory, 2.0, policy=policy)
         except Overloaded:
             continue
         assert after == memory
