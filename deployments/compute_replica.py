@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
+from deployments.load import Load
 from deployments.replica import Replica
 from engine.errors import StagelineError
 from engine.steps import Output, R, S, SteppedEngine
@@ -80,6 +81,10 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
                     self.loop.abort(request_id)
                 self.meter.gone(request_id, finished=result is not None)
         return tuple(result for result in call.results.values() if result is not None)
+
+    async def told_compute(self, requests: Sequence[R]) -> tuple[tuple[Result, ...], Load | None]:
+        """As `compute`; now and then with this replica's load."""
+        return await self.compute(requests), self.load_due()
 
     def _enqueue(self, requests: Sequence[R]) -> list[StagelineError | None]:
         """For each None, or why it was not taken."""

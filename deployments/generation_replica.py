@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from deployments.load import Load
 from deployments.outbox import Outbox
 from deployments.replica import Replica
 from deployments.replica_metrics import Measures, Rate, load_gauges
@@ -59,7 +61,7 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
         self.rate = Rate()
         super().__init__(model, variant, config.threads, partial(load_engine, Path(path), config))
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """The request's deltas until it is finished. Closing the iterator aborts the request.
 
         Raises InvalidRequest, Overloaded and EngineFailed before the first delta; what fails later is in a delta.
@@ -86,6 +88,13 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
             self.meter.gone(request.id, finished)
             if queued and not finished:
                 self.loop.abort(request.id)
+
+    async def told_generate(self, request: Request) -> AsyncIterator[Delta | tuple[Delta, Load]]:
+        """As `generate`; now and then with this replica's load."""
+        async with aclosing(self.generate(request)) as deltas:
+            async for delta in deltas:
+                load = self.load_due()
+                yield delta if load is None else (delta, load)
 
     def at_work(self, stats: Stats) -> tuple[int, int]:
         return stats.running, stats.waiting

@@ -68,7 +68,7 @@ class Ingress:
         while True:
             try:
                 told = await self.first_described(offer)
-                model = await asyncio.to_thread(served, offer, told["max_model_len"], self.handles)
+                model = await asyncio.to_thread(served, offer, told["max_model_len"], self.handles, self.hear)
                 model.router.wake = partial(self.wake, offer.name)
                 self.watches.append(LoadWatch(model.router, partial(self.loads, offer.name)))
                 await self.heard(model)
@@ -118,6 +118,11 @@ class Ingress:
         except (RayError, RayServeException):
             return []
         return [answer for answer in answers if isinstance(answer, Load)]
+
+    def hear(self, model: str, variant: str, load: Load) -> None:
+        """Takes a replica's load that came with an answer."""
+        if model in self.models:
+            self.models[model].router.hear_one(variant, load)
 
     def wake(self, model: str, variant: str) -> None:
         """Has a sleeping variant start: a call that waits for a replica is what makes one."""

@@ -1,8 +1,10 @@
-"""Asks replicas for their load: often while a variant has work, seldom while it has none."""
+"""Asks replicas for their load when their answers do not tell it: often where there is work, seldom where there is
+none."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -11,8 +13,9 @@ from deployments.routing.router import Router
 
 log = logging.getLogger(__name__)
 
-BUSY_S = 0.1  # between two questions to a variant that has requests
-IDLE_S = 1.0  # to one that has none: what was sent to it is known without asking
+IDLE_S = 1.0  # between two questions to a variant without requests: what was sent to it is known without asking
+OLD_S = 0.12  # what was heard of one with requests may be this old before it is asked; answers tell more often
+LOOK_S = 0.05  # between two looks at that, and at least between two questions
 
 Ask = Callable[[str, float], Awaitable[Sequence[Load] | None]]
 """(variant, tokens/s that it turned away, for each replica) to loads; see `Router.hear`."""
@@ -38,20 +41,20 @@ class LoadWatch:
     async def _watch(self, variant: str) -> None:
         events, sent = asyncio.get_running_loop(), self.sent[variant]
         while True:
-            asked_s = events.time()
-            sent.clear()
             try:
                 await self._look(variant)
             except Exception:
                 log.exception("the load of %s:%s cannot be read", self.router.model, variant)
-            if self.router.busy(variant):
-                await asyncio.sleep(max(0.0, asked_s + BUSY_S - events.time()))
-                continue
-            try:
-                async with asyncio.timeout(IDLE_S):
-                    await sent.wait()
-            except TimeoutError:
-                continue
+            until = events.time() + IDLE_S
+            await asyncio.sleep(LOOK_S)
+            while events.time() < until and not (self.router.busy(variant) and self.router.age_s(variant) > OLD_S):
+                if self.router.busy(variant):
+                    await asyncio.sleep(LOOK_S)
+                    continue
+                sent.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(until):
+                        await sent.wait()
 
     async def _look(self, variant: str) -> None:
         events, router = asyncio.get_running_loop(), self.router

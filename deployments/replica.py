@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import os
 import time
 import uuid
@@ -23,6 +24,8 @@ from engine.errors import EngineFailed
 from engine.loop import EngineLoop
 from engine.steps import O, P, R, S, SteppedEngine
 
+TELL_S = 0.08  # between two answers that tell of the load on the way
+
 
 class Replica(ABC, Generic[R, P, O, S]):
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
@@ -32,6 +35,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         self.name = uuid.uuid4().hex  # of this replica, in what it tells of its load
         self.metrics = ReplicaMetrics(model, variant)
         self.meter = LoadMeter()
+        self.told_s = -math.inf
         self.calls = itertools.count()
         self.events: asyncio.AbstractEventLoop | None = None
         torch.set_num_threads(threads)
@@ -61,6 +65,14 @@ class Replica(ABC, Generic[R, P, O, S]):
         """This replica's load. The front door asks several times a second, and tells how many tokens/s for this variant
         it took elsewhere, for each replica."""
         self.meter.turned_away_per_s = turned_away_per_s
+        return self.load_now()
+
+    def load_due(self) -> Load | None:
+        """The load where nobody was told lately: to go along with an answer, which costs less than being asked."""
+        now = time.monotonic()
+        if now - self.told_s < TELL_S:
+            return None
+        self.told_s = now
         return self.load_now()
 
     def load_now(self) -> Load:

@@ -48,13 +48,22 @@ class Step:
 class _Heard:
     """What a variant's replicas told, and when; `beside` is what they had that this front door did not send."""
 
-    loads: tuple[Load, ...] = ()
-    at_s: float = float("-inf")
+    told: dict[str, tuple[Load, float]] = field(default_factory=dict)  # by replica, with the time
     beside: Count = field(default_factory=Count)
     quiet_s: float = float("-inf")  # when nothing was open there last
     woken_s: float = float("-inf")
+    was_here: bool = False
     turned_away: float = 0.0
     turned_s: float = 0.0
+
+    @property
+    def loads(self) -> list[Load]:
+        return [load for load, _ in self.told.values()]
+
+    @property
+    def at_s(self) -> float:
+        """As of when all of it is true."""
+        return min((at_s for _, at_s in self.told.values()), default=float("-inf"))
 
 
 class Router:
@@ -141,17 +150,34 @@ class Router:
         none answered."""
         now = self._clock()
         heard = self._heard[variant]
-        if loads is not None and not loads:
-            heard.at_s = float("-inf")
-        if loads:
-            heard.loads, heard.at_s = tuple(loads), now - age_s
-            mine = self.counts.of(variant)
-            heard.beside = Count(
-                max(0, sum(load.running + load.waiting for load in loads) - mine.open),
-                max(0, sum(load.running for load in loads) - mine.begun),
-                max(0, sum(load.prompt_tokens for load in loads) - mine.prompt_tokens),
-            )
+        if loads is not None:
+            heard.was_here = heard.was_here or bool(loads)
+            heard.told = {load.replica: (load, now - age_s) for load in loads}
+            self._set_beside(variant)
         self._set_state(variant, now)
+
+    def hear_one(self, variant: str, load: Load) -> None:
+        """Takes the load of one replica, which came with an answer just now."""
+        now = self._clock()
+        heard = self._heard[variant]
+        heard.was_here = True
+        heard.told[load.replica] = (load, now)
+        self._set_beside(variant)
+        if self._variants[variant].state != "ready":
+            self._set_state(variant, now)
+
+    def age_s(self, variant: str) -> float:
+        """Of what is known of the variant's load."""
+        return self._clock() - self._heard[variant].at_s
+
+    def _set_beside(self, variant: str) -> None:
+        heard, mine = self._heard[variant], self.counts.of(variant)
+        loads = heard.loads
+        heard.beside = Count(
+            max(0, sum(load.running + load.waiting for load in loads) - mine.open),
+            max(0, sum(load.running for load in loads) - mine.begun),
+            max(0, sum(load.prompt_tokens for load in loads) - mine.prompt_tokens),
+        )
 
     def turned_away_per_s(self, variant: str) -> float:
         """Tokens/s of requests that would have gone to the variant and went to another, as it was full."""
@@ -171,13 +197,13 @@ class Router:
         elif variant.may_sleep:
             state = "starting" if self.busy(name) or now - heard.woken_s < WAKING_S else "asleep"
         else:
-            state = "unavailable" if heard.loads else "starting"
+            state = "unavailable" if heard.was_here else "starting"
         replicas = len(heard.loads) if answers else 0
         self._variants[name] = replace(variant, state=state, replicas=replicas)
 
     def _candidate(self, variant: VariantInfo, now: float) -> Candidate:
         heard, mine = self._heard[variant.name], self.counts.of(variant.name)
-        if not heard.loads:
+        if not heard.told:
             # Never heard of: nothing speaks against it, and it is measured as soon as it has work.
             pool = Pool(open=mine.open, begun=mine.begun, prompt_tokens=mine.prompt_tokens, places=PLACES, slots=PLACES)
             return Candidate(variant.name, variant.state, mine.open, PLACES, pool)
