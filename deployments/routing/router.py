@@ -224,8 +224,8 @@ class Router:
     def _check_share(self, ask: Ask, candidates: Sequence[Candidate], tokens: float) -> None:
         """Raises CallerOverShare."""
         ready = [one for one in candidates if one.state == "ready"]
-        if not ready or not all(map(queued, ready)):
-            return
+        if not all(map(queued, ready)) or all(one.open >= one.places for one in ready):
+            return  # nobody waits, or there is no place for anybody
         callers = [self.counts.of(one.name).callers for one in ready]
         mine = [found[ask.caller] for found in callers if ask.caller in found]
         everybody = [work for found in callers for work in found.values()]

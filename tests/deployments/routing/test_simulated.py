@@ -129,8 +129,8 @@ def test_a_greedy_caller_does_not_starve_the_others() -> None:
 
 def test_a_caller_with_large_requests_has_fewer_of_them_open() -> None:
     world = World({"bf16": StepCost(0.005, 0.0003)}, OBJECTIVE)
-    small = [Call(i * 0.004, 20, 10, caller="small") for i in range(15000)]
-    large = [Call(i * 0.004 + 0.001, 400, 200, caller="large") for i in range(15000)]
+    small = [Call(i * 0.01, 20, 10, caller="small") for i in range(6000)]
+    large = [Call(i * 0.01 + 0.001, 400, 200, caller="large") for i in range(6000)]
     world.run([*small, *large], 60)
     work = world.router.counts.of("bf16").callers
     assert work["large"].requests < work["small"].requests / 2

@@ -62,10 +62,15 @@ def test_what_a_request_asks_of_its_variant(server: Server) -> None:
 
 
 def test_models_tell_of_their_variants(server: Server) -> None:
-    shown = httpx.get(f"{server.url}/v1/models/{CHOICE}", timeout=30).json()["variants"]
-    assert [one["name"] for one in shown] == ["fp32", "bf16"]
-    assert [(one["state"], one["quality"], one["replicas"]) for one in shown] == [("ready", 1.0, 1)] * 2
-    assert [one["measured"] for one in shown] == [True, False]
+    def shown() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = httpx.get(f"{server.url}/v1/models/{CHOICE}", timeout=30).json()["variants"]
+        return found
+
+    # The model is offered as soon as one of them answers.
+    wait_until(lambda: all(one["state"] == "ready" for one in shown()), "both are ready")
+    assert [one["name"] for one in shown()] == ["fp32", "bf16"]
+    assert [(one["quality"], one["replicas"]) for one in shown()] == [(1.0, 1)] * 2
+    assert [one["measured"] for one in shown()] == [True, False]
     (only,) = httpx.get(f"{server.url}/v1/models/{ROOMY}", timeout=30).json()["variants"]
     assert only["name"] == "bf16"
 
