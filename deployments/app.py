@@ -13,11 +13,12 @@ from deployments.encoder_replica import EncoderReplica
 from deployments.gate import Verdict
 from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress
-from deployments.offers import Offer
+from deployments.offers import Offer, OfferedVariant
 from deployments.replica import Replica
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
 from deployments.translation_replica import TranslationReplica
+from engine.config import needs_preparing
 
 FRONT_DOOR = "front-door"
 HEALTH_CHECK_PERIOD_S = 2.0
@@ -49,9 +50,11 @@ def build_app(
             model.name,
             model.task,
             str(paths[model.name]),
-            tuple(variant.name for variant in model.variants),
+            tuple(
+                offered(variant, verdicts.get((model.name, variant.name), Verdict(None))) for variant in model.variants
+            ),
             model.pairs,
-            tuple(verdicts.get((model.name, variant.name), Verdict(None)) for variant in model.variants),
+            model.promised,
         )
         for model in settings.models
     )
@@ -67,6 +70,18 @@ def build_app(
     )
     app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, settings.http.max_body)
     return app
+
+
+def offered(variant: Variant, verdict: Verdict) -> OfferedVariant:
+    """With what was measured. fp32 is what others are measured against, and bf16 is taken to be as good until it was
+    measured."""
+    quality = verdict.quality
+    if quality is not None:
+        retained: float | None = quality.retained
+    else:
+        retained = None if needs_preparing(variant.precision) else 1.0
+    measured = quality is not None or variant.precision == "fp32"
+    return OfferedVariant(variant.name, retained, measured, variant.replicas.min == 0)
 
 
 def variant_deployment(model: Model, variant: Variant, path: Path, share: float) -> serve.Application:

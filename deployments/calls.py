@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
+from deployments.load import Load
 from engine.errors import EngineFailed, Overloaded, StagelineError
 from engine.request import Delta, Request
 
 log = logging.getLogger(__name__)
 
 Handles = Mapping[tuple[str, str], DeploymentHandle[Any]]  # by (model, variant)
+Hear = Callable[[str, str, Load], None]  # (model, variant, a replica's load that came with an answer)
 
 ACCEPT_TIMEOUT_S = 30.0  # for a replica to take a request: time enough for one to be replaced
 ATTEMPTS = 2  # of a call that answers whole: nothing of it was told to anybody when its replica dies
 
 
-async def stream(handles: Handles, model: str, variant: str, request: Request) -> AsyncIterator[Delta]:
+async def stream(handles: Handles, hear: Hear, model: str, variant: str, request: Request) -> AsyncIterator[Delta]:
     """Deltas of one request from one of the variant's replicas. Closing the iterator aborts the request."""
     handle = handles[model, variant].options(
         stream=True, request_serialization="pickle", response_serialization="pickle"
     )
-    deltas: DeploymentResponseGenerator[Delta] = handle.generate.remote(request)  # type: ignore[assignment]
+    items: DeploymentResponseGenerator[Delta | tuple[Delta, Load]]
+    items = handle.told_generate.remote(request)  # type: ignore[assignment]
     finished = False
     try:
-        await accepted(deltas)
-        async for delta in deltas:
+        await accepted(items)
+        async for item in items:
+            if isinstance(item, tuple):
+                delta, load = item
+                hear(model, variant, load)
+            else:
+                delta = item
             finished = delta.finished
             yield delta
     except Exception as error:
@@ -39,22 +47,25 @@ async def stream(handles: Handles, model: str, variant: str, request: Request) -
         raise translated(error) from error
     finally:
         if not finished:
-            deltas.cancel()
+            items.cancel()
 
 
-async def compute(handles: Handles, model: str, variant: str, requests: Sequence[Any]) -> Sequence[Any]:
+async def compute(handles: Handles, hear: Hear, model: str, variant: str, requests: Sequence[Any]) -> Sequence[Any]:
     """Outcomes of all requests, in order, from one of the variant's replicas; from another where that one dies.
 
     What went wrong with one is in its `error`. Being cancelled aborts all. Raises Overloaded and EngineFailed.
     """
     handle = handles[model, variant].options(request_serialization="pickle", response_serialization="pickle")
     for attempt in range(1, ATTEMPTS + 1):
-        response: DeploymentResponse[Sequence[Any]] = handle.compute.remote(tuple(requests))  # type: ignore[assignment]
+        response: DeploymentResponse[tuple[Sequence[Any], Load | None]]
+        response = handle.told_compute.remote(tuple(requests))  # type: ignore[assignment]
         ended = False
         try:
             await accepted(response)
-            outcomes = await response
+            outcomes, load = await response
             ended = True
+            if load is not None:
+                hear(model, variant, load)
             return outcomes
         except Exception as error:
             ended = True

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from deployments.load import Load
 from deployments.outbox import Outbox
 from deployments.replica import Replica
 from deployments.replica_metrics import Measures, Rate, load_gauges
@@ -59,7 +61,7 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
         self.rate = Rate()
         super().__init__(model, variant, config.threads, partial(load_engine, Path(path), config))
 
-    async def generate(self, request: Request) -> AsyncIterator[Delta]:
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """The request's deltas until it is finished. Closing the iterator aborts the request.
 
         Raises InvalidRequest, Overloaded and EngineFailed before the first delta; what fails later is in a delta.
@@ -76,14 +78,26 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
                 grammar = await asyncio.to_thread(self.loop.prepare, request)  # compiling takes time
             self.loop.enqueue(request, grammar)
             queued = True
+            self.meter.came(request.id, len(request.prompt), request.sampling.max_tokens)
             while not finished:
                 delta = await stream.take()
                 finished = delta.finished
                 yield delta
         finally:
             self.streams.pop(request.id, None)
+            self.meter.gone(request.id, finished)
             if queued and not finished:
                 self.loop.abort(request.id)
+
+    async def told_generate(self, request: Request) -> AsyncIterator[Delta | tuple[Delta, Load]]:
+        """As `generate`; now and then with this replica's load."""
+        async with aclosing(self.generate(request)) as deltas:
+            async for delta in deltas:
+                load = self.load_due()
+                yield delta if load is None else (delta, load)
+
+    def at_work(self, stats: Stats) -> tuple[int, int]:
+        return stats.running, stats.waiting
 
     def measures(self, stats: Stats) -> Measures:
         usage = stats.blocks_used / stats.blocks_total
@@ -123,4 +137,5 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
         for request_id, delta in outputs:
             stream = self.streams.get(request_id)
             if stream is not None:
+                self.meter.wrote(request_id, len(delta.tokens))
                 stream.put(delta)

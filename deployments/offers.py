@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployments.bundles import Bundles
-from deployments.calls import Handles, compute, stream
+from deployments.calls import Handles, Hear, compute, stream
 from deployments.front_door.served_models import (
+    TEXT_OBJECTIVE,
     ClassificationModel,
     EmbeddingModel,
     GenerationModel,
@@ -18,7 +19,7 @@ from deployments.front_door.served_models import (
     TranslationModel,
     sampling_defaults,
 )
-from deployments.gate import Verdict
+from deployments.routing.prediction import Objective
 from deployments.variants import VariantInfo
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.encoder.describe import Task, describe
@@ -27,43 +28,68 @@ from engine.text.translation import open_translation_text
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedVariant:
+    """A variant to offer: the share of the model's quality that it retains, None where that is not known; whether this
+    was measured; and whether it may be without replicas."""
+
+    name: str
+    retained: float | None = 1.0
+    measured: bool = False
+    may_sleep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """A model to offer: its name, task, files, the variants in order of preference, pairs of languages where they are
-    given, and what was measured of each variant."""
+    """A model to offer: its name, task, files, the variants (those of equal quality in order of preference), pairs of
+    languages where they are given, and what is promised."""
 
     name: str
     task: str
     path: str
-    variants: tuple[str, ...]
+    variants: tuple[OfferedVariant, ...]
     pairs: tuple[tuple[str, str], ...] | None = None
-    verdicts: tuple[Verdict, ...] = ()
+    objective: Objective = TEXT_OBJECTIVE
 
 
-def served(offer: Offer, max_model_len: int, handles: Handles) -> ServedModel:
+def served(offer: Offer, max_model_len: int, handles: Handles, hear: Hear) -> ServedModel:
     """The model as the front door serves it. Raises CheckpointError."""
     common: dict[str, Any] = {
         "name": offer.name,
-        "variants": tuple(VariantInfo(name) for name in offer.variants),
+        "variants": tuple(map(_info, offer.variants)),
+        "objective": offer.objective,
         "max_model_len": max_model_len,
         "created": int(time.time()),
     }
     with open_checkpoint(Path(offer.path)) as checkpoint:
         match offer.task:
             case "text-generation":
-                return generation(offer, checkpoint, handles, common)
+                return generation(offer, checkpoint, handles, hear, common)
             case "translation":
                 text = open_translation_text(checkpoint, offer.pairs)
-                return TranslationModel(**common, text=text, translate=partial(compute, handles, offer.name))
-        return encoding(offer, checkpoint, handles, common)
+                return TranslationModel(**common, text=text, translate=partial(compute, handles, hear, offer.name))
+        return encoding(offer, checkpoint, handles, hear, common)
 
 
-def generation(offer: Offer, checkpoint: Checkpoint, handles: Handles, common: dict[str, Any]) -> GenerationModel:
+def _info(variant: OfferedVariant) -> VariantInfo:
+    """As it is before anything was heard of it."""
+    return VariantInfo(
+        variant.name,
+        "asleep" if variant.may_sleep else "starting",
+        variant.retained,
+        variant.measured,
+        variant.may_sleep,
+    )
+
+
+def generation(
+    offer: Offer, checkpoint: Checkpoint, handles: Handles, hear: Hear, common: dict[str, Any]
+) -> GenerationModel:
     tokenizer = checkpoint.tokenizer()
     return GenerationModel(
         **common,
         tokenizer=tokenizer,
         vocab_size=read_architecture(checkpoint).vocab_size,
-        generate=partial(stream, handles, offer.name),
+        generate=partial(stream, handles, hear, offer.name),
         chat_template=tokenizer.chat_template,
         eos_token_ids=tokenizer.eos_token_ids,
         defaults=sampling_defaults(checkpoint.generation_config),
@@ -71,12 +97,12 @@ def generation(offer: Offer, checkpoint: Checkpoint, handles: Handles, common: d
 
 
 def encoding(
-    offer: Offer, checkpoint: Checkpoint, handles: Handles, common: dict[str, Any]
+    offer: Offer, checkpoint: Checkpoint, handles: Handles, hear: Hear, common: dict[str, Any]
 ) -> ClassificationModel | EmbeddingModel:
     info = describe(checkpoint, cast(Task, offer.task))
     # Short texts of many callers travel together: a call of its own for each would cost as much as computing it.
     bundles: dict[str, Bundles[Any, Any]] = {
-        variant: Bundles(partial(compute, handles, offer.name, variant)) for variant in offer.variants
+        variant.name: Bundles(partial(compute, handles, hear, offer.name, variant.name)) for variant in offer.variants
     }
     shared: dict[str, Any] = {
         **common,

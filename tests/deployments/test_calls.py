@@ -10,7 +10,8 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from deployments import calls
-from deployments.calls import accepted, compute, translated
+from deployments.calls import Hear, accepted, compute, translated
+from deployments.load import Load
 from engine.errors import EngineFailed, InvalidRequest, Overloaded
 
 
@@ -77,7 +78,7 @@ class Handle:
         return self
 
     @property
-    def compute(self) -> Handle:
+    def told_compute(self) -> Handle:
         return self
 
     def remote(self, numbers: tuple[int, ...]) -> Answer:
@@ -86,14 +87,20 @@ class Handle:
                 return asyncio.Event().wait()
             if self.faults:
                 raise self.faults.pop(0)
-            return tuple(2 * number for number in numbers)
+            return tuple(2 * number for number in numbers), Load("r", running=len(numbers))
 
         self.answers.append(Answer(work))
         return self.answers[-1]
 
 
-def ask(handle: Handle, numbers: list[int]) -> Any:
-    return compute(cast(Any, {("m", "v"): handle}), "m", "v", numbers)
+def ask(handle: Handle, numbers: list[int], hear: Hear = lambda *heard: None) -> Any:
+    return compute(cast(Any, {("m", "v"): handle}), hear, "m", "v", numbers)
+
+
+async def test_the_load_that_comes_with_an_answer_is_heard() -> None:
+    heard: list[tuple[str, str, Load]] = []
+    assert await ask(Handle(), [1, 2, 3], lambda *told: heard.append(told)) == (2, 4, 6)
+    assert heard == [("m", "v", Load("r", running=3))]
 
 
 async def test_what_a_dead_replica_held_is_computed_by_another() -> None:

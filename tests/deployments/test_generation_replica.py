@@ -52,7 +52,7 @@ async def test_two_calls_with_one_id_are_two_requests(replica: GenerationReplica
 async def test_closing_the_iterator_frees_everything(replica: GenerationReplica) -> None:
     deltas = replica.generate(Request("a", (1, 2, 3), ENDLESS))
     await anext(deltas)
-    await deltas.aclose()  # type: ignore[attr-defined]
+    await deltas.aclose()
     await idle(replica)
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.routing.prediction import Objective
 from deployments.settings import DEMO_CONFIG, Settings, load_settings
 from engine.errors import ConfigError
 
@@ -201,6 +202,27 @@ def test_what_is_left_open_depends_on_the_task(tmp_path: Path) -> None:
 def test_a_key_that_means_nothing_for_the_task_is_refused(tmp_path: Path, task: str, key: str) -> None:
     with pytest.raises(ConfigError, match=f"'{key.partition(':')[0]}' means nothing for the task {task}"):
         load(tmp_path, f"models:\n  - name: a\n    source: a\n    task: {task}\n    {key}\n")
+
+
+def test_objectives(tmp_path: Path) -> None:
+    text = "models:\n  - {name: a, source: a%s}\n"
+
+    def promised(rest: str) -> Objective:
+        return load(tmp_path, text % rest).models[0].promised
+
+    assert promised("") == Objective(0.5, 0.05)
+    assert promised(", objective: {tpot_ms: 80}") == Objective(0.5, 0.08)
+    assert promised(", task: embedding") == Objective(0.2)
+    assert promised(", task: translation, objective: {latency_ms: 900}") == Objective(0.9)
+    with pytest.raises(ConfigError, match=r"'objective\.latency_ms' means nothing for the task text-generation"):
+        promised(", objective: {latency_ms: 900}")
+    with pytest.raises(ConfigError, match=r"'objective\.ttft_ms' means nothing for the task embedding"):
+        promised(", task: embedding, objective: {ttft_ms: 900}")
+    for wrong in ("0", "-1", ".inf", "fast"):
+        with pytest.raises(ConfigError, match=r"objective\.ttft_ms"):
+            promised(f", objective: {{ttft_ms: {wrong}}}")
+    with pytest.raises(ConfigError, match="did you mean 'ttft_ms'"):
+        promised(", objective: {tttft_ms: 3}")
 
 
 def test_languages_are_pairs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.deployments.server.running import ROOMY, TEXTS, TIGHT, Server
+from tests.deployments.server.running import CHOICE, ROOMY, TEXTS, TIGHT, Server
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 
@@ -59,6 +59,7 @@ def test_status(server: Server) -> None:
     assert [(model["name"], model["task"]) for model in models] == [
         (ROOMY, "text-generation"),
         (TIGHT, "text-generation"),
+        (CHOICE, "text-generation"),
         *TEXTS.items(),
     ]
     assert all(model["variants"][0]["state"] == "ready" for model in models)
