@@ -10,6 +10,7 @@ from typing import Any
 from ray import serve
 
 from deployments.encoder_replica import EncoderReplica
+from deployments.gate import Verdict
 from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
@@ -24,12 +25,22 @@ QUIET = {"enable_access_log": False}  # Serve's line for each request costs as m
 BUSY_CALLS = 3  # of an encoder: one runs, one waits, one is on its way
 
 
-def build_app(settings: Settings, paths: Mapping[str, Path], cores: int) -> serve.Application:
+def build_app(
+    settings: Settings,
+    paths: Mapping[str, Path],
+    cores: int,
+    files: Mapping[tuple[str, str], Path] | None = None,
+    verdicts: Mapping[tuple[str, str], Verdict] | None = None,
+) -> serve.Application:
     """The application for resolved settings (see `Settings.with_cores`) on a cluster of so many cores; `paths` are the
-    models' files by name."""
+    models' files by name, `files` those of the variants that have their own, by model and variant; `verdicts` say what
+    was measured."""
+    files, verdicts = files or {}, verdicts or {}
     share = settings.reserved_share(cores)
     handles = {
-        (model.name, variant.name): variant_deployment(model, variant, paths[model.name], share)
+        (model.name, variant.name): variant_deployment(
+            model, variant, files.get((model.name, variant.name), paths[model.name]), share
+        )
         for model in settings.models
         for variant in model.variants
     }
@@ -38,7 +49,7 @@ def build_app(settings: Settings, paths: Mapping[str, Path], cores: int) -> serv
             model.name,
             model.task,
             str(paths[model.name]),
-            tuple(offered(variant) for variant in model.variants),
+            tuple(offered(variant, verdicts.get((model.name, variant.name))) for variant in model.variants),
             model.pairs,
             model.promised,
         )
@@ -58,10 +69,17 @@ def build_app(settings: Settings, paths: Mapping[str, Path], cores: int) -> serv
     return app
 
 
-def offered(variant: Variant) -> OfferedVariant:
-    """fp32 is what quality is measured against, and bf16 is taken to be as good until it was measured."""
-    retained = 1.0 if variant.precision in ("fp32", "bf16") else None
-    return OfferedVariant(variant.name, retained, variant.precision == "fp32", variant.replicas.min == 0)
+def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
+    """With what was measured. fp32 is what quality is measured against, and bf16 is taken to be as good until it was
+    measured."""
+    quality = None if verdict is None else verdict.quality
+    plain = 1.0 if variant.precision in ("fp32", "bf16") else None
+    return OfferedVariant(
+        variant.name,
+        retained=plain if quality is None else quality.retained,
+        measured=quality is not None or variant.precision == "fp32",
+        may_sleep=variant.replicas.min == 0,
+    )
 
 
 def variant_deployment(model: Model, variant: Variant, path: Path, share: float) -> serve.Application:

@@ -13,14 +13,24 @@ import psutil
 from deployments.settings import Http, Model, Settings
 from deployments.sizes import format_size
 from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.config import Precision
 from engine.encoder.describe import describe
 from engine.errors import CheckpointError, ConfigError
 from engine.models import read_architecture
 from engine.models.seq2seq import seq2seq_family_of
 from engine.text.translation import open_translation_text
 
-_BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2}
-# Rough figures on the safe side: a node with Serve and the front door, and a replica beside its weights and cache.
+# Rough figures on the safe side: of a quantized variant embeddings and some layers stay bf16; a node with Serve and the
+# front door; and a replica beside its weights and cache.
+_BYTES_PER_WEIGHT: dict[Precision, float] = {
+    "fp32": 4,
+    "bf16": 2,
+    "int8-dynamic": 1.5,
+    "int8-static": 1.5,
+    "int8-weight": 1.5,
+    "int4-weight": 1,
+    "fp8": 1.5,
+}
 _NODE_BYTES = 1200 << 20
 _REPLICA_BYTES = 350 << 20
 
@@ -88,7 +98,7 @@ def _check_task(model: Model, checkpoint: Checkpoint) -> None:
 def memory_of(model: Model, weights: int) -> int:
     """Bytes that a model's replicas take at their fewest. `weights` is the number of parameters."""
     return sum(
-        variant.replicas.min * (weights * _BYTES_PER_WEIGHT[variant.precision] + model.kv_cache + _REPLICA_BYTES)
+        variant.replicas.min * (int(weights * _BYTES_PER_WEIGHT[variant.precision]) + model.kv_cache + _REPLICA_BYTES)
         for variant in model.variants
     )
 

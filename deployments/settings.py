@@ -63,11 +63,23 @@ class Replicas(_Section):
 
 
 class Variant(_Section):
-    """One model at one precision. `cores` of each replica: its CPU cores and threads; left out, the rest is shared."""
+    """One model at one precision. `cores` of each replica: its CPU cores and threads; left out, the rest is shared.
+
+    `prepared` is a folder that `stageline quantize` wrote: a recipe with what was measured of it, and perhaps weights.
+    """
 
     precision: Precision
+    prepared: str | None = Field(None, min_length=1)
     replicas: Replicas = Replicas()
     cores: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _prepared_fits(self) -> Self:
+        if self.precision == "fp32" and self.prepared is not None:
+            raise ValueError("fp32 is what others are measured against: it is served as it is, without 'prepared'")
+        if self.precision == "int8-static" and self.prepared is None:
+            raise ValueError("int8-static needs scales from calibration: name the folder that holds them, 'prepared'")
+        return self
 
     @property
     def name(self) -> str:
@@ -80,6 +92,16 @@ class Promise(_Section):
     ttft_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
     tpot_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
     latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+
+class Gate(_Section):
+    """The most that a variant may lose against fp32: a share of the perplexity, accuracy as a share of all texts,
+    points of BLEU, and for embeddings the least mean cosine. What loses more is not served."""
+
+    max_perplexity_increase: float = Field(0.05, ge=0)
+    max_accuracy_drop: float = Field(0.005, ge=0)
+    max_bleu_drop: float = Field(0.3, ge=0)
+    min_cosine: float = Field(0.99, le=1)
 
 
 Task = Literal["text-generation", "text-classification", "embedding", "translation"]
@@ -115,6 +137,7 @@ class Model(_Section):
     changes: str | None = Field(None, min_length=1)
     languages: Annotated[tuple[str, ...], BeforeValidator(_items)] | None = None
     variants: Annotated[tuple[Variant, ...], BeforeValidator(_items)] = (Variant(precision="bf16"),)
+    gate: Gate = Gate()
     kv_cache: Size = Field(0, ge=1 << 20)
     max_model_len: int | None = Field(None, ge=1)
     max_new_tokens: int | None = Field(None, ge=1)
@@ -290,6 +313,7 @@ def load_settings(path: Path) -> Settings:
             update={
                 "source": _from_folder(model.source, path.parent),
                 "changes": None if model.changes is None else _from_folder(model.changes, path.parent),
+                "variants": tuple(_located(variant, path.parent) for variant in model.variants),
             }
         )
         for model in settings.models
@@ -307,6 +331,12 @@ def _from_folder(source: str, folder: Path) -> str:
     if source.startswith(("pypi:", "hf:")):
         return source
     return str((folder / Path(source).expanduser()).resolve())
+
+
+def _located(variant: Variant, folder: Path) -> Variant:
+    if variant.prepared is None:
+        return variant
+    return variant.model_copy(update={"prepared": str((folder / Path(variant.prepared).expanduser()).resolve())})
 
 
 def _explain(problem: Any) -> str:

@@ -214,7 +214,9 @@ class Engine:
         due = [(s, row) for s, row in ready if not self._spent(s)]
         chosen: dict[str, Sampled] = {}
         if due:
-            logits = self.decoder.logits(hidden[[row for _, row in due]])
+            rows = [row for _, row in due]
+            # Choosing rows takes time for each: not while everybody is decoding.
+            logits = self.decoder.logits(hidden if rows == list(range(len(hidden))) else hidden[rows])
             sampled = sample(logits, [s.row for s, _ in due])
             chosen = {s.request.id: one for (s, _), one in zip(due, sampled, strict=True)}
         return [self._report(sequence, chosen.get(sequence.request.id)) for sequence, _ in ready]

@@ -25,7 +25,9 @@ def encoder_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[s
     settings = dict(options)
     task = settings.pop("task")
     torch.set_num_threads(settings["threads"])
+    before = time.perf_counter()
     engine = load_encoder_engine(path, EncoderConfig(**settings), task)
+    load_s = time.perf_counter() - before
 
     def run(command: dict[str, Any]) -> dict[str, Any]:
         size, padded = command["batch"], command.get("padded", False)
@@ -41,4 +43,4 @@ def encoder_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[s
             out += [int(np.argmax(v)) if task == "text-classification" else float(v[0]) for v in values]
         return {"seconds": time.perf_counter() - started, "out": out}
 
-    return run, {"kernels": engine.model.encoder.kernels.name}
+    return run, {"load_s": load_s, "kernels": engine.model.encoder.kernels.name}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -11,8 +12,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Measure = Callable[[], float]
 
+# Between measures: idle threads of some runtimes go on looking for work for up to 0.2 s, on the next contender's cores.
+PAUSE_S = 0.3
 
-def alternate(measures: Mapping[str, Measure], rounds: int, console: Console) -> dict[str, list[float]]:
+
+def alternate(
+    measures: Mapping[str, Measure], rounds: int, console: Console, pause_s: float = 0.0
+) -> dict[str, list[float]]:
     """Every measure once a round, in order, after one round that does not count. Samples by name."""
     samples: dict[str, list[float]] = {name: [] for name in measures}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -21,6 +27,7 @@ def alternate(measures: Mapping[str, Measure], rounds: int, console: Console) ->
         for turn in range(rounds + 1):
             for name, measure in measures.items():
                 progress.update(task, description=f"{name}" if turn else f"warming up {name}")
+                time.sleep(pause_s)
                 sample = measure()
                 if turn:
                     samples[name].append(sample)
@@ -34,3 +41,25 @@ def summary(samples: Mapping[str, list[float]]) -> dict[str, dict[str, Any]]:
         name: {"median": statistics.median(values), "min": min(values), "max": max(values), "samples": values}
         for name, values in samples.items()
     }
+
+
+def peer_name(peer: str, work: str) -> str:
+    """Under which a peer's samples of some work stand; the engine's stand under the work alone."""
+    return f"{peer}, {work}"
+
+
+def ratios(samples: Mapping[str, list[float]], peers: Iterable[str]) -> dict[str, dict[str, float]]:
+    """How much faster the engine is than each peer that did the same work: ratios of medians, by work and peer."""
+    names = list(peers)
+    found: dict[str, dict[str, float]] = {}
+    for work, mine in samples.items():
+        theirs = {peer: samples[peer_name(peer, work)] for peer in names if peer_name(peer, work) in samples}
+        if theirs:
+            found[work] = {peer: statistics.median(mine) / statistics.median(rates) for peer, rates in theirs.items()}
+    return found
+
+
+def hardest(against: Mapping[str, float]) -> tuple[str, float]:
+    """The best of the peers, and the ratio against it."""
+    peer = min(against, key=lambda name: against[name])
+    return peer, against[peer]

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ from rich.console import Console
 
 from cluster.node import available_cores, free_ports
 from deployments.bench.client import load
-from deployments.bench.contender import contender
+from deployments.bench.contender import Contender, contender, peer
 from deployments.bench.machine import provenance
-from deployments.bench.rounds import alternate, summary
+from deployments.bench.rounds import PAUSE_S, alternate, peer_name, ratios, summary
+from deployments.cli.evaluate import choose
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Model, Settings, Variant
-from engine.errors import EngineFailed
+from engine.errors import ConfigError, EngineFailed
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
 PREFILL = 512  # tokens of the prompt that prefill is measured with
+PEERS = {"llama.cpp": "llama.cpp", "OpenVINO GenAI": "openvino"}  # and their kinds, see `peers.py`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,47 +47,85 @@ class Work:
     rounds: int
 
 
-def bench_engine(settings: Settings, work: Work, console: Console) -> dict[str, Any]:
-    """The engine in process: decoding with one stream and with many, prefill, and memory."""
-    model, variant, path, cores = first_model(settings, console)
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is measured, where its model's files are, and how many threads it runs."""
+
+    model: Model
+    variant: Variant
+    path: Path
+    cores: int
+
+    @property
+    def asked(self) -> str:
+        """As requests name it."""
+        return f"{self.model.name}:{self.variant.name}"
+
+
+def bench_engine(
+    settings: Settings, work: Work, console: Console, model: str = "", peers: Path | None = None
+) -> dict[str, Any]:
+    """The engine in process: decoding with one stream and with many, prefill, and memory; and `peers` on the same file,
+    run by the Python of an environment that has them."""
+    chosen = choose_generator(settings, model, console)
+    if peers is not None and chosen.path.suffix != ".gguf":
+        raise ConfigError(f"The peers of generation read GGUF files; {chosen.path.name} is none.", param="peers")
     with ExitStack() as stack:
-        console.print(f"Loading {model.name}:{variant.name} ...")
-        engine = stack.enter_context(contender("engine", path, engine_options(model, variant, cores)))
-        measures = {
-            "1 stream": lambda: rate(engine.run(streams=1, tokens=work.tokens, prompt=work.prompt)),
-            f"{work.streams} streams": lambda: rate(
-                engine.run(streams=work.streams, tokens=work.tokens, prompt=work.prompt)
-            ),
-            f"prefill of {PREFILL}": lambda: PREFILL / engine.run(streams=1, tokens=1, prompt=PREFILL)["first_s"],
-        }
-        samples = alternate(measures, work.rounds, console)
+        console.print(f"Loading {chosen.asked} ...")
+        engine = stack.enter_context(contender("engine", chosen.path, engine_options(chosen)))
+        others: dict[str, Contender] = {}
+        for name, kind in PEERS.items() if peers is not None else ():
+            assert peers is not None
+            console.print(f"Loading {name} ...")
+            others[name] = stack.enter_context(peer(peers, kind, chosen.path, {"threads": chosen.cores}))
+        measures: dict[str, Callable[[], float]] = {}
+        for what, measure in generation_works(work).items():
+            measures[what] = partial(measure, engine)
+            measures |= {peer_name(name, what): partial(measure, other) for name, other in others.items()}
+        samples = alternate(measures, work.rounds, console, PAUSE_S if others else 0.0)
     return {
         "benchmark": "engine",
         **provenance(),
-        "model": model.name,
-        "variant": variant.name,
+        "model": chosen.model.name,
+        "variant": chosen.variant.name,
+        "threads": chosen.cores,
         "work": asdict(work),
         "tokens_per_s": summary(samples),
+        "against": ratios(samples, others),
         "engine": engine.facts,
+        "peers": {name: other.facts for name, other in others.items()},
     }
 
 
-def bench_http(settings: Settings, config: Path, work: Work, console: Console) -> dict[str, Any]:
+def generation_works(work: Work) -> dict[str, Callable[[Contender], float]]:
+    """Tokens per second of one stream, of many, and of a long prompt, by a contender of any kind."""
+
+    def generate(who: Contender, streams: int) -> float:
+        return rate(who.run(streams=streams, tokens=work.tokens, prompt=work.prompt))
+
+    return {
+        "1 stream": partial(generate, streams=1),
+        f"{work.streams} streams": partial(generate, streams=work.streams),
+        f"prefill of {PREFILL}": lambda who: PREFILL / float(who.run(streams=1, tokens=1, prompt=PREFILL)["seconds"]),
+    }
+
+
+def bench_http(settings: Settings, config: Path, work: Work, console: Console, model: str = "") -> dict[str, Any]:
     """Streams through HTTP, the same in process, and transformers in fp32 one request at a time."""
-    model, variant, path, cores = first_model(settings, console)
+    chosen = choose_generator(settings.with_cores(available_cores()), model, console)  # as the server does
     with ExitStack() as stack:
         console.print("Starting the server ...")
         port, start = stack.enter_context(server(config))
-        first = asyncio.run(load("127.0.0.1", port, model.name, streams=1, prompt=work.prompt, tokens=1))
+        first = asyncio.run(load("127.0.0.1", port, chosen.asked, streams=1, prompt=work.prompt, tokens=1))
         console.print("Loading the others ...")
-        engine = stack.enter_context(contender("engine", path, engine_options(model, variant, cores)))
+        engine = stack.enter_context(contender("engine", chosen.path, engine_options(chosen)))
         first_tokens: list[float] = []
 
         def through_http() -> float:
             started = time.perf_counter()
             size = {"streams": work.streams, "prompt": work.prompt, "tokens": work.tokens}
             # Other prompts at each turn, or the prefix cache would have them.
-            results = asyncio.run(load("127.0.0.1", port, model.name, **size, turn=len(first_tokens) + 1))
+            results = asyncio.run(load("127.0.0.1", port, chosen.asked, **size, turn=len(first_tokens) + 1))
             first_tokens.append(statistics.median(result.first_s for result in results))
             return sum(result.tokens for result in results) / (time.perf_counter() - started)
 
@@ -93,15 +134,15 @@ def bench_http(settings: Settings, config: Path, work: Work, console: Console) -
             "in process": lambda: rate(engine.run(streams=work.streams, tokens=work.tokens, prompt=work.prompt)),
         }
         if importlib.util.find_spec("transformers") is not None:
-            plain = stack.enter_context(contender("transformers", path, {"threads": cores}))
+            plain = stack.enter_context(contender("transformers", chosen.path, {"threads": chosen.cores}))
             measures["transformers"] = lambda: rate(plain.run(streams=1, tokens=work.tokens, prompt=work.prompt))
         samples = alternate(measures, work.rounds, console)
     rates = {name: statistics.median(values) for name, values in samples.items()}
     return {
         "benchmark": "http",
         **provenance(),
-        "model": model.name,
-        "variant": variant.name,
+        "model": chosen.model.name,
+        "variant": chosen.variant.name,
         "work": asdict(work),
         "tokens_per_s": summary(samples),
         "http_share_of_in_process": rates["http"] / rates["in process"],
@@ -113,18 +154,23 @@ def bench_http(settings: Settings, config: Path, work: Work, console: Console) -
     }
 
 
-def first_model(settings: Settings, console: Console) -> tuple[Model, Variant, Path, int]:
-    """What is measured: the first model's first variant, with the cores that a server would give it."""
-    settings = settings.with_cores(available_cores())
-    paths = fetch_models(settings, console)
-    model = settings.models[0]
-    variant = model.variants[0]
-    assert variant.cores is not None
-    return model, variant, paths[model.name], variant.cores
+def choose_generator(settings: Settings, asked: str, console: Console) -> Chosen:
+    """`model` or `model:variant`; by default the first model that generates, and a model's first variant.
+
+    It gets the cores that the configuration gives it, all of them where that leaves it open.
+    """
+    generating = [model.name for model in settings.models if model.task == "text-generation"]
+    if not asked and not generating:
+        raise ConfigError("No model here generates text: use `stageline bench texts`.")
+    model, variant = choose(settings, asked or generating[0])
+    if model.task != "text-generation":
+        raise ConfigError(f"{model.name} is for {model.task}: use `stageline bench texts`.", param="model")
+    path = fetch_models(settings.model_copy(update={"models": (model,)}), console)[model.name]
+    return Chosen(model, variant, path, variant.cores or available_cores())
 
 
-def engine_options(model: Model, variant: Variant, cores: int) -> dict[str, Any]:
-    return asdict(model.engine_config(variant, cores=cores))
+def engine_options(chosen: Chosen) -> dict[str, Any]:
+    return asdict(chosen.model.engine_config(chosen.variant, cores=chosen.cores))
 
 
 def rate(answer: dict[str, Any]) -> float:

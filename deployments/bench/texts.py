@@ -6,7 +6,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,11 +15,12 @@ from typing import Any
 
 from rich.console import Console
 
+from cluster.node import available_cores
 from cluster.training.data import read_labelled, read_lines
 from deployments.bench.client import ask_all
 from deployments.bench.contender import Contender, contender, peer
 from deployments.bench.machine import provenance
-from deployments.bench.rounds import alternate, summary
+from deployments.bench.rounds import PAUSE_S, alternate, peer_name, ratios, summary
 from deployments.bench.run import server
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Model, Settings, Variant
@@ -32,13 +33,23 @@ CLIENTS = 32
 BATCH = 32
 SOME = 8  # texts of one request
 TARGET_TOKENS = 64  # most of one translation, for everybody
+CLASSIFIERS = {  # name: kind of peer (see `peers.py`), precision
+    "onnxruntime fp32": ("onnxruntime", "fp32"),
+    "onnxruntime int8": ("onnxruntime", "int8"),
+    "transformers fp32": ("transformers-encoder", "fp32"),
+}
+TRANSLATORS = {
+    "ctranslate2 float32": ("ctranslate2", "float32"),
+    "ctranslate2 int8": ("ctranslate2", "int8"),
+    "transformers fp32": ("transformers-translator", "fp32"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is measured: a model's variant, on the first `count` texts of `data`.
 
-    `peers` is the Python of an environment that has them, None for going without.
+    `peers` is the Python of an environment that has them, None for going without; without `http` no server is started.
     """
 
     model: Model
@@ -48,16 +59,22 @@ class Job:
     count: int
     rounds: int
     peers: Path | None
+    http: bool = True
+
+    @property
+    def asked(self) -> str:
+        """As requests name it."""
+        return f"{self.model.name}:{self.variant.name}"
 
 
 def bench_texts(settings: Settings, job: Job, console: Console) -> dict[str, Any]:
     """The benchmark of the model's task."""
     path = fetch_models(settings.model_copy(update={"models": (job.model,)}), console)[job.model.name]
-    assert job.variant.cores is not None
+    cores = job.variant.cores or available_cores()
     kinds = {"translation": bench_translator, "text-classification": bench_encoder, "embedding": bench_encoder}
     if job.model.task not in kinds:
         raise ConfigError(f"{job.model.name} is for {job.model.task}: use `stageline bench engine` or `http`.")
-    return kinds[job.model.task](job, path, job.variant.cores, console)
+    return kinds[job.model.task](job, path, cores, console)
 
 
 def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[str, Any]:
@@ -70,28 +87,30 @@ def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[st
     classifies = job.model.task == "text-classification"
     options = {**asdict(job.model.encoder_config(job.variant, cores=cores)), "task": job.model.task}
     path_of = "/classify" if classifies else "/v1/embeddings"
-    bodies = [json.dumps({"model": job.model.name, "input": text}).encode() for text in texts]
-    lists = [json.dumps({"model": job.model.name, "input": some}).encode() for some in _lists(texts)]
+    bodies = [json.dumps({"model": job.asked, "input": text}).encode() for text in texts]
+    lists = [json.dumps({"model": job.asked, "input": some}).encode() for some in _lists(texts)]
     few = tokens[: 2 * BATCH]
     with ExitStack() as stack:
         engine = stack.enter_context(contender("encoder", path, options))
-        port = _server(stack, job, console)
         runs: dict[str, Callable[[], float]] = {
             "one at a time": lambda: _rate(engine, few, batch=1),
             f"batches of {BATCH}": lambda: _rate(engine, tokens, batch=BATCH),
             "all at once, packed": lambda: _rate(engine, tokens, batch=len(tokens)),
             f"batches of {BATCH}, padded": lambda: _rate(engine, tokens, batch=BATCH, padded=True),
-            f"http, {CLIENTS} clients": lambda: len(texts) / _http(port, path_of, bodies),
-            f"http, {CLIENTS} clients, {SOME} texts at once": lambda: len(texts) / _http(port, path_of, lists),
         }
-        if classifies and job.peers is not None:
-            for name, kind in (("onnxruntime fp32", "onnxruntime"), ("transformers fp32", "transformers-encoder")):
-                other = stack.enter_context(peer(job.peers, kind, path, {"threads": cores, "precision": "fp32"}))
-                _agree(name, engine, other, few)
-                runs[f"{name}, one at a time"] = partial(_rate, other, few, batch=1)
-                runs[f"{name}, batches of {BATCH}"] = partial(_rate, other, tokens, batch=BATCH)
-        samples = alternate(runs, job.rounds, console)
-    return _result("encoder", job, cores, samples, engine, sum(map(len, tokens)) / len(tokens))
+        if job.http:
+            port = _server(stack, job, console)
+            runs |= {
+                f"http, {CLIENTS} clients": lambda: len(texts) / _http(port, path_of, bodies),
+                f"http, {CLIENTS} clients, {SOME} texts at once": lambda: len(texts) / _http(port, path_of, lists),
+            }
+        others = _peers(stack, job, path, cores, CLASSIFIERS if classifies else {}, console)
+        for name, other in others.items():
+            _agree(name, engine, other, few)
+            runs[peer_name(name, "one at a time")] = partial(_rate, other, few, batch=1)
+            runs[peer_name(name, f"batches of {BATCH}")] = partial(_rate, other, tokens, batch=BATCH)
+        samples = alternate(runs, job.rounds, console, PAUSE_S if others else 0.0)
+    return _result("encoder", job, cores, samples, engine, others, sum(map(len, tokens)) / len(tokens))
 
 
 def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict[str, Any]:
@@ -112,37 +131,46 @@ def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict
 
     with ExitStack() as stack:
         engine = stack.enter_context(contender("translator", path, options))
-        port = _server(stack, job, console)
         runs: dict[str, Callable[[], float]] = {
-            f"http, {CLIENTS} clients, greedy": lambda: len(sentences) / _http(port, "/translate", bodies),
-            f"http, {CLIENTS} clients, {SOME} texts at once, greedy": lambda: (
-                len(sentences) / _http(port, "/translate", lists)
-            ),
             f"{CLIENTS} at once, joining and leaving, greedy": partial(
                 rate, engine, tokens, CLIENTS, 1, continuous=True
             ),
         }
-        others: list[tuple[str, Contender]] = [("", engine)]
-        if job.peers is not None:
-            for name, kind, precision in (
-                ("ctranslate2 float32", "ctranslate2", "float32"),
-                ("ctranslate2 int8", "ctranslate2", "int8"),
-                ("transformers fp32", "transformers-translator", "fp32"),
-            ):
-                other = stack.enter_context(peer(job.peers, kind, path, {"threads": cores, "precision": precision}))
-                others.append((f"{name}, ", other))
-            runs["transformers fp32, one at a time, greedy"] = partial(rate, others[-1][1], few, 1, 1)
+        if job.http:
+            port, size = _server(stack, job, console), len(sentences)
+            runs |= {
+                f"http, {CLIENTS} clients, greedy": lambda: size / _http(port, "/translate", bodies),
+                f"http, {CLIENTS} clients, {SOME} texts at once, greedy": lambda: (
+                    size / _http(port, "/translate", lists)
+                ),
+            }
+        others = _peers(stack, job, path, cores, TRANSLATORS, console)
+        if slowest := others.get("transformers fp32"):
+            runs["transformers fp32, one at a time, greedy"] = partial(rate, slowest, few, 1, 1)
         for beams, how in ((1, "greedy"), (4, "4 beams")):
-            for name, who in others:
-                runs[f"{name}batches of {BATCH}, {how}"] = partial(rate, who, tokens, BATCH, beams)
-        samples = alternate(runs, job.rounds, console)
-    return _result("translator", job, cores, samples, engine, sum(map(len, tokens)) / len(tokens))
+            work = f"batches of {BATCH}, {how}"
+            runs[work] = partial(rate, engine, tokens, BATCH, beams)
+            runs |= {peer_name(name, work): partial(rate, who, tokens, BATCH, beams) for name, who in others.items()}
+        samples = alternate(runs, job.rounds, console, PAUSE_S if others else 0.0)
+    return _result("translator", job, cores, samples, engine, others, sum(map(len, tokens)) / len(tokens))
 
 
 def read_texts(path: Path, count: int) -> list[str]:
     """The first texts of a CSV file of text,label, or of a file with one a line."""
     found = [row.text for row in read_labelled(path)] if path.suffix == ".csv" else read_lines(path)
     return found[:count]
+
+
+def _peers(
+    stack: ExitStack, job: Job, path: Path, cores: int, kinds: Mapping[str, tuple[str, str]], console: Console
+) -> dict[str, Contender]:
+    """The peers of these kinds, running; none where the job goes without."""
+    found: dict[str, Contender] = {}
+    for name, (kind, precision) in kinds.items() if job.peers is not None else ():
+        assert job.peers is not None
+        console.print(f"Loading {name} ...")
+        found[name] = stack.enter_context(peer(job.peers, kind, path, {"threads": cores, "precision": precision}))
+    return found
 
 
 def _server(stack: ExitStack, job: Job, console: Console) -> int:
@@ -176,7 +204,13 @@ def _agree(name: str, one: Contender, other: Contender, texts: list[list[int]]) 
 
 
 def _result(
-    kind: str, job: Job, cores: int, samples: dict[str, list[float]], engine: Contender, length: float
+    kind: str,
+    job: Job,
+    cores: int,
+    samples: dict[str, list[float]],
+    engine: Contender,
+    others: Mapping[str, Contender],
+    length: float,
 ) -> dict[str, Any]:
     return {
         "benchmark": kind,
@@ -188,5 +222,7 @@ def _result(
         "mean_tokens": round(length, 1),
         "texts_per_s": summary(samples),
         "medians": {name: statistics.median(values) for name, values in samples.items()},
+        "against": ratios(samples, others),
         "engine": engine.facts,
+        "peers": {name: other.facts for name, other in others.items()},
     }

@@ -24,7 +24,9 @@ def translator_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dic
     """`texts` with `batch` sentences at work at a time, of `beams` each, at most `tokens` long. With `continuous` a new
     one joins for each that is done; without, the next batch begins when the last of one is done."""
     torch.set_num_threads(options["threads"])
+    before = time.perf_counter()
     engine = load_seq2seq_engine(path, Seq2SeqConfig(**options))
+    load_s = time.perf_counter() - before
     with open_checkpoint(path) as checkpoint:
         defaults = read_defaults(checkpoint, (), engine.limits.max_new_tokens)
 
@@ -41,7 +43,7 @@ def translator_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dic
                 out |= _continuous(engine, requests[at : at + size], size)
         return {"seconds": time.perf_counter() - started, "out": [out[request.id] for request in requests]}
 
-    return run, {"kernels": engine.model.kernels.name}
+    return run, {"load_s": load_s, "kernels": engine.model.kernels.name}
 
 
 def _continuous(engine: Seq2SeqEngine, requests: list[TranslateRequest], size: int) -> dict[str, list[int]]:

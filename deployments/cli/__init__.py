@@ -1,4 +1,5 @@
-"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `bench`, `finetune`.
+"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
+`finetune`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -19,6 +20,7 @@ from deployments.cli.control import status, stop
 from deployments.cli.evaluate import evaluate
 from deployments.cli.fetch import fetch
 from deployments.cli.finetune import finetune
+from deployments.cli.quantize import quantize
 from deployments.cli.serve import serve
 from engine.errors import ConfigError, StagelineError
 
@@ -28,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, status, stop, chat, fetch, evaluate):
+for command in (serve, status, stop, chat, fetch, evaluate, quantize):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(finetune, name="finetune")

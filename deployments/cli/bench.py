@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deployments.bench.rounds import hardest
 from deployments.cli.evaluate import choose
 from deployments.cli.fetch import ConfigArgument
 from deployments.settings import DEMO_CONFIG, load_settings
@@ -21,23 +22,31 @@ Streams = Annotated[int, typer.Option(min=1, help="Requests at once.")]
 Tokens = Annotated[int, typer.Option(min=1, help="Tokens of each answer.")]
 Prompt = Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Measurements of each; their median counts.")]
+Choice = Annotated[str, typer.Option("--model", help="Which of the configuration's models, or model:variant.")]
+Peers = Annotated[
+    Path | None,
+    typer.Option(help="Python of an environment that has the peers: measures them too, in the same run."),
+]
 Output = Annotated[Path | None, typer.Option(help="Also write the result here.")]
 
 
 @bench.command("engine")
 def engine(
     config: ConfigArgument = None,
+    model: Choice = "",
     streams: Streams = 32,
     tokens: Tokens = 64,
     prompt: Prompt = 5,
     rounds: Rounds = 7,
+    peers: Peers = None,
     output: Output = None,
 ) -> None:
-    """The engine alone, in process: decoding, prefill, memory."""
+    """The engine alone, in process: decoding, prefill, memory; with --peers against llama.cpp and OpenVINO GenAI."""
     from deployments.bench.run import Work, bench_engine
 
     console = Console(stderr=True)
-    result = bench_engine(load_settings(config or DEMO_CONFIG), Work(streams, tokens, prompt, rounds), console)
+    settings, work = load_settings(config or DEMO_CONFIG), Work(streams, tokens, prompt, rounds)
+    result = bench_engine(settings, work, console, model, peers)
     facts = result["engine"]
     notes = {
         "kernels": facts["kernels"],
@@ -51,6 +60,7 @@ def engine(
 @bench.command("http")
 def http(
     config: ConfigArgument = None,
+    model: Choice = "",
     streams: Streams = 32,
     tokens: Tokens = 64,
     prompt: Prompt = 5,
@@ -62,7 +72,7 @@ def http(
 
     console = Console(stderr=True)
     path = config or DEMO_CONFIG
-    result = bench_http(load_settings(path), path, Work(streams, tokens, prompt, rounds), console)
+    result = bench_http(load_settings(path), path, Work(streams, tokens, prompt, rounds), console, model)
     against = result["http_against_transformers"]
     notes = {
         "HTTP against in process": f"{result['http_share_of_in_process']:.0%}",
@@ -77,16 +87,14 @@ def http(
 @bench.command("texts")
 def texts(
     config: ConfigArgument = None,
-    model: Annotated[str, typer.Option(help="Which of the configuration's models, or model:variant.")] = "",
+    model: Choice = "",
     data: Annotated[
         Path | None, typer.Option(help="CSV file of text,label, or a file with a text or sentence a line.")
     ] = None,
     count: Annotated[int, typer.Option(min=64, help="How many of its texts.")] = 1000,
     rounds: Rounds = 5,
-    peers: Annotated[
-        Path | None,
-        typer.Option(help="Python of an environment with onnxruntime, ctranslate2, transformers: measures them too."),
-    ] = None,
+    peers: Peers = None,
+    http: Annotated[bool, typer.Option(help="Also through a server of its own.")] = True,
     output: Output = None,
 ) -> None:
     """A classifier, an embedder or a translator: in process, through HTTP, and against its peers."""
@@ -97,9 +105,11 @@ def texts(
         raise ConfigError("What to measure with? Give a file with --data.")
     console = Console(stderr=True)
     path = config or DEMO_CONFIG
-    settings = load_settings(path).with_cores(available_cores())
+    settings = load_settings(path)
+    if http:
+        settings = settings.with_cores(available_cores())  # as the server does
     chosen, variant = choose(settings, model)
-    result = bench_texts(settings, Job(chosen, variant, path, data, count, rounds, peers), console)
+    result = bench_texts(settings, Job(chosen, variant, path, data, count, rounds, peers, http), console)
     _show(result, {"mean tokens of a text": str(result["mean_tokens"])}, console, output, "texts")
 
 
@@ -111,6 +121,10 @@ def _show(
     for name, found in result[f"{unit}_per_s"].items():
         table.add_row(name, *(f"{found[key]:.0f}" for key in ("median", "min", "max")))
     console.print(table)
+    for work, against in result.get("against", {}).items():
+        best, ratio = hardest(against)
+        shown = ", ".join(f"{one:.2f}x {peer}" for peer, one in against.items())
+        console.print(f"  {work}: {shown}; [bold]{ratio:.2f}x[/] the best of them, {best}", highlight=False)
     for name, note in notes.items():
         console.print(f"  {name}: {note}", highlight=False)
     line = json.dumps(result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -22,21 +21,20 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file with a header text,label for a classifier; sentences, one a line, for a translator."
+            help="A text for a generator; a CSV file with a header text,label for a classifier; sentences, one a line, "
+            "for a translator."
         ),
     ] = None,
     reference: Annotated[Path | None, typer.Option(help="Their translations, line by line.")] = None,
     beams: Annotated[int, typer.Option(min=1, help="Beams of a translator; 1 is greedy.")] = 1,
 ) -> None:
-    """Measure accuracy, or BLEU and chrF, as a replica would compute it. The last line printed is JSON."""
+    """Measure perplexity, accuracy, or BLEU and chrF, as a replica would compute it. The last line printed is JSON."""
     from cluster.node import available_cores
     from deployments.bench.machine import provenance
     from deployments.evaluate import evaluate as measure
 
     if data is None:
         raise ConfigError("What to measure on? Give a file with --data.")
-    if reference is not None and find_spec("sacrebleu") is None:
-        raise ConfigError("BLEU needs sacrebleu: pip install 'stageline[train]'.")
     console = Console(stderr=True)
     settings = load_settings(config or DEMO_CONFIG).with_cores(available_cores())
     chosen, variant = choose(settings, model)

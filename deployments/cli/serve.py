@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from deployments.serving import application, base_url, local_environment, serve_
 from deployments.settings import DEMO_CONFIG, Model, Settings, load_settings
 from engine.errors import ConfigError
 
+if TYPE_CHECKING:
+    from deployments.variant_files import Judged, Key
+
 _CHECK_S = 1.0
 
 
@@ -32,6 +35,9 @@ def serve(
         str | None, typer.Option(help="Join this Ray cluster (host:port, or auto) instead of starting a node.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the replicas to become ready.")] = 600.0,
+    allow_unmeasured: Annotated[
+        bool, typer.Option("--allow-unmeasured", help="Serve quantized variants whose quality nobody measured.")
+    ] = False,
     verbose: Annotated[bool, typer.Option(help="Show what Ray and the replicas log.")] = False,
 ) -> None:
     """Serve models until Ctrl-C, which ends everything that was started."""
@@ -40,7 +46,16 @@ def serve(
     settings = load_settings(path).with_http(host=host, port=port)
     with stopping() as signals:
         try:
-            _serve(settings, path, signals, address=address, timeout_s=timeout, verbose=verbose, console=console)
+            _serve(
+                settings,
+                path,
+                signals,
+                address=address,
+                timeout_s=timeout,
+                allow_unmeasured=allow_unmeasured,
+                verbose=verbose,
+                console=console,
+            )
         except Stopped as stopped:
             console.print("Stopped.")
             raise typer.Exit(stopped.exit_status) from None
@@ -53,6 +68,7 @@ def _serve(
     *,
     address: str | None,
     timeout_s: float,
+    allow_unmeasured: bool,
     verbose: bool,
     console: Console,
 ) -> None:
@@ -65,8 +81,11 @@ def _serve(
         settings = settings.with_cores(available_cores())
     paths = fetch_models(settings, console)
     preflight.check_models(settings, paths)
+    judged = judge_variants(settings, paths, console, allow_unmeasured=allow_unmeasured)
     if address is None:
         preflight.check_memory(settings, paths)
+    files = prepare_variants(judged, console)
+    verdicts = {key: one.verdict for key, one in judged.items()}
     url = base_url(settings.http)
     with ExitStack() as stack:
         state = stack.enter_context(registered(url, settings.http.port, str(config)))
@@ -79,7 +98,7 @@ def _serve(
 
             stack.enter_context(
                 application(
-                    build_app(settings, paths, node.cores),
+                    build_app(settings, paths, node.cores, files, verdicts),
                     settings.http,
                     timeout_s=timeout_s,
                     leave_serve=address is None,
@@ -88,6 +107,29 @@ def _serve(
                 )
             )
         _wait_for_signal(settings, url, node, state, console)
+
+
+def judge_variants(
+    settings: Settings, paths: Mapping[str, Path], console: Console, *, allow_unmeasured: bool
+) -> dict[Key, Judged]:
+    """What the gate lets through, with its warnings on the console. Raises ConfigError for the rest."""
+    import torch
+
+    from deployments.variant_files import judge
+
+    judged = judge(settings, paths, allow_unmeasured=allow_unmeasured, gpu=torch.cuda.is_available())
+    for one in judged.values():
+        if one.verdict.warning is not None:
+            console.print(f"[yellow]Warning:[/] {escape(one.verdict.warning)}", highlight=False, soft_wrap=True)
+    return judged
+
+
+def prepare_variants(judged: Mapping[Key, Judged], console: Console) -> dict[Key, Path]:
+    """Every variant's files, with a line that tells what is being made."""
+    from deployments.variant_files import files_of
+
+    with console.status("Looking for the variants' files ...") as spinner:
+        return files_of(judged, lambda doing: spinner.update(escape(doing)))
 
 
 def _refuse_second_server(port: int) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.batch import Batch
+from engine.quantization.weight import Weight
 
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu"]
 
@@ -76,7 +77,11 @@ class Embedding(Protocol):
 
 
 class Kernels(Protocol):
-    """The operations of one device and dtype."""
+    """The operations of one device and dtype. Weights of products may be quantized (engine/quantization/weight.py).
+
+    On the native kernels a call is one operator, the same for any number of rows, and computes nothing in Python but
+    with torch: runs of them are played again without Python (see `replay.py`).
+    """
 
     @property
     def name(self) -> str: ...
@@ -87,17 +92,17 @@ class Kernels(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+    def linear(self, weight: Weight, bias: Tensor | None = None) -> Linear:
         """weight (N, K), bias (N,)."""
 
-    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+    def gate(self, weight: Weight, activation: Activation) -> Gate:
         """weight (2 N, K): the gate's rows, then the up-projection's."""
 
-    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+    def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
         """weight (vocabulary, hidden)."""
 
     def tied_embedding(
-        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+        self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
     ) -> tuple[Embedding, Linear]:
         """One weight (vocabulary, hidden), held once, as embedding and as output head with the bias (vocabulary,)."""
 

@@ -6,55 +6,23 @@ A row's result is the same bit for bit whatever else is in the batch.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
 from engine.batch import Batch
 from engine.errors import CheckpointError
-from engine.kernels import build
+from engine.kernels import native_quantized
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Kernels, Linear
-from engine.kernels.torch_kernels import TorchEmbedding, TorchKernels
+from engine.kernels.operators import ACTIVATIONS, has_amx, has_dot, load, op
+from engine.kernels.torch_kernels import TorchKernels
+from engine.kernels.torch_products import SplitGate, TorchEmbedding
+from engine.quantization.weight import QuantizedWeight, Weight
 
-log = logging.getLogger(__name__)
-
-ACTIVATIONS: dict[Activation, int] = {"none": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "silu": 4}
 LAYOUTS = {"lanes": 0, "pairs": 1, "tiles": 2}  # of packed weights, see csrc/packing.h
 WIDEST_HEAD = 512  # as in attention.cpp
-PAIRED_BLOCK = 32  # positions that an AMX tile takes at once
-
-
-@cache
-def load() -> bool:
-    """Builds and loads the operators, once a process. False where they cannot be had."""
-    path = build.library()
-    if path is None:
-        return False
-    try:
-        torch.ops.load_library(str(path))
-    except OSError as error:  # a damaged file, or one from a system with other libraries
-        log.warning("could not load the CPU kernels, going on with torch's: %s", error)
-        return False
-    return True
-
-
-def op(name: str, *arguments: object) -> Tensor:
-    """Calls an operator of `csrc/`; torch knows them by name only."""
-    result: Tensor = getattr(torch.ops.stageline, name)(*arguments)
-    return result
-
-
-def has_amx() -> bool:
-    """Whether bf16 products run on AMX here."""
-    return load() and bool(torch.ops.stageline.has_amx())
-
-
-def has_dot() -> bool:
-    """Whether the processor has dot products of bf16 pairs."""
-    return load() and bool(torch.ops.stageline.has_dot())
+PAIRED_BLOCK = 32  # positions that attention takes at once where it multiplies pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +51,6 @@ class PackedGate:
 
 
 @dataclass(frozen=True, slots=True)
-class SplitGate:
-    """For widths that the fused gate does not have."""
-
-    gate: PackedLinear
-    up: PackedLinear
-    activation: Activation
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.gate(x, self.activation) * self.up(x)
-
-
-@dataclass(frozen=True, slots=True)
 class PackedEmbedding:
     packed: Tensor
     width: int
@@ -117,24 +73,33 @@ class NativeKernels:
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> PackedLinear:
+    def linear(self, weight: Weight, bias: Tensor | None = None) -> Linear:
         bias = None if bias is None else bias.float().contiguous()
+        if isinstance(weight, QuantizedWeight):
+            return native_quantized.linear(weight, bias, self.dtype)
         return PackedLinear(self._pack(weight), bias, len(weight))
 
-    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+    def gate(self, weight: Weight, activation: Activation) -> Gate:
+        if isinstance(weight, QuantizedWeight):
+            return native_quantized.gate(weight, activation, self.dtype)
         if len(weight) % 32 == 0:
             return PackedGate(self._pack(weight, paired=True), activation)
         gate, up = weight.chunk(2)
         return SplitGate(self.linear(gate), self.linear(up), activation)
 
-    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+    def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
+        if isinstance(weight, QuantizedWeight):
+            weight = weight.dequantized(self.dtype)
         return TorchEmbedding(self._own(weight), scale)
 
     def tied_embedding(
-        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+        self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
     ) -> tuple[Embedding, Linear]:
-        head = self.linear(weight, bias)
-        return PackedEmbedding(head.packed, weight.shape[1], scale), head
+        bias = None if bias is None else bias.float().contiguous()
+        if isinstance(weight, QuantizedWeight):
+            return native_quantized.tied_embedding(weight, scale, bias, self.dtype)
+        packed = self._pack(weight)
+        return PackedEmbedding(packed, weight.shape[1], scale), PackedLinear(packed, bias, len(weight))
 
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         return op("norm", hidden, weight, None, eps, True, dtype)
@@ -236,7 +201,7 @@ class NativeKernels:
         return values, ids
 
     def _paired(self, block_size: int) -> bool:
-        return self.amx and block_size % PAIRED_BLOCK == 0
+        return (self.amx or self.dot) and block_size % PAIRED_BLOCK == 0
 
     def _padded(self, heads: Heads, block_size: int) -> int:
         return -(-heads.width // 32) * 32 if self._paired(block_size) else heads.width

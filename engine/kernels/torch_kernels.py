@@ -10,55 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.batch import Batch
+from engine.kernels import torch_quantized
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Linear
-
-
-def activate(x: Tensor, kind: Activation) -> Tensor:
-    """Applies the named activation; "gelu" is the exact one."""
-    match kind:
-        case "gelu":
-            return F.gelu(x)
-        case "gelu_tanh":
-            return F.gelu(x, approximate="tanh")
-        case "relu":
-            return F.relu(x)
-        case "silu":
-            return F.silu(x)
-    return x
-
-
-@dataclass(frozen=True, slots=True)
-class TorchLinear:
-    weight: Tensor  # (N, K)
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor, activation: Activation = "none") -> Tensor:
-        return activate(F.linear(x, self.weight, self.bias), activation)
-
-    def add_to(self, hidden: Tensor, x: Tensor) -> None:
-        hidden += self(x)
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self(x).float()
-
-
-@dataclass(frozen=True, slots=True)
-class TorchGate:
-    weight: Tensor  # (2 N, K)
-    activation: Activation
-
-    def __call__(self, x: Tensor) -> Tensor:
-        gate, up = F.linear(x, self.weight).chunk(2, dim=-1)
-        return activate(gate, self.activation) * up
-
-
-@dataclass(frozen=True, slots=True)
-class TorchEmbedding:
-    weight: Tensor  # (vocabulary, hidden)
-    scale: float
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        return F.embedding(ids, self.weight).float() * self.scale
+from engine.kernels.torch_products import TorchEmbedding, TorchGate, TorchLinear
+from engine.quantization.weight import QuantizedWeight, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +24,26 @@ class TorchKernels:
     device: torch.device
     name: str = "torch"
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+    def linear(self, weight: Weight, bias: Tensor | None = None) -> Linear:
+        if isinstance(weight, QuantizedWeight):
+            return torch_quantized.linear(weight.to(self.device), self._bias(bias), self.dtype)
         return TorchLinear(self._own(weight), None if bias is None else self._own(bias))
 
-    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+    def gate(self, weight: Weight, activation: Activation) -> Gate:
+        if isinstance(weight, QuantizedWeight):
+            return torch_quantized.gate(weight.to(self.device), activation, self.dtype)
         return TorchGate(self._own(weight), activation)
 
-    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+    def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
+        if isinstance(weight, QuantizedWeight):
+            weight = weight.dequantized(self.dtype)
         return TorchEmbedding(self._own(weight), scale)
 
     def tied_embedding(
-        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+        self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
     ) -> tuple[Embedding, Linear]:
+        if isinstance(weight, QuantizedWeight):
+            return torch_quantized.tied_embedding(weight.to(self.device), scale, self._bias(bias), self.dtype)
         held = self._own(weight)
         return TorchEmbedding(held, scale), TorchLinear(held, None if bias is None else self._own(bias))
 
@@ -196,6 +159,10 @@ class TorchKernels:
     def best(self, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
         found = logits.topk(count)
         return found.values, found.indices
+
+    def _bias(self, bias: Tensor | None) -> Tensor | None:
+        """For sums in fp32."""
+        return None if bias is None else bias.to(device=self.device, dtype=torch.float32).contiguous()
 
     def _own(self, tensor: Tensor) -> Tensor:
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()

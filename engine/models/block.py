@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.kernels import Activation, Gate, Kernels, Linear
 from engine.models.weights import Affine, LayerWeights, NormWeights
+from engine.quantization.weight import Weight
 
 
 class Shape(Protocol):
@@ -85,7 +86,7 @@ class Block:
         dtype = self.kernels.dtype
         attended = attend(self.attention_norm(hidden) if self.norm_first else hidden.to(dtype))
         if rows is not None:
-            hidden, attended = hidden[rows], attended[rows]
+            hidden, attended = hidden.index_select(0, rows), attended.index_select(0, rows)
         self.out.add_to(hidden, attended)
         if self.norm_first:
             self.down.add_to(hidden, self.widen(self.mlp_norm(hidden)))
@@ -104,7 +105,8 @@ def make_widening(shape: Shape, kernels: Kernels, up: Affine) -> Callable[[Tenso
         plain = kernels.linear(up.weight, up.bias)
         return lambda x: plain(x, shape.activation)
     assert up.bias is not None
-    first, second = (kernels.linear(w, b) for w, b in zip(up.weight.chunk(2), up.bias.chunk(2), strict=True))
+    halves: tuple[Weight, ...] = up.weight.chunk(2)
+    first, second = (kernels.linear(w, b) for w, b in zip(halves, up.bias.chunk(2), strict=True))
     return lambda x: first(x, shape.activation) * second(x)
 
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from engine.kernels import Embedding, HeadSetup, Kernels, Linear
+from engine.kernels.replay import Replay, replays
 from engine.models.architecture import Rotary
 from engine.models.block import Block, Cast, Norm, make_norm
 from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.encoder_weights import EncoderWeights
 from engine.models.packed import Packed
 from engine.models.rope import rotary_tables
+from engine.models.transform import Transform, transformed, unchanged
 from engine.models.weights import LayerWeights, check_layer, check_norm, check_shape
 
 
@@ -68,6 +70,7 @@ class Encoder:
         first: int = 0,
         last: int | None = None,
         embedding: Embedding | None = None,
+        transform: Transform = unchanged,
     ) -> None:
         last = arch.num_layers if last is None else last
         self.arch = arch
@@ -87,9 +90,10 @@ class Encoder:
             check_shape("relative position bias", bias, (arch.heads.query, 2 * max_model_len - 1))
             bias = bias.float().to(kernels.device)
         everywhere, nearby = self._rotary_setups(max_model_len)
+        self.replays, self.replay, self.replay_some = replays(kernels), Replay(), Replay()
         self.layers = []
         for index in range(first, last):
-            layer = weights.layer(index)
+            layer = transformed(weights.layer(index), f"layers.{index}", transform)
             check_layer(arch, index, layer)
             local = index in arch.local_layers
             setup, window = (nearby, arch.window) if local else (everywhere, None)
@@ -141,6 +145,17 @@ class Encoder:
         """
         if hidden is None:
             hidden = self.embed(batch)
+        if not self.replays:
+            return self._run(batch, hidden, rows)
+
+        def run(hidden: Tensor, positions: Tensor, starts: Tensor, rows: Tensor | None = None) -> Tensor:
+            return self._run(Packed(batch.tokens, batch.types, positions, starts), hidden, rows)
+
+        if rows is None:
+            return self.replay(self.layers, run, hidden, batch.positions, batch.starts)
+        return self.replay_some(self.layers, run, hidden, batch.positions, batch.starts, rows)
+
+    def _run(self, batch: Packed, hidden: Tensor, rows: Tensor | None) -> Tensor:
         for layer in self.layers[:-1]:
             hidden = layer(hidden, batch)
         return self.final_norm.into(self.layers[-1](hidden, batch, rows), torch.float32)

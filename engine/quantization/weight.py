@@ -77,6 +77,10 @@ class QuantizedWeight:
         weight = (grouped * self.scales.view(rows, -1, 1)).view(rows, width)
         return (weight if self.multiplier is None else weight * self.multiplier).to(dtype)
 
+    def to(self, device: torch.device) -> QuantizedWeight:
+        """With all its parts there."""
+        return QuantizedWeight(self.scheme, **{name: part.to(device) for name, part in self.parts().items()})
+
     def parts(self) -> dict[str, Tensor]:
         """Its tensors by name, as files hold them."""
         named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "scheme"}

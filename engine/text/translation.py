@@ -26,6 +26,9 @@ class Codec(Protocol):
     def encode(self, text: str, source: str, target: str) -> tuple[list[int], int | None]:
         """The source's tokens with the special ones, and the target's first token where the model wants one."""
 
+    def encode_target(self, text: str, source: str, target: str) -> list[int]:
+        """What the model would have to generate for this translation, end token included."""
+
     def decode(self, tokens: Sequence[int]) -> str: ...
 
 
@@ -60,6 +63,10 @@ class TranslationText:
             ) from None
         tokens, first = self.codec.encode(text, source, target)
         return tuple(tokens), first
+
+    def encode_target(self, text: str, source: str, target: str) -> tuple[int, ...]:
+        """The tokens that the model would have to generate for this translation, the end token among them."""
+        return tuple(self.codec.encode_target(text, source, target))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of generated tokens; special ones are left out."""

@@ -90,6 +90,9 @@ class M2MCodec:
     def encode(self, text: str, source: str, target: str) -> tuple[list[int], int | None]:
         return [self.languages[source], *self.words.encode(text), self.end], self.languages[target]
 
+    def encode_target(self, text: str, source: str, target: str) -> list[int]:
+        return [self.languages[target], *self.words.encode(text), self.end]
+
     def decode(self, tokens: Sequence[int]) -> str:
         marks = set(self.languages.values())
         return self.words.decode([token for token in tokens if token not in marks]).strip()

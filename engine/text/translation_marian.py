@@ -28,6 +28,7 @@ class MarianCodec:
     source: SentencePieceProcessor
     target: SentencePieceProcessor
     vocabulary: dict[str, int]
+    target_vocabulary: dict[str, int]
     pieces: dict[int, str]
     marks: dict[str, int]
     special: frozenset[int]
@@ -37,6 +38,11 @@ class MarianCodec:
         tokens = [self.marks[target]] if target in self.marks else []
         tokens += [self.vocabulary.get(piece, unknown) for piece in self.source.encode(text, out_type=str)]
         return [*tokens, self.vocabulary[END]], None
+
+    def encode_target(self, text: str, source: str, target: str) -> list[int]:
+        known, unknown = self.target_vocabulary, self.target_vocabulary.get(UNKNOWN)
+        tokens = [known.get(piece, unknown) for piece in self.target.encode(text, out_type=str)]
+        return [*(token for token in tokens if token is not None), known[END]]
 
     def decode(self, tokens: Sequence[int]) -> str:
         pieces = [self.pieces[token] for token in tokens if token in self.pieces and token not in self.special]
@@ -65,6 +71,7 @@ def open_codec(checkpoint: Checkpoint, pairs: tuple[Pair, ...] | None) -> Marian
         source=load_pieces(folder / "source.spm"),
         target=load_pieces(folder / "target.spm"),
         vocabulary=vocabulary,
+        target_vocabulary=target,
         pieces={token: piece for piece, token in target.items()},
         marks=marks,
         special=frozenset(target[piece] for piece in (END, UNKNOWN, PADDING) if piece in target),

@@ -21,6 +21,9 @@ class PlainCodec:
     def encode(self, text: str, source: str, target: str) -> tuple[list[int], int | None]:
         return self.tokenizer.encode(text), None
 
+    def encode_target(self, text: str, source: str, target: str) -> list[int]:
+        return self.tokenizer.encode(text)
+
     def decode(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(tokens).strip()
 

@@ -46,6 +46,9 @@ class T5Codec:
     def encode(self, text: str, source: str, target: str) -> tuple[list[int], int | None]:
         return self.tokenizer.encode(self.prefixes[source, target] + text), None
 
+    def encode_target(self, text: str, source: str, target: str) -> list[int]:
+        return self.tokenizer.encode(text)
+
     def decode(self, tokens: Sequence[int]) -> str:
         return self.tokenizer.decode(tokens).strip()
 

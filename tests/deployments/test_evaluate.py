@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.cli.evaluate import choose
 from deployments.settings import DEMO_CONFIG, load_settings
+from engine.checkpoint import open_checkpoint
 from engine.errors import ConfigError
 
 SENTENCES = ["A man plays the guitar.", "A dog runs through the snow.", "Two women sit on a bench."]
@@ -95,3 +96,24 @@ def test_what_to_measure_must_be_clear(tmp_path: Path) -> None:
         choose(settings, "intents:int8")
     with pytest.raises(ConfigError, match="--data"):
         CliRunner().invoke(app, ["evaluate", "--model", "intents"], catch_exceptions=False)
+
+
+@pytest.mark.model
+def test_perplexity_is_the_references(demo_models: dict[str, Path], tmp_path: Path) -> None:
+    """Against transformers' loss on the same tokens of the demo's generator, in fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    path = demo_models["smollm2"]
+    data, exact = tmp_path / "a.txt", tmp_path / "exact.yaml"
+    data.write_text("The river runs from the mountains to the sea.\n" * 3 + "\nIt never runs back.\n")
+    exact.write_text(f"models: [{{name: m, source: {path}, variants: [{{precision: fp32}}]}}]")
+    told = evaluate(str(exact), "--data", str(data))
+    with open_checkpoint(path) as checkpoint:
+        tokens = checkpoint.tokenizer().encode(data.read_text().removesuffix("\n"), add_special_tokens=False)
+    theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    given = torch.tensor([tokens])
+    with torch.no_grad():
+        loss = theirs(given, labels=given).loss
+    assert told["tokens"] == len(tokens) - 1
+    assert told["perplexity"] == pytest.approx(float(loss.exp()), rel=1e-3)

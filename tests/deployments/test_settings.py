@@ -61,7 +61,8 @@ def test_sources_elsewhere_are_left_alone(tmp_path: Path) -> None:
         (MINIMAL + "htttp: {}\n", "stageline.yaml:4: htttp: unknown key; did you mean 'http'?"),
         (
             MINIMAL + "    variants:\n      - precision: bf16\n        stages: 2\n",
-            "stageline.yaml:6: models[0].variants[0].stages: unknown key; known here: cores, precision, replicas.",
+            "stageline.yaml:6: models[0].variants[0].stages: unknown key; known here: cores, precision, prepared, "
+            "replicas.",
         ),
         (
             MINIMAL + "    variants:\n      - {precision: bf16, replicas: {mim: 2}}\n",
@@ -82,7 +83,8 @@ def test_unknown_keys_name_line_path_and_nearest_name(tmp_path: Path, text: str,
         (MINIMAL + "    variants: []\n", ":4: models[0].variants: a list with at least one item is needed here."),
         (
             MINIMAL + "    variants: [{precision: int3}]\n",
-            ":4: models[0].variants[0].precision: 'int3' is not one of 'fp32' or 'bf16'.",
+            ":4: models[0].variants[0].precision: 'int3' is not one of 'fp32', 'bf16', 'int8-dynamic', 'int8-static', "
+            "'int8-weight', 'int4-weight' or 'fp8'.",
         ),
         (
             MINIMAL + "    variants: [{precision: bf16, replicas: {min: 3, max: 2}}]\n",
@@ -228,3 +230,32 @@ def test_languages_are_pairs(tmp_path: Path) -> None:
     assert load(tmp_path, text).models[0].pairs == (("en", "de"), ("eng_Latn", "deu_Latn"))
     with pytest.raises(ConfigError, match="'english' is not a pair of languages"):
         load(tmp_path, text.replace("en-de", "english"))
+
+
+def test_prepared_folders_count_from_the_files_folder(tmp_path: Path) -> None:
+    variants = "    variants: [{precision: int8-static, prepared: made/static}, {precision: int4-weight}]\n"
+    static, weight = load(tmp_path, MINIMAL + variants).models[0].variants
+    assert static.prepared == str(tmp_path / "made" / "static")
+    assert weight.prepared is None
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ("{precision: fp32, prepared: made}", "fp32 is what others are measured against"),
+        ("{precision: int8-static}", "int8-static needs scales from calibration"),
+    ],
+)
+def test_variants_that_cannot_be(tmp_path: Path, variant: str, expected: str) -> None:
+    assert expected in complaint(tmp_path, MINIMAL + f"    variants: [{variant}]\n")
+
+
+def test_the_gate_has_defaults_and_bounds(tmp_path: Path) -> None:
+    gate = load(tmp_path, MINIMAL + "    gate: {max_bleu_drop: 1}\n").models[0].gate
+    assert (gate.max_bleu_drop, gate.max_perplexity_increase) == (1.0, 0.05)
+    assert (gate.max_accuracy_drop, gate.min_cosine) == (0.005, 0.99)
+    text = MINIMAL + "    gate: {max_blue_drop: 1}\n"
+    assert complaint(tmp_path, text).endswith("gate.max_blue_drop: unknown key; did you mean 'max_bleu_drop'?")
+    assert "gate.min_cosine: input should be less than or equal to 1" in complaint(
+        tmp_path, MINIMAL + "    gate: {min_cosine: 2}\n"
+    )

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "amx.h"
+#include "dot.h"
 #include "lanes.h"
 #include "paged_cache.h"
 #include "parallel.h"
@@ -127,8 +128,93 @@ void attend_plain(const Task& task, const Sequences& batch, const T* q, const T*
   int64_t row = task.first_row;
   const int64_t end = task.first_row + task.rows;
   for (; row + 4 <= end; row += 4) attend_some<4>(task, row, batch, q, keys, values, g, out);
-  for (; row < end; ++row) attend_some<1>(task, row, batch, q, keys, values, g, out);
+  if (row + 3 == end) return attend_some<3>(task, row, batch, q, keys, values, g, out);
+  if (row + 2 == end) return attend_some<2>(task, row, batch, q, keys, values, g, out);
+  if (row < end) attend_some<1>(task, row, batch, q, keys, values, g, out);
 }
+
+#ifdef STAGELINE_DOT
+
+// R rows as dot products of pairs: keys (D/2, block, 2), values (block/2, D, 2), blocks of 32 positions.
+template <int R>
+void attend_pairs(const Task& task, int64_t row, const Sequences& batch, const bf16* q, const bf16* keys,
+                  const bf16* values, const Geometry& g, bf16* out) {
+  Scratch& s = scratch();
+  const int64_t width = g.padded, group = g.group();
+  const int32_t* table = batch.tables + task.sequence * g.table_stride;
+  int64_t contexts[R];
+  bf16* outs[R];
+  for (int r = 0; r < R; ++r) {
+    const int64_t token = batch.query_start[task.sequence] + (row + r) / group;
+    const int64_t head = task.kv_head * group + (row + r) % group;
+    bf16* query = s.queries + r * width;
+    std::memcpy(query, q + token * g.q_stride + head * g.width, g.width * sizeof(bf16));
+    std::memset(static_cast<void*>(query + g.width), 0, (width - g.width) * sizeof(bf16));
+    contexts[r] = context_of(batch, g, task.sequence, row + r);
+    outs[r] = out + (token * g.heads + head) * g.width;
+  }
+  const int64_t longest = contexts[R - 1], blocks = (longest + g.block - 1) / g.block, span = blocks * g.block;
+  s.reserve(R * span);
+  const auto cell = [&](const bf16* part, int64_t b) { return part + (table[b] * g.kv_heads + task.kv_head) * g.cell(); };
+  for (int64_t b = 0; b < blocks; ++b) {
+    const bf16* block = cell(keys, b);
+    for (int64_t half = 0; half < std::min(g.block, longest - b * g.block); half += 32) {
+      Lanes sums[R][2] = {};
+      for (int64_t d = 0; d < width; d += 2) {
+        const bf16* pairs = block + d * g.block + half * 2;
+        const Pairs left = load_pairs(pairs), right = load_pairs(pairs + 32);
+        for (int r = 0; r < R; ++r) {
+          const Pairs query = repeat_pair(s.queries + r * width + d);
+          sums[r][0] = dot(sums[r][0], query, left);
+          sums[r][1] = dot(sums[r][1], query, right);
+        }
+      }
+      for (int r = 0; r < R; ++r)
+        std::memcpy(s.scores.data() + r * span + b * g.block + half, &sums[r], 32 * sizeof(float));
+    }
+  }
+  float scales[R];
+  for (int r = 0; r < R; ++r) {
+    float* scores = s.scores.data() + r * span;
+    bf16* weights = s.weights.data() + r * span;
+    scales[r] = 1.0f / exponentials(scores, contexts[r], g.scale);
+#pragma omp simd
+    for (int64_t i = 0; i < contexts[r]; ++i) weights[i] = from_float<bf16>(scores[i]);
+    std::memset(static_cast<void*>(weights + contexts[r]), 0, (span - contexts[r]) * sizeof(bf16));
+  }
+  for (int64_t d = 0; d < width; d += 32) {
+    Lanes sums[R][2] = {};
+    for (int64_t b = 0; b < blocks; ++b) {
+      const bf16* block = cell(values, b) + d * 2;
+      const bf16* weights = s.weights.data() + b * g.block;
+      for (int64_t i = 0; i < std::min(g.block, longest - b * g.block); i += 2) {
+        const Pairs left = load_pairs(block + i * width), right = load_pairs(block + i * width + 32);
+        for (int r = 0; r < R; ++r) {
+          const Pairs weight = repeat_pair(weights + r * span + i);
+          sums[r][0] = dot(sums[r][0], weight, left);
+          sums[r][1] = dot(sums[r][1], weight, right);
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r)
+      for (int half = 0; half < 2; ++half)
+        for (int64_t i = 0; i < std::min(kLanes, g.width - d - half * kLanes); ++i)
+          outs[r][d + half * kLanes + i] = from_float<bf16>(sums[r][half][i] * scales[r]);
+  }
+}
+
+void attend_dots(const Task& task, const Sequences& batch, const bf16* q, const bf16* keys, const bf16* values,
+                 const Geometry& g, bf16* out) {
+  int64_t row = task.first_row;
+  const int64_t end = task.first_row + task.rows;
+  for (; row + 8 <= end; row += 8) attend_pairs<8>(task, row, batch, q, keys, values, g, out);
+  for (; row + 4 <= end; row += 4) attend_pairs<4>(task, row, batch, q, keys, values, g, out);
+  if (row + 3 == end) return attend_pairs<3>(task, row, batch, q, keys, values, g, out);
+  if (row + 2 == end) return attend_pairs<2>(task, row, batch, q, keys, values, g, out);
+  if (row < end) attend_pairs<1>(task, row, batch, q, keys, values, g, out);
+}
+
+#endif
 
 #ifdef STAGELINE_AMX
 
@@ -251,16 +337,24 @@ at::Tensor attention(const at::Tensor& qkv, int64_t heads, int64_t kv_heads, con
   const auto* k = reinterpret_cast<const bf16*>(keys.const_data_ptr());
   const auto* v = reinterpret_cast<const bf16*>(values.const_data_ptr());
   auto* to = reinterpret_cast<bf16*>(out.mutable_data_ptr());
+  TORCH_CHECK(!paired || block % 32 == 0);
 #ifdef STAGELINE_AMX
-  if (paired) {
-    TORCH_CHECK(amx_available() && block % 32 == 0);
+  if (paired && amx_available()) {
     parallel<TileScope>(tasks.size(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) attend_tiles(tasks[i], batch, q, k, v, g, to);
     });
     return out;
   }
 #endif
-  TORCH_CHECK(!paired, "the paired layout needs AMX");
+#ifdef STAGELINE_DOT
+  if (paired) {
+    parallel(tasks.size(), 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) attend_dots(tasks[i], batch, q, k, v, g, to);
+    });
+    return out;
+  }
+#endif
+  TORCH_CHECK(!paired, "the paired layout needs AMX or dot products of pairs");
   parallel(tasks.size(), 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) attend_plain(tasks[i], batch, q, k, v, g, to);
     });

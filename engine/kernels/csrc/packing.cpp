@@ -16,7 +16,7 @@ void fill(const T* weight, int64_t n, int64_t k, bool paired, int64_t panels, in
   parallel(panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t panel = begin; panel < end; ++panel) {
       for (int64_t c = 0; c < kColumns; ++c) {
-        const int64_t row = paired ? c / 16 * (n / 2) + panel * 16 + c % 16 : panel * kColumns + c;
+        const int64_t row = row_of(panel, c, n, paired);
         if (row >= n) continue;
         for (int64_t i = 0; i < k; ++i) packed[panel * panel_size + place(c, i)] = weight[row * k + i];
       }

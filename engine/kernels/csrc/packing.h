@@ -27,6 +27,11 @@ inline bool in_lanes(const at::Tensor& packed) { return packed.size(2) == kColum
 inline bool in_pairs(const at::Tensor& packed) { return packed.size(2) == 2 * kColumns; }
 inline bool in_tiles(const at::Tensor& packed) { return packed.size(2) == 2 * kTile; }
 
+// The row of a weight (N, K) that is column c of a panel; there is none from N on.
+inline int64_t row_of(int64_t panel, int64_t c, int64_t n, bool paired) {
+  return paired ? c / 16 * (n / 2) + panel * 16 + c % 16 : panel * kColumns + c;
+}
+
 // Where input i of column c of a panel lies in it.
 inline int64_t in_tile_panel(int64_t c, int64_t i) {
   return (i / kInputs * 2 + c / 16) * kTile + i % kInputs / 2 * 32 + c % 16 * 2 + i % 2;

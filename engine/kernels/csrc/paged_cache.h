@@ -1,8 +1,8 @@
 // How keys and values lie in a block of the paged KV cache. One block holds `block` positions of one KV head.
 //
 // plain:  keys (D, block), values (block, D): both loops of attention run over contiguous lanes.
-// paired: keys (D/2, block, 2), values (block/2, D, 2): the same for the AMX tiles, which multiply pairs; D is padded
-//         to 32 and block is a multiple of 32.
+// paired: keys (D/2, block, 2), values (block/2, D, 2): the same for AMX tiles and AVX-512's dot products, which
+//         multiply pairs; D is padded to 32 and block is a multiple of 32.
 //
 // The tensors are (num_blocks, kv_heads, block * D) whatever the layout.
 #pragma once

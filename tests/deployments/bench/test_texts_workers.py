@@ -55,10 +55,15 @@ def test_a_translator_and_its_peer_give_the_same_tokens(tmp_path: Path, beams: i
     assert mine[0] == mine[1] == [[token for token in out if token not in special] for out in theirs]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is not None, reason="this environment has ONNX Runtime")
-def test_a_peer_that_is_not_there_is_told(tmp_path: Path) -> None:
-    missing = peer(Path(sys.executable), "onnxruntime", tmp_path, {"threads": 1, "precision": "fp32"})
-    with pytest.raises(EngineFailed, match="No module named 'onnxruntime'"), missing:
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [("onnxruntime", "onnxruntime"), ("llama.cpp", "llama_cpp"), ("openvino", "openvino")],
+)
+def test_a_peer_that_is_not_there_is_told(tmp_path: Path, kind: str, module: str) -> None:
+    if importlib.util.find_spec(module) is not None:
+        pytest.skip(f"this environment has {module}")
+    missing = peer(Path(sys.executable), kind, tmp_path, {"threads": 1, "precision": "fp32"})
+    with pytest.raises(EngineFailed, match=f"No module named '{module}'"), missing:
         pass
 
 

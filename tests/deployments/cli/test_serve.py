@@ -27,9 +27,9 @@ LIMIT_S = 240.0
 
 
 @contextmanager
-def started(port: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(port: int, log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """`stageline serve` in a session of its own, so that signals to its group are its alone."""
-    command = [*STAGELINE, "serve", "--port", str(port)]
+    command = [*STAGELINE, "serve", *arguments, "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:

@@ -17,7 +17,7 @@ from engine.encoder.model import TextEmbedder
 from engine.encoder.request import Encoded, EncodeRequest
 from engine.errors import CheckpointError, ConfigError, DeadlineExceeded, InvalidRequest
 from engine.kernels import TorchKernels
-from engine.kernels.native import load
+from engine.kernels.operators import load
 from engine.models import load_encoder
 from tests.engine.tiny_encoders import write_encoder
 

@@ -16,7 +16,8 @@ from engine.encoder.load import load_encoder_engine
 from engine.encoder.model import TextClassifier
 from engine.errors import CheckpointError
 from engine.kernels import Kernels, TorchKernels
-from engine.kernels.native import NativeKernels, load
+from engine.kernels.native import NativeKernels
+from engine.kernels.operators import load
 from engine.models import load_classifier, load_encoder
 from engine.models.packed import Text, pack
 from engine.models.pooling import Pooling, pool

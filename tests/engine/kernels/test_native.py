@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from engine.batch import Batch, Span, build_batch
 from engine.kernels import CacheBlocks, Heads, HeadSetup, Kernels, TorchKernels
 from engine.kernels.base import Activation
-from engine.kernels.native import ACTIVATIONS, NativeKernels, load
+from engine.kernels.native import NativeKernels
+from engine.kernels.operators import ACTIVATIONS, load
 
 pytestmark = pytest.mark.skipif(not load(), reason="no C++ compiler: the native kernels are not in use here")
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.kernels import Heads, HeadSetup, Kernels, TorchKernels
-from engine.kernels.native import NativeKernels, load
+from engine.kernels.native import NativeKernels
+from engine.kernels.operators import load
 
 CPU = torch.device("cpu")
 NATIVE: list[Kernels] = [NativeKernels(dtype, amx=False) for dtype in (torch.float32, torch.bfloat16) if load()]

@@ -14,7 +14,8 @@ from torch import Tensor
 from engine.checkpoint import open_checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Kernels, TorchKernels, select_kernels
-from engine.kernels.native import NativeKernels, load
+from engine.kernels.native import NativeKernels
+from engine.kernels.operators import load
 from engine.models import Encoder, load_encoder
 from engine.models.packed import Text, pack
 from tests.engine.tiny_encoders import ENCODERS, VOCABULARY, write_encoder

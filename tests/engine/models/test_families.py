@@ -12,7 +12,8 @@ from engine.batch import Span, build_batch
 from engine.checkpoint import open_checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Kernels, TorchKernels, select_kernels
-from engine.kernels.native import NativeKernels, load
+from engine.kernels.native import NativeKernels
+from engine.kernels.operators import load
 from engine.models import Decoder, load_decoder
 from tests.engine.tiny import FAMILIES, VOCABULARY, write_checkpoint
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from engine.checkpoint import open_checkpoint
 from engine.kernels import Kernels, TorchKernels
-from engine.kernels.native import NativeKernels, load
+from engine.kernels.native import NativeKernels
+from engine.kernels.operators import load
 from engine.models.cross_decoder import Rows
 from engine.models.packed import Text, pack
 from engine.models.seq2seq import Seq2Seq, load_seq2seq

@@ -51,6 +51,7 @@ def check(text: TranslationText, theirs: Any, source: str, target: str, marked: 
         assert text.encode(line, source, target)[0] == tuple(theirs(marked + line).input_ids), line
     for line in [*GERMAN, *STRANGE]:
         tokens = theirs(text_target=line).input_ids
+        assert text.encode_target(line, source, target) == tuple(tokens), line
         expected = theirs.decode(tokens, skip_special_tokens=True).removeprefix(f"__{target}__")
         assert text.decode(tokens) == expected.strip(), line
 

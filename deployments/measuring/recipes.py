@@ -1,0 +1,141 @@
+"""A model and calibration data to a recipe: what goes into its products is observed, each product gets its choice, and
+those whose rounding costs most stay higher."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.progress import Progress as Bar
+from torch import Tensor
+
+from deployments.settings import Task
+from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.errors import ConfigError
+from engine.kernels import TorchKernels, select_kernels
+from engine.models.transform import Transform
+from engine.quality.compare import Comparison, compare, run_through
+from engine.quality.load import load_probe
+from engine.quality.samples import Sample
+from engine.quantization.calibrate import Calibration, Options
+from engine.quantization.observing import Observing
+from engine.quantization.prepare import load_products
+from engine.quantization.recipe import HIGHER, Kept, Recipe, quantize
+from engine.quantization.sensitivity import choose_kept, measured, scaled
+from engine.quantization.weight import Scheme, Weight
+
+# What all quantized products together may cost on the calibration data: KL from bf16 in nats, for vectors 1 - cosine.
+# Well within the gate's defaults: a perplexity 5% higher is 0.049 nats.
+BUDGET: dict[Task, float] = {
+    "text-generation": 0.02,
+    "text-classification": 0.01,
+    "translation": 0.01,
+    "embedding": 0.002,
+}
+MEASURED = 8  # products whose loss is measured one by one
+FEW = {"text-generation": 8}  # samples to measure losses on; of short ones more
+MANY = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for. `keep` are names or patterns of products that stay bf16; "auto" lets their measured losses
+    decide, "none" quantizes all."""
+
+    precision: Scheme
+    group: int = 32
+    keep: Literal["auto", "none"] | tuple[str, ...] = "auto"
+
+
+def make_recipe(base: Path, task: Task, wish: Wish, samples: Sequence[Sample], bar: Bar) -> Recipe:
+    """The recipe for the model at `base`, calibrated on the samples.
+
+    Raises ConfigError for names that the model does not have, CheckpointError and EngineFailed.
+    """
+    with open_checkpoint(base) as checkpoint:
+        observing = observe(checkpoint, task, samples, bar)
+        calibration = calibrate(checkpoint, wish, observing, bar)
+        if wish.keep == "none":
+            return calibration.recipe()
+        if wish.keep != "auto":
+            return calibration.recipe(dict.fromkeys(named(wish.keep, calibration.sizes), "bf16"))
+        return calibration.recipe(find_kept(checkpoint, task, calibration, samples[: FEW.get(task, MANY)], bar))
+
+
+def observe(checkpoint: Checkpoint, task: Task, samples: Sequence[Sample], bar: Bar) -> Observing:
+    """What goes into the products of the model in fp32 on these samples."""
+    observing = Observing(select_kernels("cpu", torch.float32))
+    probe = load_probe(checkpoint, task, observing.kernels, observing.transform)
+    line = bar.add_task("Calibrating", total=len(samples))
+    run_through(probe, samples, lambda done, total: bar.update(line, completed=done))
+    return observing
+
+
+def calibrate(checkpoint: Checkpoint, wish: Wish, observing: Observing, bar: Bar) -> Calibration:
+    """Each product's choice."""
+    calibration = Calibration(Options(wish.precision, wish.group), observing.products)
+    line = bar.add_task("Choosing for each product", total=len(observing.products))
+
+    def chosen(name: str, weight: Weight) -> Weight:
+        found = calibration.transform(name, weight)
+        bar.advance(line)
+        return found
+
+    load_products(checkpoint, TorchKernels(torch.float32, torch.device("cpu")), chosen)
+    return calibration
+
+
+def find_kept(
+    checkpoint: Checkpoint, task: Task, calibration: Calibration, samples: Sequence[Sample], bar: Bar
+) -> Mapping[str, Kept]:
+    """The products that stay higher so that the rest costs no more than the budget, by measurement: of the model with
+    all of them quantized, and where that costs too much, with those alone that are most in error."""
+    kernels = select_kernels("cpu", torch.bfloat16)
+    recipe = calibration.recipe()
+    reference = load_probe(checkpoint, task, kernels)
+    line = bar.add_task("Measuring what quantizing costs", total=1)
+
+    def loss(only: frozenset[str] | None) -> float:
+        variant = load_probe(checkpoint, task, kernels, quantizing(recipe, only))
+        found = compare(reference, variant, samples, lambda done, total: None)
+        bar.advance(line)
+        return loss_of(task, found)
+
+    whole = loss(None)
+    if whole <= BUDGET[task]:
+        return {}
+    most = min(MEASURED, len(calibration.errors))
+    bar.update(line, total=1 + most)
+    losses = scaled(measured(calibration.errors, lambda name: loss(frozenset({name})), most), whole)
+    return dict.fromkeys(choose_kept(losses, calibration.sizes, BUDGET[task]), HIGHER[recipe.precision])
+
+
+def quantizing(recipe: Recipe, only: frozenset[str] | None) -> Transform:
+    """The transform that quantizes as the recipe says, `only` some products or all."""
+
+    def transform(name: str, weight: Weight) -> Weight:
+        assert isinstance(weight, Tensor)
+        return quantize(name, weight, recipe) if only is None or name in only else weight
+
+    return transform
+
+
+def loss_of(task: Task, found: Comparison) -> float:
+    """In the units of the budget."""
+    return 1 - found.cosine if task == "embedding" else found.kl
+
+
+def named(patterns: Sequence[str], products: Mapping[str, int]) -> list[str]:
+    """The products whose names fit a pattern ("head", "layers.0.*"). Raises ConfigError where none fits one."""
+    found: list[str] = []
+    for pattern in patterns:
+        fitting = fnmatch.filter(products, pattern)
+        if not fitting:
+            some = ", ".join(sorted(products)[:8])
+            raise ConfigError(f"--keep {pattern}: the model has no such product; it has {some}, ...", param="keep")
+        found += fitting
+    return sorted(set(found))
