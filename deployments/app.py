@@ -18,7 +18,6 @@ from deployments.replica import Replica
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
 from deployments.translation_replica import TranslationReplica
-from engine.config import needs_preparing
 
 FRONT_DOOR = "front-door"
 HEALTH_CHECK_PERIOD_S = 2.0
@@ -50,9 +49,7 @@ def build_app(
             model.name,
             model.task,
             str(paths[model.name]),
-            tuple(
-                offered(variant, verdicts.get((model.name, variant.name), Verdict(None))) for variant in model.variants
-            ),
+            tuple(offered(variant, verdicts.get((model.name, variant.name))) for variant in model.variants),
             model.pairs,
             model.promised,
         )
@@ -72,16 +69,17 @@ def build_app(
     return app
 
 
-def offered(variant: Variant, verdict: Verdict) -> OfferedVariant:
-    """With what was measured. fp32 is what others are measured against, and bf16 is taken to be as good until it was
+def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
+    """With what was measured. fp32 is what quality is measured against, and bf16 is taken to be as good until it was
     measured."""
-    quality = verdict.quality
-    if quality is not None:
-        retained: float | None = quality.retained
-    else:
-        retained = None if needs_preparing(variant.precision) else 1.0
-    measured = quality is not None or variant.precision == "fp32"
-    return OfferedVariant(variant.name, retained, measured, variant.replicas.min == 0)
+    quality = None if verdict is None else verdict.quality
+    plain = 1.0 if variant.precision in ("fp32", "bf16") else None
+    return OfferedVariant(
+        variant.name,
+        retained=plain if quality is None else quality.retained,
+        measured=quality is not None or variant.precision == "fp32",
+        may_sleep=variant.replicas.min == 0,
+    )
 
 
 def variant_deployment(model: Model, variant: Variant, path: Path, share: float) -> serve.Application:

@@ -86,6 +86,14 @@ class Variant(_Section):
         return self.precision
 
 
+class Promise(_Section):
+    """A model's objective, in milliseconds: until the first token and for each one after it, or for a whole answer."""
+
+    ttft_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+    tpot_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+    latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+
 class Gate(_Section):
     """The most that a variant may lose against fp32: a share of the perplexity, accuracy as a share of all texts,
     points of BLEU, and for embeddings the least mean cosine. What loses more is not served."""
@@ -94,14 +102,6 @@ class Gate(_Section):
     max_accuracy_drop: float = Field(0.005, ge=0)
     max_bleu_drop: float = Field(0.3, ge=0)
     min_cosine: float = Field(0.99, le=1)
-
-
-class Promise(_Section):
-    """A model's objective, in milliseconds: until the first token and for each one after it, or for a whole answer."""
-
-    ttft_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
-    tpot_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
-    latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
 Task = Literal["text-generation", "text-classification", "embedding", "translation"]
