@@ -48,6 +48,14 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
     def renamed(self, request: R, request_id: str) -> R:
         """The request under another id."""
 
+    @abstractmethod
+    def size(self, request: R) -> tuple[int, int]:
+        """Tokens of a request, and those of its answer at most: 0 where it is not written token by token."""
+
+    @abstractmethod
+    def written(self, result: Result) -> int:
+        """Tokens of an answer."""
+
     async def compute(self, requests: Sequence[R]) -> tuple[Result, ...]:
         """The results of all requests, in order; what went wrong with one is in its own. Being cancelled aborts what is
         left. Raises EngineFailed where the engine has stopped working."""
@@ -60,6 +68,7 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
         for request, error in zip(mine, self._enqueue(mine), strict=True):
             if error is None:
                 self.open_calls[request.id] = call
+                self.meter.came(request.id, *self.size(request))
             else:
                 call.put(request.id, self.loop.engine.failed(error))
         try:
@@ -69,6 +78,7 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
             for request_id, result in call.results.items():
                 if self.open_calls.pop(request_id, None) is not None and result is None:
                     self.loop.abort(request_id)
+                self.meter.gone(request_id, finished=result is not None)
         return tuple(result for result in call.results.values() if result is not None)
 
     def _enqueue(self, requests: Sequence[R]) -> list[StagelineError | None]:
@@ -92,4 +102,6 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
         for request_id, result in outputs:
             call = self.open_calls.get(request_id)
             if call is not None:
+                self.meter.wrote(request_id, self.written(result))
+                self.meter.gone(request_id, finished=True)
                 call.put(request_id, result)

@@ -25,6 +25,15 @@ class EncoderReplica(ComputeReplica[EncodeRequest, Encoded, EncoderStats]):
     def renamed(self, request: EncodeRequest, request_id: str) -> EncodeRequest:
         return replace(request, id=request_id)
 
+    def size(self, request: EncodeRequest) -> tuple[int, int]:
+        return len(request.tokens), 0
+
+    def written(self, result: Encoded) -> int:
+        return 0
+
+    def at_work(self, stats: EncoderStats) -> tuple[int, int]:
+        return stats.running, stats.waiting
+
     def measures(self, stats: EncoderStats) -> Measures:
         engine = self.loop.engine
         assert isinstance(engine, EncoderEngine)

@@ -76,14 +76,19 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
                 grammar = await asyncio.to_thread(self.loop.prepare, request)  # compiling takes time
             self.loop.enqueue(request, grammar)
             queued = True
+            self.meter.came(request.id, len(request.prompt), request.sampling.max_tokens)
             while not finished:
                 delta = await stream.take()
                 finished = delta.finished
                 yield delta
         finally:
             self.streams.pop(request.id, None)
+            self.meter.gone(request.id, finished)
             if queued and not finished:
                 self.loop.abort(request.id)
+
+    def at_work(self, stats: Stats) -> tuple[int, int]:
+        return stats.running, stats.waiting
 
     def measures(self, stats: Stats) -> Measures:
         usage = stats.blocks_used / stats.blocks_total
@@ -123,4 +128,5 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
         for request_id, delta in outputs:
             stream = self.streams.get(request_id)
             if stream is not None:
+                self.meter.wrote(request_id, len(delta.tokens))
                 stream.put(delta)

@@ -9,12 +9,15 @@ import asyncio
 import itertools
 import os
 import time
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic
 
 import torch
 
+from deployments.load import Load
+from deployments.load_meter import LoadMeter
 from deployments.replica_metrics import Measures, ReplicaMetrics
 from engine.errors import EngineFailed
 from engine.loop import EngineLoop
@@ -26,12 +29,14 @@ class Replica(ABC, Generic[R, P, O, S]):
 
     def __init__(self, model: str, variant: str, threads: int, load: Callable[[], SteppedEngine[R, P, O, S]]) -> None:
         self.model, self.variant = model, variant
+        self.name = uuid.uuid4().hex  # of this replica, in what it tells of its load
         self.metrics = ReplicaMetrics(model, variant)
+        self.meter = LoadMeter()
         self.calls = itertools.count()
         self.events: asyncio.AbstractEventLoop | None = None
         torch.set_num_threads(threads)
         started = time.perf_counter()
-        self.loop = EngineLoop(load, self.deliver, self.metrics.observe_step)
+        self.loop = EngineLoop(load, self.deliver, self.observe)
         self.loop.start()
         self.load_s = time.perf_counter() - started
 
@@ -40,8 +45,36 @@ class Replica(ABC, Generic[R, P, O, S]):
         """What the engine's snapshot says, as metrics."""
 
     @abstractmethod
+    def at_work(self, stats: S) -> tuple[int, int]:
+        """Requests that run and that wait."""
+
+    @abstractmethod
     def deliver(self, outputs: list[tuple[str, O]]) -> None:
         """Takes what requests gained, on the engine's thread."""
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        """Takes a step's tokens and seconds, on the engine's thread."""
+        self.metrics.observe_step(tokens, seconds)
+        self.meter.step(tokens, seconds)
+
+    async def load(self, turned_away_per_s: float = 0.0) -> Load:
+        """This replica's load. The front door asks several times a second, and tells how many tokens/s for this variant
+        it took elsewhere, for each replica."""
+        self.meter.turned_away_per_s = turned_away_per_s
+        return self.load_now()
+
+    def load_now(self) -> Load:
+        """The same for whoever is in this process."""
+        limits = self.loop.engine.limits
+        running, waiting = self.at_work(self.loop.stats())
+        return self.meter.load(
+            self.name,
+            running,
+            waiting,
+            slots=limits.max_running,
+            places=limits.max_running + limits.max_waiting,
+            step_tokens=limits.max_batch_tokens,
+        )
 
     async def describe(self) -> dict[str, object]:
         """This replica's line in `GET /status`."""

@@ -24,6 +24,15 @@ class TranslationReplica(ComputeReplica[TranslateRequest, Translated, Seq2SeqSta
     def renamed(self, request: TranslateRequest, request_id: str) -> TranslateRequest:
         return replace(request, id=request_id)
 
+    def size(self, request: TranslateRequest) -> tuple[int, int]:
+        return len(request.source), request.decoding.max_tokens
+
+    def written(self, result: Translated) -> int:
+        return result.steps
+
+    def at_work(self, stats: Seq2SeqStats) -> tuple[int, int]:
+        return stats.running, stats.waiting
+
     def measures(self, stats: Seq2SeqStats) -> Measures:
         engine = self.loop.engine
         assert isinstance(engine, Seq2SeqEngine)

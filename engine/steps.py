@@ -26,13 +26,16 @@ class Output(Protocol):
 
 
 class Admission(Protocol):
-    """How many requests an engine runs at once, and how many wait beside them."""
+    """How many requests an engine runs at once, how many wait beside them, and how many tokens a step takes."""
 
     @property
     def max_running(self) -> int: ...
 
     @property
     def max_waiting(self) -> int: ...
+
+    @property
+    def max_batch_tokens(self) -> int: ...
 
 
 R = TypeVar("R", bound=Identified)

@@ -33,6 +33,7 @@ class Squared:
 class Limits:
     max_running: int = 2
     max_waiting: int = 6
+    max_batch_tokens: int = 2
 
 
 class Squares:
@@ -79,6 +80,15 @@ class Squares:
 class SquareReplica(ComputeReplica[Square, Squared, int]):
     def renamed(self, request: Square, request_id: str) -> Square:
         return replace(request, id=request_id)
+
+    def size(self, request: Square) -> tuple[int, int]:
+        return 1, 0
+
+    def written(self, result: Squared) -> int:
+        return 0
+
+    def at_work(self, stats: int) -> tuple[int, int]:
+        return 0, stats
 
     def measures(self, stats: int) -> Measures:
         return Measures(gauges=load_gauges(0, stats), status={"waiting": stats})
@@ -157,3 +167,18 @@ async def test_what_it_tells_of_itself(replica: SquareReplica) -> None:
     told = await replica.describe()
     assert (told["state"], told["waiting"]) == ("ready", 0)
     assert 'vllm:num_requests_waiting{engine="v",model_name="m"} 0.0' in await replica.exposition()
+
+
+async def test_its_load_is_what_is_here(replica: SquareReplica, gate: threading.Event) -> None:
+    gate.clear()
+    waiting = asyncio.ensure_future(replica.compute(squares(1, 2, 3)))
+    await asyncio.sleep(0.05)
+    load = await replica.load(turned_away_per_s=2.5)
+    assert (load.left_tokens, load.prompt_tokens, load.turned_away_per_s) == (3, 3, 2.5)
+    assert (load.slots, load.places, load.step_tokens) == (2, 8, 2)
+    assert load.replica == (await replica.load()).replica
+    gate.set()
+    await waiting
+    await idle(replica)
+    load = await replica.load()
+    assert (load.left_tokens, load.prompt_tokens, load.turned_away_per_s) == (0, 0, 0)
