@@ -12,6 +12,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Generic
 
 import torch
@@ -19,6 +20,7 @@ import torch
 from deployments.load import Load
 from deployments.load_meter import LoadMeter
 from deployments.replica_metrics import Measures, ReplicaMetrics
+from deployments.scaling import ReplicaLoad
 from engine.errors import EngineFailed
 from engine.loop import EngineLoop
 from engine.steps import O, P, R, S, SteppedEngine
@@ -75,6 +77,10 @@ class Replica(ABC, Generic[R, P, O, S]):
             places=limits.max_running + limits.max_waiting,
             step_tokens=limits.max_batch_tokens,
         )
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `deployments/serve_scaling.py` goes by. Serve asks, by this name."""
+        return asdict(ReplicaLoad.of(self.load_now()))
 
     async def describe(self) -> dict[str, object]:
         """This replica's line in `GET /status`."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from deployments.load import Load
+
 UP = 0.8  # more replicas are wanted where these would have to run above this share of their capacity
 DOWN = 0.6  # fewer are enough where those that stay would run below this one; the gap keeps constant load from flapping
 DRAIN_S = 15.0  # what waits is to be gone in this time
@@ -40,6 +42,19 @@ class ReplicaLoad:
     velocity: float = 0.0
     capacity: float = 0.0
     turned_away: float = 0.0
+
+    @classmethod
+    def of(cls, load: Load) -> ReplicaLoad:
+        """The part of what a replica measures that scaling goes by."""
+        return cls(
+            running=load.running,
+            waiting=load.waiting,
+            queue=load.waiting_tokens,
+            left=load.left_tokens,
+            velocity=load.tokens_per_s,
+            capacity=load.capacity_tokens_per_s,
+            turned_away=load.turned_away_per_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +172,19 @@ def _lowered(seen: Seen, bounds: Bounds, memory: Memory, now: float) -> tuple[in
 
 
 def _learned(seen: Seen, memory: Memory, now: float) -> Memory:
-    """With the capacity that replicas tell, or that they show."""
-    told = [load.capacity for load in seen.loads if load.capacity]
-    if told:
-        return replace(memory, capacity=sum(told) / len(told), learned_s=now)
-    full = [load.velocity for load in seen.loads if load.waiting and load.running]
-    if not full:
-        return replace(memory, full_since_s=None)
-    since = now if memory.full_since_s is None else memory.full_since_s
-    memory = replace(memory, full_since_s=since)
-    if now - since < FULL_S or not max(full):
-        return memory
-    weight = min(1.0, (now - max(memory.learned_s, since)) / LEARNING_S) if memory.capacity else 1.0
-    capacity = memory.capacity + weight * (max(full) - memory.capacity)
+    """With the capacity that replicas tell, or else show. It comes and goes with neighbours on the same cores, so that
+    only the mean of the last seconds counts."""
+    found = [load.capacity for load in seen.loads if load.capacity]
+    if not found:
+        full = [load.velocity for load in seen.loads if load.waiting and load.running]
+        since = (now if memory.full_since_s is None else memory.full_since_s) if full else None
+        memory = replace(memory, full_since_s=since)
+        if since is None or now - since < FULL_S or not any(full):
+            return replace(memory, learned_s=now)
+        found = [max(full)]
+    seconds = min(now - memory.learned_s, LEARNING_S)
+    weight = 1 - math.exp(-seconds / LEARNING_S) if memory.capacity else 1.0
+    capacity = memory.capacity + weight * (sum(found) / len(found) - memory.capacity)
     return replace(memory, capacity=capacity, learned_s=now)
 
 

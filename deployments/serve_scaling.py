@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -66,11 +65,6 @@ def seen(context: AutoscalingContext) -> Seen:
     }
     queued = context.total_queued_requests or 0.0
     return Seen(tuple(last.values()), context.current_num_replicas, context.target_num_replicas, queued)
-
-
-def stats(load: ReplicaLoad) -> Mapping[str, float]:
-    """What a replica returns from `record_autoscaling_stats`; the other end of `seen`."""
-    return asdict(load)
 
 
 def _last(points: Any) -> float:
