@@ -7,6 +7,9 @@ A row's result is the same bit for bit whatever else is in the batch.
 from __future__ import annotations
 
 import logging
+import math
+import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,6 +58,12 @@ def has_amx() -> bool:
 def has_dot() -> bool:
     """Whether the processor has dot products of bf16 pairs."""
     return load() and bool(torch.ops.stageline.has_dot())
+
+
+def untouched_zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Zeros whose pages come when they are first touched: filling a KV cache would take a second of each start."""
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    return torch.frombuffer(memory, dtype=dtype).view(*shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +158,7 @@ class NativeKernels:
         if heads.width > WIDEST_HEAD:
             raise CheckpointError(f"heads of {heads.width} values are not supported; at most {WIDEST_HEAD} are")
         shape = (blocks, heads.kv, block_size * self._padded(heads, block_size))
-        keys, values = (torch.zeros(shape, dtype=self.dtype) for _ in range(2))
+        keys, values = (untouched_zeros(shape, self.dtype) for _ in range(2))
         return CacheBlocks(keys, values, block_size)
 
     def write_heads(self, qkv: Tensor, heads: Heads, setup: HeadSetup, cache: CacheBlocks, batch: Batch) -> None:
