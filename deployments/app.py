@@ -12,7 +12,7 @@ from ray import serve
 from deployments.encoder_replica import EncoderReplica
 from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress
-from deployments.offers import Offer
+from deployments.offers import Offer, OfferedVariant
 from deployments.replica import Replica
 from deployments.serve_scaling import autoscaling
 from deployments.serving import DRAIN_S
@@ -38,8 +38,9 @@ def build_app(settings: Settings, paths: Mapping[str, Path], cores: int) -> serv
             model.name,
             model.task,
             str(paths[model.name]),
-            tuple(variant.name for variant in model.variants),
+            tuple(offered(variant) for variant in model.variants),
             model.pairs,
+            model.promised,
         )
         for model in settings.models
     )
@@ -55,6 +56,12 @@ def build_app(settings: Settings, paths: Mapping[str, Path], cores: int) -> serv
     )
     app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, settings.http.max_body)
     return app
+
+
+def offered(variant: Variant) -> OfferedVariant:
+    """fp32 is what quality is measured against, and bf16 is taken to be as good until it was measured."""
+    retained = 1.0 if variant.precision in ("fp32", "bf16") else None
+    return OfferedVariant(variant.name, retained, variant.precision == "fp32", variant.replicas.min == 0)
 
 
 def variant_deployment(model: Model, variant: Variant, path: Path, share: float) -> serve.Application:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -18,16 +19,21 @@ from ray.serve.handle import DeploymentHandle
 from deployments.front_door.app import create_app
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
-from deployments.offers import Offer, served
+from deployments.load import Load
+from deployments.load_watch import LoadWatch
+from deployments.offers import Offer, OfferedVariant, served
+from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
 
 ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one must not hold up /status and /metrics
+LOAD_TIMEOUT_S = 1.0
+WAKE_TIMEOUT_S = 60.0
 RETRY_S = 1.0
 
 
 class Ingress:
-    """`handles` by (model, variant). A model appears as soon as a replica of each of its variants answers."""
+    """`handles` by (model, variant). A model appears as soon as a replica of one of its variants answers."""
 
     def __init__(
         self, offers: Sequence[Offer], handles: dict[tuple[str, str], DeploymentHandle[Any]], max_body_bytes: int
@@ -37,6 +43,8 @@ class Ingress:
         self.max_body_bytes = max_body_bytes
         self.models: dict[str, ServedModel] = {}
         self.connecting: list[asyncio.Task[None]] = []
+        self.watches: list[LoadWatch] = []
+        self.waking: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         service = Service(
@@ -56,12 +64,15 @@ class Ingress:
         return len(self.models) == len(self.offers)
 
     async def connect(self, offer: Offer) -> None:
-        """Waits for the model's replicas, which know how long a context they were given, and offers the model."""
+        """Waits for a replica of the model, which knows how long a context it was given, and offers the model."""
         while True:
             try:
-                told = [await self.handles[offer.name, variant].describe.remote() for variant in offer.variants]
-                shortest = min(one["max_model_len"] for one in told)
-                self.models[offer.name] = await asyncio.to_thread(served, offer, shortest, self.handles)
+                told = await self.first_described(offer)
+                model = await asyncio.to_thread(served, offer, told["max_model_len"], self.handles)
+                model.router.wake = partial(self.wake, offer.name)
+                self.watches.append(LoadWatch(model.router, partial(self.loads, offer.name)))
+                await self.heard(model)
+                self.models[offer.name] = model
                 for name in [one.name for one in self.offers if one.name in self.models]:
                     self.models[name] = self.models.pop(name)  # in the configuration's order, whoever came first
                 # What is here now stays: looking through all of it again and again would stop every request meanwhile.
@@ -71,6 +82,55 @@ class Ingress:
             except Exception as error:
                 log.warning("%s cannot be offered yet: %s", offer.name, error)
                 await asyncio.sleep(RETRY_S)
+
+    async def first_described(self, offer: Offer) -> dict[str, Any]:
+        """What the first replica that answers tells of itself. Variants that may sleep are not asked: it would wake
+        them."""
+        always = [one.name for one in offer.variants if not one.may_sleep] or [one.name for one in offer.variants]
+        asked = [asyncio.ensure_future(self.describe(offer.name, variant)) for variant in always]
+        try:
+            for answer in asyncio.as_completed(asked):
+                with contextlib.suppress(RayError, RayServeException):
+                    return await answer
+            raise EngineFailed("no replica answers")
+        finally:
+            for task in asked:
+                task.cancel()
+
+    async def describe(self, model: str, variant: str) -> dict[str, Any]:
+        return dict(await self.handles[model, variant].describe.remote())
+
+    async def heard(self, model: ServedModel) -> None:
+        """Waits until it is known which variants answer, for a short time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                while not any(variant.state == "ready" for variant in model.router.variants):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+    async def loads(self, model: str, variant: str, turned_away_per_s: float) -> list[Load] | None:
+        """What a variant's replicas tell of their load: none where it has no replica, None where none answered in
+        time."""
+        try:
+            asked = self.handles[model, variant].broadcast("load", turned_away_per_s)
+            answers = await asked.results_async(timeout_s=LOAD_TIMEOUT_S, return_exceptions=True)
+        except TimeoutError:
+            return None
+        except (RayError, RayServeException):
+            return []
+        return [answer for answer in answers if isinstance(answer, Load)]
+
+    def wake(self, model: str, variant: str) -> None:
+        """Has a sleeping variant start: a call that waits for a replica is what makes one."""
+        if (model, variant) not in self.waking:
+            task = asyncio.get_running_loop().create_task(self.call_awake(model, variant))
+            self.waking[model, variant] = task
+            task.add_done_callback(lambda _: self.waking.pop((model, variant)))
+
+    async def call_awake(self, model: str, variant: str) -> None:
+        with contextlib.suppress(TimeoutError, RayError, RayServeException):
+            async with asyncio.timeout(WAKE_TIMEOUT_S):
+                await self.describe(model, variant)
+                log.info("%s:%s was woken", model, variant)
 
     async def metrics_sources(self) -> list[str]:
         """The expositions of all replicas that answer."""
@@ -88,9 +148,9 @@ class Ingress:
                     "task": offer.task,
                     "variants": [
                         {
-                            "name": variant,
-                            "state": state_of(found[offer.name, variant]),
-                            "replicas": found[offer.name, variant],
+                            "name": variant.name,
+                            "state": self.state(offer.name, variant, found[offer.name, variant.name]),
+                            "replicas": found[offer.name, variant.name],
                         }
                         for variant in offer.variants
                     ],
@@ -98,6 +158,15 @@ class Ingress:
                 for offer in self.offers
             ]
         }
+
+    def state(self, model: str, variant: OfferedVariant, replicas: Sequence[Mapping[str, Any]]) -> str:
+        """ "ready" when one of its replicas is; without any, what the router takes it for."""
+        states = [replica["state"] for replica in replicas]
+        if states:
+            return "ready" if "ready" in states else str(states[0])
+        known = self.models[model].router.variants if model in self.models else ()
+        state = next((one.state for one in known if one.name == variant.name), "starting")
+        return "starting" if state == "ready" else state
 
     async def ask(self, key: tuple[str, str], method: str) -> list[Any]:
         """What the replicas of one variant answer; those that do not are left out."""
@@ -107,9 +176,3 @@ class Ingress:
             )
             return [answer for answer in answers if not isinstance(answer, BaseException)]
         return []
-
-
-def state_of(replicas: Sequence[Mapping[str, Any]]) -> str:
-    """A variant's state from what its replicas tell: "ready" when one of them is; "starting" when none answers."""
-    states = [replica["state"] for replica in replicas]
-    return "ready" if "ready" in states else states[0] if states else "starting"

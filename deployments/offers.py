@@ -11,6 +11,7 @@ from typing import Any, cast
 from deployments.bundles import Bundles
 from deployments.calls import Handles, compute, stream
 from deployments.front_door.served_models import (
+    TEXT_OBJECTIVE,
     ClassificationModel,
     EmbeddingModel,
     GenerationModel,
@@ -18,6 +19,7 @@ from deployments.front_door.served_models import (
     TranslationModel,
     sampling_defaults,
 )
+from deployments.routing.prediction import Objective
 from deployments.variants import VariantInfo
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.encoder.describe import Task, describe
@@ -26,22 +28,35 @@ from engine.text.translation import open_translation_text
 
 
 @dataclass(frozen=True, slots=True)
+class OfferedVariant:
+    """A variant to offer: the share of the model's quality that it retains, None where that is not known; whether this
+    was measured; and whether it may be without replicas."""
+
+    name: str
+    retained: float | None = 1.0
+    measured: bool = False
+    may_sleep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
-    """A model to offer: its name, task, files, the variants in order of preference, and pairs of languages where they
-    are given."""
+    """A model to offer: its name, task, files, the variants (those of equal quality in order of preference), pairs of
+    languages where they are given, and what is promised."""
 
     name: str
     task: str
     path: str
-    variants: tuple[str, ...]
+    variants: tuple[OfferedVariant, ...]
     pairs: tuple[tuple[str, str], ...] | None = None
+    objective: Objective = TEXT_OBJECTIVE
 
 
 def served(offer: Offer, max_model_len: int, handles: Handles) -> ServedModel:
     """The model as the front door serves it. Raises CheckpointError."""
     common: dict[str, Any] = {
         "name": offer.name,
-        "variants": tuple(VariantInfo(name) for name in offer.variants),
+        "variants": tuple(map(_info, offer.variants)),
+        "objective": offer.objective,
         "max_model_len": max_model_len,
         "created": int(time.time()),
     }
@@ -53,6 +68,17 @@ def served(offer: Offer, max_model_len: int, handles: Handles) -> ServedModel:
                 text = open_translation_text(checkpoint, offer.pairs)
                 return TranslationModel(**common, text=text, translate=partial(compute, handles, offer.name))
         return encoding(offer, checkpoint, handles, common)
+
+
+def _info(variant: OfferedVariant) -> VariantInfo:
+    """As it is before anything was heard of it."""
+    return VariantInfo(
+        variant.name,
+        "asleep" if variant.may_sleep else "starting",
+        variant.retained,
+        variant.measured,
+        variant.may_sleep,
+    )
 
 
 def generation(offer: Offer, checkpoint: Checkpoint, handles: Handles, common: dict[str, Any]) -> GenerationModel:
@@ -74,7 +100,7 @@ def encoding(
     info = describe(checkpoint, cast(Task, offer.task))
     # Short texts of many callers travel together: a call of its own for each would cost as much as computing it.
     bundles: dict[str, Bundles[Any, Any]] = {
-        variant: Bundles(partial(compute, handles, offer.name, variant)) for variant in offer.variants
+        variant.name: Bundles(partial(compute, handles, offer.name, variant.name)) for variant in offer.variants
     }
     shared: dict[str, Any] = {
         **common,

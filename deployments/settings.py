@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from deployments.routing.prediction import Objective
 from deployments.sizes import parse_size
 from deployments.yaml_lines import KeyPath, YamlDocument, show
 from engine.config import EngineConfig, Precision
@@ -78,6 +79,14 @@ class Variant(_Section):
         return self.precision
 
 
+class Promise(_Section):
+    """A model's objective, in milliseconds: until the first token and for each one after it, or for a whole answer."""
+
+    ttft_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+    tpot_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+    latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+
 Task = Literal["text-generation", "text-classification", "embedding", "translation"]
 
 _GENERATING = frozenset({"text-generation"})
@@ -91,6 +100,7 @@ _TASKS_OF_KEY: dict[str, frozenset[str]] = {
     "languages": _TRANSLATING,
     "max_new_tokens": _TRANSLATING,
 }
+_TTFT_MS, _TPOT_MS, _LATENCY_MS = 500.0, 50.0, 200.0  # what is promised where the file says nothing
 # What a task takes where the file says nothing: tokens of a step, and requests (texts, sentences) that wait.
 _DEFAULTS: dict[str, dict[str, int]] = {
     "text-generation": {"max_batch_tokens": 512, "max_queue": 256, "kv_cache": 512 << 20},
@@ -117,6 +127,7 @@ class Model(_Section):
     max_running: int = Field(64, ge=1)
     max_queue: int = Field(256, ge=1)
     prefix_cache: bool = True
+    objective: Promise = Promise()
 
     @model_validator(mode="before")
     @classmethod
@@ -130,6 +141,15 @@ class Model(_Section):
         for key, tasks in _TASKS_OF_KEY.items():
             if key in self.model_fields_set and self.task not in tasks:
                 raise ValueError(f"'{key}' means nothing for the task {self.task}; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _objective_fits_the_task(self) -> Self:
+        known = {"ttft_ms", "tpot_ms"} if self.task in _GENERATING else {"latency_ms"}
+        for key in sorted(self.objective.model_fields_set - known):
+            raise ValueError(
+                f"'objective.{key}' means nothing for the task {self.task}; known there: {', '.join(sorted(known))}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -156,6 +176,14 @@ class Model(_Section):
         if self.languages is None:
             return None
         return tuple((source, target) for source, _, target in (pair.partition("-") for pair in self.languages))
+
+    @property
+    def promised(self) -> Objective:
+        """`objective`, with what is left open filled in."""
+        asked = self.objective
+        if self.task in _GENERATING:
+            return Objective((asked.ttft_ms or _TTFT_MS) / 1000, (asked.tpot_ms or _TPOT_MS) / 1000)
+        return Objective((asked.latency_ms or _LATENCY_MS) / 1000)
 
     def with_cores(self, left: int) -> Model:
         """A copy in which the replicas of a variant that leaves `cores` open share those that are `left`."""

@@ -1,4 +1,4 @@
-"""Which variant of a model answers a request: pure functions of data, so routing can be tested without a cluster."""
+"""The variants of a model, and which of them a request allows: pure functions of data."""
 
 from __future__ import annotations
 
@@ -6,17 +6,36 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.errors import ModelNotFound
+from engine.errors import InvalidRequest, ModelNotFound
 
-VariantState = Literal["ready", "starting", "unavailable"]
+VariantState = Literal["ready", "starting", "asleep", "unavailable"]
+"""It answers; it has not answered yet; it has no replica and gets one when it is asked; it has answered and does not
+now."""
+
+Policy = Literal["best", "balanced", "fast"]
+"""The best variant that is predicted to meet the objective; the best that needs only half of it; the fastest."""
 
 
 @dataclass(frozen=True, slots=True)
 class VariantInfo:
-    """One precision of a model, as the router sees it. The order in which a model lists its variants is preference."""
+    """One precision of a model.
+
+    `retained` is the share of the model's quality that it keeps, 0 to 1, None where nobody knows; `measured` tells that
+    this was measured. `may_sleep` where it need not have a replica. The order in which a model lists its variants is
+    preference among equals.
+    """
 
     name: str
     state: VariantState = "ready"
+    retained: float | None = None
+    measured: bool = False
+    may_sleep: bool = False
+    replicas: int = 0
+
+    @property
+    def quality(self) -> float:
+        """`retained`; nothing is promised for a variant that was never measured."""
+        return 0.0 if self.retained is None else self.retained
 
 
 def split_model_name(asked: str, models: Collection[str]) -> tuple[str, str | None]:
@@ -34,17 +53,34 @@ def split_model_name(asked: str, models: Collection[str]) -> tuple[str, str | No
     raise ModelNotFound(f"The model '{shown}' does not exist. Known models: {known}.", param="model")
 
 
-def choose_variant(model: str, variants: Sequence[VariantInfo], pinned: str | None) -> str:
-    """Name of the variant that answers: the pinned one, else the first that is ready, else the first.
+def find_variant(model: str, variants: Sequence[VariantInfo], pinned: str) -> VariantInfo:
+    """The pinned variant. Raises `ModelNotFound` where the model has none of that name."""
+    for variant in variants:
+        if variant.name == pinned:
+            return variant
+    known = ", ".join(variant.name for variant in variants)
+    shown = pinned if len(pinned) <= 100 else f"{pinned[:100]}..."
+    raise ModelNotFound(f"The model '{model}' has no variant '{shown}'. Its variants: {known}.", param="model")
 
-    Raises `ModelNotFound` for a pinned variant that the model does not have.
+
+def allowed(
+    model: str, variants: Sequence[VariantInfo], pinned: str | None = None, min_quality: float | None = None
+) -> list[VariantInfo]:
+    """The variants that may answer, best first: the pinned one alone, else those that keep so much of the quality.
+
+    Raises `ModelNotFound` for a pinned variant that the model does not have, and `InvalidRequest` where none is good
+    enough.
     """
-    if pinned is not None:
-        if any(variant.name == pinned for variant in variants):
-            return pinned
-        known = ", ".join(variant.name for variant in variants)
-        shown = pinned if len(pinned) <= 100 else f"{pinned[:100]}..."
-        raise ModelNotFound(f"The model '{model}' has no variant '{shown}'. Its variants: {known}.", param="model")
     if not variants:
         raise ModelNotFound(f"The model '{model}' has no variant to answer with.", param="model")
-    return next((variant.name for variant in variants if variant.state == "ready"), variants[0].name)
+    asked = variants if pinned is None else [find_variant(model, variants, pinned)]
+    good = [variant for variant in asked if min_quality is None or variant.quality >= min_quality]
+    if not good:
+        best = max(asked, key=lambda variant: variant.quality)
+        kept = "is not known" if best.retained is None else f"is {best.retained:.4g}"
+        raise InvalidRequest(
+            f"No variant of '{model}' that was asked for keeps {min_quality:.4g} of its quality: that of "
+            f"'{best.name}' {kept}. Ask for less, or for another variant.",
+            param="min_quality",
+        )
+    return sorted(good, key=lambda variant: -variant.quality)

@@ -46,6 +46,10 @@ class Overloaded(StagelineError):
         self.retry_after_s = retry_after_s
 
 
+class CallerOverShare(Overloaded):
+    """This caller has more open requests than is its share while others wait; there is room for other callers."""
+
+
 class DeadlineExceeded(StagelineError):
     """The caller's own deadline passed before the answer was complete."""
 

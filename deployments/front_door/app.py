@@ -12,6 +12,7 @@ from deployments.front_door.middleware import BodyLimit, RequestContext
 from deployments.front_door.openapi import describe_bodies
 from deployments.front_door.plan import FrontDoor
 from deployments.front_door.routes import chat, classify, completions, embeddings, models, operations, tokens, translate
+from deployments.front_door.routing_metrics import RoutingMetrics
 from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.schemas.classify import ClassifyBody, PredictBody
 from deployments.front_door.schemas.completions import CompletionBody
@@ -41,6 +42,7 @@ def create_app(service: Service) -> FastAPI:
     accepted and not looked at.
     """
     door = FrontDoor(service, Metrics())
+    door.metrics.registry.register(RoutingMetrics(service.models))
     app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None)
     for family in (models, completions, chat, classify, embeddings, translate, tokens, operations):
         app.include_router(family.router(door))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from deployments.front_door.metrics import Metrics
@@ -14,11 +14,13 @@ from engine.errors import DeadlineExceeded
 
 @asynccontextmanager
 async def in_time(target: Target[Any], arrival: Arrival, metrics: Metrics) -> AsyncIterator[None]:
-    """Cancels what is inside when the deadline passes, counts it, and raises `DeadlineExceeded`."""
+    """Cancels what is inside when the deadline passes, counts it, and raises `DeadlineExceeded`. However it ends, the
+    request no longer counts as sent to its variant."""
     timeout = asyncio.timeout_at(arrival.deadline_at)
     try:
-        async with timeout:
-            yield
+        with closing(target.ticket):
+            async with timeout:
+                yield
     except TimeoutError:
         if not timeout.expired():
             raise

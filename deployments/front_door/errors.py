@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from engine.errors import (
+    CallerOverShare,
     DeadlineExceeded,
     EngineFailed,
     InvalidRequest,
@@ -33,6 +34,7 @@ STATUSES: Mapping[type[StagelineError], tuple[int, str]] = {
     ModelNotFound: (404, "NotFoundError"),
     DeadlineExceeded: (408, "RequestTimeoutError"),
     PayloadTooLarge: (413, "PayloadTooLargeError"),
+    CallerOverShare: (429, "RateLimitError"),
     EngineFailed: (500, "InternalServerError"),
     Overloaded: (503, "ServiceUnavailableError"),
 }

@@ -78,7 +78,11 @@ async def _run_job(plan: Plan, job: Job, metrics: Metrics, emit: Emit) -> None:
     deltas: AsyncIterator[Delta] | None = None
     try:
         deltas = _prompt_only(plan, job) if job.prompt_only else model.generate(variant, job.request)
+        begun = False
         async for delta in deltas:
+            if not begun:
+                begun = True
+                plan.target.ticket.begin(len(job.prompt.tokens))
             piece = text.push(delta)
             meter.progress(piece.tokens)
             if piece.finish_reason is None:

@@ -100,6 +100,12 @@ class Metrics:
         self.generation_tokens = counter("generation_tokens", "Tokens generated.")
         self.success = counter("request_success", "Requests that ended, by how.", "finished_reason")
         self.rejections = counter("admission_rejections", "Requests refused or given up, by why.", "reason")
+        self.decisions = Counter(
+            "stageline:variant_decisions",
+            "Requests by the variant that was chosen, and why it was.",
+            (*LABELS, "reason"),
+            registry=self.registry,
+        )
         self.variant = lru_cache(maxsize=None)(partial(VariantMetrics, self))
         self.calls = lru_cache(maxsize=None)(partial(CallMetrics, self))
         self.generated = lru_cache(maxsize=None)(partial(GeneratedMetrics, self))
@@ -107,6 +113,10 @@ class Metrics:
     def meter(self, model: str, variant: str, prompt_tokens: int, started: float) -> Meter:
         """For one engine request; `started` is by `time.perf_counter`."""
         return Meter(self.variant(model, variant), prompt_tokens, started)
+
+    def decided(self, model: str, variant: str, reason: str) -> None:
+        """Count a request whose variant was chosen."""
+        self.decisions.labels(model, variant, reason).inc()
 
     def rejected(self, model: str, variant: str, reason: str) -> None:
         """Count a request that was refused or given up."""

@@ -21,7 +21,8 @@ from deployments.front_door.schemas.generation import GenerationBody
 from deployments.front_door.served_models import GenerationModel, ServedModel
 from deployments.front_door.service import Service
 from deployments.front_door.text_state import TextOptions
-from deployments.variants import choose_variant, split_model_name
+from deployments.routing.open_requests import Ticket
+from deployments.variants import find_variant, split_model_name
 from engine.errors import InvalidRequest, ModelNotFound
 from engine.request import Request, SamplingParams
 
@@ -46,12 +47,22 @@ ENDPOINTS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Named(Generic[M]):
+    """The model that was asked for, by the name `asked`, and the variant if that pins one."""
+
+    model: M
+    pinned: str | None
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
 class Target(Generic[M]):
-    """The model and variant that answer, and `asked`: the name to show in the answer."""
+    """The model and variant that answer, and `asked`: the name to show in the answer. `ticket` is closed at the end."""
 
     model: M
     variant: str
     asked: str
+    ticket: Ticket
 
     @property
     def headers(self) -> dict[str, str]:
@@ -105,7 +116,7 @@ def arrive(request: HttpRequest) -> Arrival:
     )
 
 
-def find_target(service: Service, asked: str | None, kind: type[M]) -> Target[M]:
+def find_model(service: Service, asked: str | None, kind: type[M]) -> Named[M]:
     """Resolve a request's `model` to one of a kind; it may be left out where only one is of that kind. Raises
     `ModelNotFound` or `InvalidRequest`."""
     if asked is None:
@@ -123,7 +134,9 @@ def find_target(service: Service, asked: str | None, kind: type[M]) -> Target[M]
             f"The model '{name}' is for {model.task}, not for {kind.task}. Ask it at {ENDPOINTS[model.task]}.",
             param="model",
         )
-    return Target(model, choose_variant(name, model.variants, pinned), asked)
+    if pinned is not None:
+        find_variant(name, model.variants, pinned)
+    return Named(model, pinned, asked)
 
 
 def plan_jobs(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal, Protocol
 
+from deployments.routing.prediction import Objective
+from deployments.routing.router import Router
 from deployments.variants import VariantInfo
 from engine.encoder.request import Encoded, EncodeRequest
 from engine.request import Delta, Request
@@ -25,6 +27,11 @@ Translate = Callable[[str, tuple[TranslateRequest, ...]], Awaitable[Sequence[Tra
 
 Problem = Literal["single", "multi", "regression"]
 """Exactly one label holds, any number of them may, or the values are no probabilities at all."""
+
+
+TEXT_OBJECTIVE = Objective(0.2)
+GENERATION_OBJECTIVE = Objective(0.5, 0.05)
+"""What is promised where nothing is configured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,10 @@ def sampling_defaults(generation_config: Mapping[str, Any]) -> SamplingDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class ServedModel:
-    """What all models have. `created` is in Unix seconds; `max_model_len` in tokens, of the source for translation."""
+    """What all models have. `created` is in Unix seconds; `max_model_len` in tokens, of the source for translation.
+
+    `variants` are as they were when the model was offered; `router.variants` are as they are.
+    """
 
     task: ClassVar[str]
 
@@ -66,6 +76,12 @@ class ServedModel:
     variants: tuple[VariantInfo, ...]
     max_model_len: int
     created: int = 0
+    objective: Objective = TEXT_OBJECTIVE
+
+    @cached_property
+    def router(self) -> Router:
+        """Chooses among the variants, and remembers."""
+        return Router(self.name, self.variants, self.objective)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +96,7 @@ class GenerationModel(ServedModel):
     chat_template: str | None = None
     eos_token_ids: tuple[int, ...] = ()
     defaults: SamplingDefaults = SamplingDefaults()
+    objective: Objective = GENERATION_OBJECTIVE
 
 
 @dataclass(frozen=True, kw_only=True)

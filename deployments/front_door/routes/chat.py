@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from deployments.front_door.answers import answer
 from deployments.front_door.body import json_body
 from deployments.front_door.openapi import takes
-from deployments.front_door.plan import FrontDoor, arrive, find_target, plan_jobs
+from deployments.front_door.plan import FrontDoor, arrive, find_model, plan_jobs
 from deployments.front_door.prompts import chat_prompt
+from deployments.front_door.routed import generation_demand, routed
 from deployments.front_door.sampling import base_sampling
 from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.served_models import GenerationModel
@@ -26,16 +27,17 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_chat_completion(request: Request, body: Body) -> Response:
         """Answer a conversation."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, GenerationModel)
-        shared = base_sampling(body, target.model, door.service.limits)
+        named = find_model(door.service, body.model, GenerationModel)
+        shared = base_sampling(body, named.model, door.service.limits)
         prompt = await chat_prompt(
-            target.model,
+            named.model,
             body.messages,
             door.service.limits,
             add_generation_prompt=body.add_generation_prompt,
             add_special_tokens=body.add_special_tokens,
             extra=body.chat_template_kwargs,
         )
+        target = routed(door, named, request, body, generation_demand(body, named.model, [prompt]))
         plan = plan_jobs(body, target, arrival, shared, [prompt])
         return await answer(request, body, plan, door.metrics, chat=True)
 

@@ -14,7 +14,8 @@ from deployments.front_door.body import json_body
 from deployments.front_door.encoder_inputs import Reading, cut_length
 from deployments.front_door.encoding import encode, write
 from deployments.front_door.openapi import takes
-from deployments.front_door.plan import FrontDoor, arrive, find_target
+from deployments.front_door.plan import FrontDoor, arrive, find_model
+from deployments.front_door.routed import items_demand, routed
 from deployments.front_door.schemas.classify import ClassifyBody, PredictBody
 from deployments.front_door.scores import activated, ranked
 from deployments.front_door.served_models import ClassificationModel
@@ -33,10 +34,11 @@ def router(door: FrontDoor) -> APIRouter:
     async def classify(request: Request, body: ClassifyRequest) -> Response:
         """The likeliest label and all labels' probabilities for each text."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, ClassificationModel)
-        model = target.model
+        named = find_model(door.service, body.model, ClassificationModel)
+        model = named.model
         cut_to = cut_length(model, body.truncate_prompt_tokens, "truncate_prompt_tokens")
         reading = Reading("input", body.add_special_tokens, cut_to, body.truncation_side)
+        target = routed(door, named, request, body, items_demand(body.input, cut_to))
         call_id = f"classify-{uuid.uuid4().hex}"
         width = len(model.labels)
 
@@ -59,9 +61,10 @@ def router(door: FrontDoor) -> APIRouter:
     async def predict(request: Request, body: PredictRequest) -> Response:
         """All labels with their scores, the highest first; a list of such lists for a batch."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, ClassificationModel)
-        model = target.model
+        named = find_model(door.service, body.model, ClassificationModel)
+        model = named.model
         reading = Reading("inputs", True, model.max_model_len if body.truncate else None, body.truncation_direction)
+        target = routed(door, named, request, body, items_demand(body.inputs.items, reading.cut_to))
         call_id = f"predict-{uuid.uuid4().hex}"
         width = len(model.labels)
 

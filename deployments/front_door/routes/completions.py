@@ -9,8 +9,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from deployments.front_door.answers import answer
 from deployments.front_door.body import json_body
 from deployments.front_door.openapi import takes
-from deployments.front_door.plan import FrontDoor, arrive, find_target, plan_jobs
+from deployments.front_door.plan import FrontDoor, arrive, find_model, plan_jobs
 from deployments.front_door.prompts import completion_prompts
+from deployments.front_door.routed import generation_demand, routed
 from deployments.front_door.sampling import base_sampling
 from deployments.front_door.schemas.completions import CompletionBody
 from deployments.front_door.served_models import GenerationModel
@@ -26,9 +27,10 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_completion(request: Request, body: Body) -> Response:
         """Continue a prompt."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, GenerationModel)
-        shared = base_sampling(body, target.model, door.service.limits)
-        prompts = await completion_prompts(target.model, body, door.service.limits)
+        named = find_model(door.service, body.model, GenerationModel)
+        shared = base_sampling(body, named.model, door.service.limits)
+        prompts = await completion_prompts(named.model, body, door.service.limits)
+        target = routed(door, named, request, body, generation_demand(body, named.model, prompts))
         plan = plan_jobs(body, target, arrival, shared, prompts)
         return await answer(request, body, plan, door.metrics, chat=False)
 

@@ -15,7 +15,8 @@ from deployments.front_door.body import json_body
 from deployments.front_door.encoder_inputs import Reading, cut_length
 from deployments.front_door.encoding import encode, write
 from deployments.front_door.openapi import takes
-from deployments.front_door.plan import FrontDoor, arrive, find_target
+from deployments.front_door.plan import FrontDoor, arrive, find_model
+from deployments.front_door.routed import items_demand, routed
 from deployments.front_door.schemas.embeddings import EmbedBody, EmbeddingsBody
 from deployments.front_door.served_models import EmbeddingModel
 from deployments.front_door.text_calls import json_answer
@@ -34,11 +35,12 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_embeddings(request: Request, body: EmbeddingsRequest) -> Response:
         """A vector for each text."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, EmbeddingModel)
-        model = target.model
+        named = find_model(door.service, body.model, EmbeddingModel)
+        model = named.model
         size = _dimensions(model, body.dimensions)
         cut_to = cut_length(model, body.truncate_prompt_tokens, "truncate_prompt_tokens")
         reading = Reading("input", body.add_special_tokens, cut_to, body.truncation_side)
+        target = routed(door, named, request, body, items_demand(body.input, cut_to))
         call_id = f"embd-{uuid.uuid4().hex}"
         in_base64 = body.encoding_format == "base64"
         normalize = model.normalized and size < model.dimension
@@ -63,14 +65,15 @@ def router(door: FrontDoor) -> APIRouter:
     async def embed(request: Request, body: EmbedRequest) -> Response:
         """A list of vectors, also for a single text."""
         arrival = arrive(request)
-        target = find_target(door.service, body.model, EmbeddingModel)
-        model = target.model
+        named = find_model(door.service, body.model, EmbeddingModel)
+        model = named.model
         size = _dimensions(model, body.dimensions)
         if model.normalized and not body.normalize:
             raise InvalidRequest(
                 f"The model '{model.name}' normalizes its embeddings itself. Leave 'normalize' out.", param="normalize"
             )
         reading = Reading("inputs", True, model.max_model_len if body.truncate else None, body.truncation_direction)
+        target = routed(door, named, request, body, items_demand(body.inputs, reading.cut_to))
         call_id = f"embed-{uuid.uuid4().hex}"
         normalize = body.normalize and (size < model.dimension or not model.normalized)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from deployments.front_door.plan import FrontDoor
 from deployments.front_door.served_models import ServedModel
-from deployments.variants import choose_variant, split_model_name
+from deployments.variants import VariantInfo, find_variant, split_model_name
 
 
 def _card(model: ServedModel, variant: str | None) -> dict[str, Any]:
@@ -21,9 +21,18 @@ def _card(model: ServedModel, variant: str | None) -> dict[str, Any]:
         "parent": None if variant is None else model.name,
         "max_model_len": model.max_model_len,
         "task": model.task,
-        "variants": [{"name": known.name, "state": known.state} for known in model.variants]
-        if variant is None
-        else [{"name": known.name, "state": known.state} for known in model.variants if known.name == variant],
+        "variants": [_shown(one) for one in model.router.variants if variant in (None, one.name)],
+    }
+
+
+def _shown(variant: VariantInfo) -> dict[str, Any]:
+    """`quality` is the share of the model's quality that the variant keeps, null where nobody knows."""
+    return {
+        "name": variant.name,
+        "state": variant.state,
+        "quality": variant.retained,
+        "measured": variant.measured,
+        "replicas": variant.replicas,
     }
 
 
@@ -45,7 +54,7 @@ def router(door: FrontDoor) -> APIRouter:
         name, pinned = split_model_name(model_id, door.service.models)
         model = door.service.models[name]
         if pinned is not None:
-            choose_variant(name, model.variants, pinned)
+            find_variant(name, model.variants, pinned)
         return _card(model, pinned)
 
     return routes

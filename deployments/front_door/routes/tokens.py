@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 
 from deployments.front_door.body import json_body
 from deployments.front_door.openapi import takes
-from deployments.front_door.plan import FrontDoor, find_target
+from deployments.front_door.plan import FrontDoor, find_model
 from deployments.front_door.prompts import chat_prompt, tokenize
 from deployments.front_door.schemas.tokens import DetokenizeBody, TokenizeBody
 from deployments.front_door.served_models import GenerationModel
@@ -26,7 +26,7 @@ def router(door: FrontDoor) -> APIRouter:
     @routes.post("/tokenize", openapi_extra=takes(TokenizeBody))
     async def tokenize_text(body: TokenizeRequest) -> dict[str, Any]:
         """Tokens of a prompt, or of messages as the chat template writes them."""
-        model = find_target(door.service, body.model, GenerationModel).model
+        model = find_model(door.service, body.model, GenerationModel).model
         if body.messages is not None:
             prompt = await chat_prompt(
                 model,
@@ -51,7 +51,7 @@ def router(door: FrontDoor) -> APIRouter:
     @routes.post("/detokenize", openapi_extra=takes(DetokenizeBody))
     async def detokenize_tokens(body: DetokenizeRequest) -> dict[str, str]:
         """The text of tokens, special ones included."""
-        model = find_target(door.service, body.model, GenerationModel).model
+        model = find_model(door.service, body.model, GenerationModel).model
         if body.tokens and max(body.tokens) >= model.vocab_size:
             raise InvalidRequest(f"'tokens' has an id that is not under {model.vocab_size}.", param="tokens")
         return {"prompt": await asyncio.to_thread(model.tokenizer.decode, body.tokens, skip_special_tokens=False)}

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from deployments.front_door.body import FORM, json_body
 from deployments.front_door.openapi import takes
 from deployments.front_door.plan import FrontDoor, arrive
+from deployments.front_door.routed import routed, texts_demand
 from deployments.front_door.schemas.inputs import Texts
 from deployments.front_door.schemas.translate import TranslateBody
 from deployments.front_door.service import Limits
@@ -33,16 +34,17 @@ def router(door: FrontDoor) -> APIRouter:
         arrival = arrive(request)
         texts: Texts = body.q
         _check_sizes(texts, door.service.limits)
-        target, source = find_pair(door.service, body.model, body.source, body.target)
+        named, source = find_pair(door.service, body.model, body.source, body.target)
         task = Task(
             id=f"translate-{uuid.uuid4().hex}",
             texts=tuple(str(text) for text in texts.items),
             source=source,
             target=body.target,
             format=body.format,
-            decoding=decoding_of(body, target.model.text.decoding_defaults, door.service.limits),
+            decoding=decoding_of(body, named.model.text.decoding_defaults, door.service.limits),
             priority=body.priority,
         )
+        target = routed(door, named, request, body, texts_demand(task.texts, task.decoding.max_tokens))
 
         async def work() -> bytes:
             found = await translate(door, target, arrival, task)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from deployments.variants import Policy
 
 
 class Strict(BaseModel):
@@ -25,3 +27,11 @@ class Body(Strict):
     ignored: ClassVar[frozenset[str]] = frozenset()
     texts: ClassVar[frozenset[str]] = frozenset()
     unsupported: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+
+
+class RoutedBody(Body):
+    """A request that a variant answers: one that keeps `min_quality` of the model's quality (0 to 1), chosen by
+    `variant_policy`. None means that any may answer, and "best"."""
+
+    min_quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    variant_policy: Policy | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
-from deployments.front_door.schemas.base import Body, Strict
+from deployments.front_door.schemas.base import RoutedBody, Strict
 
 MAX_COUNT = 2**31 - 1  # what anything downstream takes for a count
 
@@ -55,7 +55,7 @@ class StructuredOutputs(Strict):
     json_object: bool | None = None
 
 
-class GenerationBody(Body):
+class GenerationBody(RoutedBody):
     """What both generation endpoints take. None means the model's default, or that nothing was asked for."""
 
     model: str | None = None

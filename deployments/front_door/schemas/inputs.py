@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from deployments.front_door.schemas.base import Body
+from deployments.front_door.schemas.base import RoutedBody
 from deployments.front_door.schemas.generation import MAX_COUNT
 
 Tokens = tuple[int, ...]
@@ -107,7 +107,7 @@ PredictInputs = Annotated[
 ]
 
 
-class EncoderBody(Body):
+class EncoderBody(RoutedBody):
     """What `/classify` and `/v1/embeddings` share: vLLM's fields for models that read a text and write none.
 
     `truncate_prompt_tokens` keeps so many tokens of each text, special ones included; -1 means as many as the model
@@ -126,7 +126,7 @@ def _side(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
-class TeiBody(Body):
+class TeiBody(RoutedBody):
     """What text-embeddings-inference's endpoints share; `model` and `priority` are extensions."""
 
     model: str | None = None

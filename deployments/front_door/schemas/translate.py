@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from deployments.front_door.schemas.base import Body
+from deployments.front_door.schemas.base import RoutedBody
 from deployments.front_door.schemas.generation import MAX_COUNT, Count
 from deployments.front_door.schemas.inputs import STRING, Texts, list_of
 
@@ -30,7 +30,7 @@ def _early_stopping(value: object) -> object:
 EarlyStopping = Annotated[bool | Literal["never"], BeforeValidator(_early_stopping)]
 
 
-class TranslateBody(Body):
+class TranslateBody(RoutedBody):
     """`source` is a language code, or "auto" where only one language can be meant. None means the model's default.
 
     `beams` and what follows are extensions; their meanings are those of transformers' generation parameters.
@@ -58,4 +58,4 @@ class TranslateBody(Body):
     priority: Annotated[int, Field(ge=-MAX_COUNT, le=MAX_COUNT)] = 0
 
     ignored: ClassVar[frozenset[str]] = frozenset({"api_key"})
-    texts: ClassVar[frozenset[str]] = frozenset({"q", "source", "target", "format", "model"})
+    texts: ClassVar[frozenset[str]] = frozenset({"q", "source", "target", "format", "model", "variant_policy"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from deployments.front_door.plan import Target, find_target
+from deployments.front_door.plan import Named, find_model
 from deployments.front_door.served_models import TranslationModel
 from deployments.front_door.service import Service
 from engine.errors import InvalidRequest
@@ -20,20 +20,20 @@ def translators(service: Service) -> list[TranslationModel]:
     return [model for model in service.models.values() if isinstance(model, TranslationModel)]
 
 
-def find_pair(service: Service, asked: str | None, source: str, target: str) -> tuple[Target[TranslationModel], str]:
+def find_pair(service: Service, asked: str | None, source: str, target: str) -> tuple[Named[TranslationModel], str]:
     """The model to use, and the source language, which is another one than `source` only for "auto".
 
     Without a name, it is the first model that has the pair. Raises `InvalidRequest`, which lists what is supported, or
     `ModelNotFound`.
     """
-    models = translators(service) if asked is None else [find_target(service, asked, TranslationModel).model]
+    models = translators(service) if asked is None else [find_model(service, asked, TranslationModel).model]
     if not models:
         raise InvalidRequest("No translation model is served here.", param="model")
     if source == "auto":
         source = _only_source(models, target)
     for model in models:
         if (source, target) in model.pairs:
-            return find_target(service, asked or model.name, TranslationModel), source
+            return find_model(service, asked or model.name, TranslationModel), source
     known = any(source in model.targets_of for model in models)
     pairs = [f"{one} -> {other}" for model in models for one, other in model.text.pairs]
     raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""One real server for all tests of this folder: `stageline serve` in its own process, Ray, HAProxy, five models."""
+"""One real server for all tests of this folder: `stageline serve` in its own process, Ray, HAProxy, six models."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ SETTLE_S = 60.0  # for everything else that is waited for
 ROOMY, TIGHT = "smollm2", "tight"
 """Two models of the same file: the second runs two requests at a time and lets two more wait."""
 
+CHOICE = "choice"
+"""The same file in two variants, fp32 and bf16. Only the wait for the first token counts, as machines differ."""
+
 TEXTS = {"intents": "text-classification", "minilm": "embedding", "en-de": "translation"}
 """The demo's other models, by name."""
 
@@ -38,7 +41,14 @@ def settings(models: Mapping[str, Path]) -> dict[str, Any]:
         {"name": name, "task": task, "source": str(models[name]), "variants": [{"precision": "fp32"}]}
         for name, task in TEXTS.items()
     ]
-    return {"models": [roomy, {**roomy, "name": TIGHT, **small}, *texts]}
+    choice = {
+        "name": CHOICE,
+        "variants": [{"precision": "fp32"}, {"precision": "bf16"}],
+        "objective": {"ttft_ms": 1000, "tpot_ms": 100_000},
+        "max_running": 8,
+        "max_queue": 32,
+    }
+    return {"models": [roomy, {**roomy, "name": TIGHT, **small}, {**roomy, **small, **choice}, *texts]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,76 @@
+"""From a named model to the variant that answers: who asks, how much, and what the model's router makes of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from fastapi import Request
+
+from deployments.front_door.plan import FrontDoor, M, Named, Target
+from deployments.front_door.prompts import Prompt
+from deployments.front_door.sampling import asked_tokens
+from deployments.front_door.schemas.base import RoutedBody
+from deployments.front_door.schemas.chat import ChatBody
+from deployments.front_door.schemas.completions import CompletionBody
+from deployments.front_door.schemas.inputs import Item, Pair
+from deployments.front_door.served_models import GenerationModel
+from deployments.routing.prediction import Demand
+from deployments.routing.router import Ask
+from engine.errors import CallerOverShare, Overloaded
+
+TOKEN_CHARACTERS = 4
+"""Of a token, about. Texts are cut into tokens after their variant was chosen; for the choice this is near enough."""
+
+SENTENCE_CHARACTERS = 120
+
+
+def routed(door: FrontDoor, named: Named[M], request: Request, body: RoutedBody, demand: Demand) -> Target[M]:
+    """Choose the variant and count the request as sent to it. Raises `InvalidRequest` and `Overloaded`."""
+    ask = Ask(demand, named.pinned, body.min_quality, body.variant_policy or "best", caller_of(request))
+    name = named.model.name
+    try:
+        decision, ticket = named.model.router.choose(ask)
+    except Overloaded as error:
+        why = "fairness" if isinstance(error, CallerOverShare) else "overloaded"
+        door.metrics.rejected(name, named.pinned or "", why)
+        raise
+    door.metrics.decided(name, decision.variant, decision.reason)
+    return Target(named.model, decision.variant, named.asked, ticket)
+
+
+def caller_of(request: Request) -> str:
+    """Who asks: the bearer token, as a digest, or else the address."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return hashlib.blake2b(token.strip().encode(), digest_size=12).hexdigest()
+    return request.client.host if request.client is not None else ""
+
+
+def generation_demand(body: CompletionBody | ChatBody, model: GenerationModel, prompts: list[Prompt]) -> Demand:
+    """Of prompts that are each answered `n` times."""
+    tokens = sum(len(prompt.tokens) for prompt in prompts)
+    room = max(0, model.max_model_len - max(len(prompt.tokens) for prompt in prompts))
+    asked = asked_tokens(body)
+    return Demand(tokens * body.n, room if asked is None else min(room, asked), len(prompts) * body.n)
+
+
+def items_demand(items: Iterable[Item], cut_to: int | None) -> Demand:
+    """Of texts that are read only."""
+    sizes = [min(_size(item), cut_to or _size(item)) for item in items]
+    return Demand(sum(sizes), count=max(1, len(sizes)))
+
+
+def texts_demand(texts: Iterable[str], most_tokens: int) -> Demand:
+    """Of texts that are taken apart into sentences, each of which has an answer."""
+    lengths = [len(text) for text in texts]
+    sentences = sum(max(1, round(length / SENTENCE_CHARACTERS)) for length in lengths)
+    return Demand(sum(lengths) // TOKEN_CHARACTERS + sentences, most_tokens, max(1, sentences))
+
+
+def _size(item: Item) -> int:
+    if isinstance(item, str):
+        return len(item) // TOKEN_CHARACTERS + 2
+    if isinstance(item, Pair):
+        return (len(item.first) + len(item.second)) // TOKEN_CHARACTERS + 3
+    return len(item)

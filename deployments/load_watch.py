@@ -1,0 +1,62 @@
+"""Asks replicas for their load: often while a variant has work, seldom while it has none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from deployments.load import Load
+from deployments.routing.router import Router
+
+log = logging.getLogger(__name__)
+
+BUSY_S = 0.1  # between two questions to a variant that has requests
+IDLE_S = 1.0  # to one that has none: what was sent to it is known without asking
+
+Ask = Callable[[str, float], Awaitable[Sequence[Load] | None]]
+"""(variant, tokens/s that it turned away, for each replica) to loads; see `Router.hear`."""
+
+
+class LoadWatch:
+    """Keeps one model's router told. A request to a variant without work has it asked at once."""
+
+    def __init__(self, router: Router, ask: Ask) -> None:
+        self.router = router
+        self.ask = ask
+        self.sent = {variant.name: asyncio.Event() for variant in router.variants}
+        router.on_sent = self._note
+        self.tasks = [asyncio.get_running_loop().create_task(self._watch(name)) for name in self.sent]
+
+    def stop(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+
+    def _note(self, variant: str) -> None:
+        self.sent[variant].set()
+
+    async def _watch(self, variant: str) -> None:
+        events, sent = asyncio.get_running_loop(), self.sent[variant]
+        while True:
+            asked_s = events.time()
+            sent.clear()
+            try:
+                await self._look(variant)
+            except Exception:
+                log.exception("the load of %s:%s cannot be read", self.router.model, variant)
+            if self.router.busy(variant):
+                await asyncio.sleep(max(0.0, asked_s + BUSY_S - events.time()))
+                continue
+            try:
+                async with asyncio.timeout(IDLE_S):
+                    await sent.wait()
+            except TimeoutError:
+                continue
+
+    async def _look(self, variant: str) -> None:
+        events, router = asyncio.get_running_loop(), self.router
+        replicas = next((one.replicas for one in router.variants if one.name == variant), 0)
+        started_s = events.time()
+        loads = await self.ask(variant, router.turned_away_per_s(variant) / max(1, replicas))
+        router.hear(variant, loads, events.time() - started_s)
+        router.look()

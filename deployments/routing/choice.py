@@ -1,0 +1,202 @@
+"""Which variant answers a request: the best one that is predicted to meet the objective. Pure.
+
+Each request is decided by itself, with all counted that was sent before it. So a variant fills up to what it can take
+and the rest goes to the next one: under constant load the shares are constant, and there is nothing that could swing.
+A variant that had to pass requests on is `pressed`: it takes new ones only up to `EASED` of the objective until, for
+some time, none had to be passed on for that. The two thresholds keep it from running at its edge, and keep the
+preferred variant, which is told to operators, from flapping. See docs/adr/0008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from deployments.routing.prediction import Demand, Objective, Pool, Prediction, predict
+from deployments.variants import Policy, VariantState
+from engine.errors import Overloaded
+
+EASED = 0.8  # of the objective: what a pressed variant may use
+BALANCED = 0.5  # of the objective: what the policy "balanced" lets a variant use
+HOLD_S = 5.0  # a variant stays pressed for so long after the last request that it passed on
+MOST_HOLD_S = 80.0  # doubled up to this where it is pressed again soon after it was let go
+SOON_S = 60.0
+LEAST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
+
+Reason = Literal["pinned", "objective", "least_bad", "fast", "stale", "waking"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant that may answer, in order of quality. `pool` None: its load is not known, or too old to go by; `open`
+    is then all that is known: requests sent to it and not answered, of `places`."""
+
+    name: str
+    state: VariantState
+    open: int
+    places: int
+    pool: Pool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """A variant passed requests on: last at `since_s`, and is pressed for `hold_s` from then on."""
+
+    since_s: float
+    hold_s: float = HOLD_S
+
+    def holds(self, now: float) -> bool:
+        return now < self.since_s + self.hold_s
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered of a model between requests: pressed variants, the preferred one, and why it is that one."""
+
+    pressed: Mapping[str, Pressure] = field(default_factory=dict)
+    preferred: str | None = None
+    cause: str = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`variant` answers, and `wake` is to be started beside it. `passed` variants would have been better ones."""
+
+    variant: str
+    reason: Reason
+    predicted: Prediction | None = None
+    wake: str | None = None
+    passed: tuple[str, ...] = ()
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    demand: Demand,
+    objective: Objective,
+    memory: Memory,
+    now: float,
+    *,
+    policy: Policy = "best",
+    pinned: bool = False,
+) -> tuple[Decision, Memory]:
+    """The variant, and what to remember. `candidates` are all that the request allows, best first: with `pinned` one.
+
+    Raises Overloaded where all have as many requests as they take, and ValueError without candidates.
+    """
+    if not candidates:
+        raise ValueError("no variant is allowed")
+    ready = [one for one in candidates if one.state == "ready"]
+    wake = _to_wake(candidates, ready)
+    if not ready:
+        first = next((one for one in candidates if one.name == wake), candidates[0])
+        _check_room([first], demand, objective)
+        return Decision(first.name, "pinned" if pinned else "waking", wake=wake), memory
+    free = _check_room(ready, demand, objective)
+    if pinned:
+        return Decision(free[0].name, "pinned", _prediction(free[0], demand, objective)), memory
+    found = {one.name: _prediction(one, demand, objective) for one in free}
+    known = {name: one for name, one in found.items() if one is not None}
+    if not known:
+        return Decision(_fewest(free).name, "stale", passed=()), memory
+    alone = {one.name: predict(one.pool.alone, demand, objective) for one in free if one.pool is not None}
+    # A request that would take too long anywhere is judged by what the load adds to that.
+    beyond = all(one.share_of(objective) > 1 for one in alone.values())
+    used = {name: one.share_of(objective, alone[name] if beyond else None) for name, one in known.items()}
+    if policy == "fast":
+        name = min(used, key=lambda name: used[name])  # the first, which is the best, of equals
+        return Decision(name, "fast", known[name]), memory
+    share = BALANCED if policy == "balanced" else 1.0
+    passed: list[str] = []
+    chosen: str | None = None
+    for name in used:
+        pressure = memory.pressed.get(name)
+        eased = pressure is not None and pressure.holds(now)
+        if used[name] <= share * (EASED if eased else 1.0):
+            chosen = name
+            break
+        passed.append(name)
+    if policy == "best":
+        # What no load made slow does not tell of load.
+        full = [name for name in passed if beyond or alone[name].share_of(objective) <= EASED]
+        causes = {name: known[name].cause(objective) for name in full}
+        memory = replace(
+            memory, pressed=_pressed(memory.pressed, full, now), cause=next(iter(causes.values()), memory.cause)
+        )
+    if chosen is not None:
+        return Decision(chosen, "objective", known[chosen], passed=tuple(passed)), memory
+    if len(known) < len(free):  # of the others nothing is known but what was sent to them
+        name = _fewest(free).name
+        return Decision(name, "stale", found[name], wake, tuple(one for one in passed if one != name)), memory
+    name = min(used, key=lambda name: used[name])
+    return Decision(name, "least_bad", known[name], wake, tuple(one for one in passed if one != name)), memory
+
+
+def prefer(candidates: Sequence[Candidate], memory: Memory, now: float) -> Memory:
+    """With the preferred variant as it is now: the best that is ready and not pressed, else the last that is ready."""
+    ready = [one.name for one in candidates if one.state == "ready"]
+    if not ready:
+        return memory
+    pressed = {name for name, pressure in memory.pressed.items() if pressure.holds(now)}
+    name = next((name for name in ready if name not in pressed), ready[-1])
+    if name == memory.preferred:
+        return memory
+    order = [one.name for one in candidates]
+    before = memory.preferred
+    if before is None:
+        cause = "start"
+    elif before not in ready:
+        cause = "unavailable"
+    elif before in order and order.index(name) < order.index(before):
+        cause = "recovered"
+    else:
+        cause = memory.cause
+    return replace(memory, preferred=name, cause=cause)
+
+
+def _prediction(one: Candidate, demand: Demand, objective: Objective) -> Prediction | None:
+    return None if one.pool is None else predict(one.pool, demand, objective)
+
+
+def _check_room(ready: Sequence[Candidate], demand: Demand, objective: Objective) -> list[Candidate]:
+    """Those that take one more request."""
+    free = [one for one in ready if one.open < one.places]
+    if free:
+        return free
+    waits = [predict(one.pool, demand, objective).first_s - objective.first_s for one in ready if one.pool is not None]
+    wait_s = min(max(min(waits, default=LEAST_RETRY_S), LEAST_RETRY_S), MOST_RETRY_S)
+    raise Overloaded(
+        f"{sum(one.open for one in ready)} requests are running and waiting already; try again in {wait_s:.0f} s",
+        retry_after_s=wait_s,
+    )
+
+
+def _fewest(free: Sequence[Candidate]) -> Candidate:
+    """Of all, not of two at random: the front door has the counts anyway. Places are the weights."""
+    return min(free, key=lambda one: one.open / one.places)
+
+
+def _to_wake(candidates: Sequence[Candidate], ready: Sequence[Candidate]) -> str | None:
+    """A sleeping variant: the best of those that are faster than all that are ready, else the best."""
+    asleep = [one.name for one in candidates if one.state == "asleep"]
+    if not asleep:
+        return None
+    order = [one.name for one in candidates]
+    last = max((order.index(one.name) for one in ready), default=-1)
+    return next((name for name in asleep if order.index(name) > last), asleep[0])
+
+
+def _pressed(before: Mapping[str, Pressure], full: Sequence[str], now: float) -> Mapping[str, Pressure]:
+    """With those that passed a request on just now."""
+    if not full:
+        return before
+    after = dict(before)
+    for name in full:
+        last = before.get(name)
+        if last is None or now >= last.since_s + last.hold_s + SOON_S:
+            after[name] = Pressure(now)
+        elif last.holds(now):
+            after[name] = Pressure(now, last.hold_s)
+        else:  # again, soon after it was let go: it was too early
+            after[name] = Pressure(now, min(MOST_HOLD_S, 2 * last.hold_s))
+    return after

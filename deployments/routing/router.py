@@ -1,0 +1,253 @@
+"""One model's routing: what was heard of its replicas, what was sent to them, and the decisions made from both."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from deployments.load import Load, StepCost
+from deployments.routing.choice import Candidate, Decision, Memory, choose, prefer
+from deployments.routing.fairness import Held, may_add
+from deployments.routing.open_requests import Count, OpenRequests, Ticket
+from deployments.routing.prediction import Demand, Objective, Pool
+from deployments.variants import Policy, VariantInfo, VariantState, allowed
+from engine.errors import CallerOverShare
+
+STALE_S = 0.25  # loads older than this are not gone by
+GONE_S = 3.0  # a replica that has told nothing for so long counts no more
+WAKING_S = 30.0  # a variant that was woken is starting for so long
+PLACES = 320  # for requests, of a variant that has told nothing yet
+EXPECTED_OUTPUT = 128.0  # tokens, while no replica has told its mean
+TURNED_AWAY_S = 3.0  # time constant of the rate of requests that a variant passed on
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request says about who shall answer, and whose it is."""
+
+    demand: Demand
+    pinned: str | None = None
+    min_quality: float | None = None
+    policy: Policy = "best"
+    caller: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The preferred variant changed."""
+
+    model: str
+    before: str
+    after: str
+    cause: str
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What a variant's replicas told, and when; `beside` is what they had that this front door did not send."""
+
+    loads: tuple[Load, ...] = ()
+    at_s: float = float("-inf")
+    beside: Count = field(default_factory=Count)
+    quiet_s: float = float("-inf")  # when nothing was open there last
+    woken_s: float = float("-inf")
+    turned_away: float = 0.0
+    turned_s: float = 0.0
+
+
+class Router:
+    """Used by one event loop.
+
+    `on_step` is told when the preferred variant changes, `on_sent` which variant a request goes to, and `wake` which
+    sleeping variant to start.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        variants: Sequence[VariantInfo],
+        objective: Objective,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.on_step: Callable[[Step], None] = lambda step: None
+        self.on_sent: Callable[[str], None] = lambda variant: None
+        self.wake: Callable[[str], None] = lambda variant: None
+        self.steps: Counter[tuple[str, str, str]] = Counter()  # by the variants before and after, and the cause
+        self.memory = Memory()
+        self.counts = OpenRequests()
+        self._variants = {variant.name: variant for variant in variants}
+        self._heard = {variant.name: _Heard() for variant in variants}
+        self._clock = clock
+
+    @property
+    def variants(self) -> tuple[VariantInfo, ...]:
+        """In the configuration's order, each in its state."""
+        return tuple(self._variants.values())
+
+    @property
+    def preferred(self) -> str | None:
+        """The variant that takes all requests that ask for nothing special, None before the first of them."""
+        return self.memory.preferred
+
+    def choose(self, ask: Ask) -> tuple[Decision, Ticket]:
+        """The variant that answers, with the request counted as sent to it; close the ticket when it has ended.
+
+        Raises ModelNotFound, InvalidRequest, CallerOverShare, and Overloaded where all variants are full.
+        """
+        now = self._clock()
+        good = allowed(self.model, self.variants, ask.pinned, ask.min_quality)
+        candidates = [self._candidate(variant, now) for variant in good]
+        tokens = self._tokens(ask.demand, good)
+        self._check_share(ask, candidates, tokens)
+        decision, self.memory = choose(
+            candidates,
+            ask.demand,
+            self.objective,
+            self.memory,
+            now,
+            policy=ask.policy,
+            pinned=ask.pinned is not None,
+        )
+        if decision.wake is not None:
+            self._heard[decision.wake].woken_s = now
+            self.wake(decision.wake)
+        if ask.pinned is None and ask.policy == "best":
+            for name in decision.passed:
+                self._turn_away(name, tokens, now)
+        self.look(now)
+        if not self.counts.of(decision.variant).open:
+            self._heard[decision.variant].quiet_s = now
+        self.on_sent(decision.variant)
+        return decision, Ticket(self.counts.of(decision.variant), ask.caller, ask.demand, tokens)
+
+    def look(self, now: float | None = None) -> None:
+        """Sees whether the preferred variant is another one by now."""
+        now = self._clock() if now is None else now
+        order = sorted(self.variants, key=lambda variant: -variant.quality)
+        candidates = [Candidate(one.name, one.state, 0, 1, None) for one in order]
+        before = self.memory.preferred
+        self.memory = prefer(candidates, self.memory, now)
+        after = self.memory.preferred
+        if before is not None and after is not None and before != after:
+            self.steps[before, after, self.memory.cause] += 1
+            self.on_step(Step(self.model, before, after, self.memory.cause))
+
+    def hear(self, variant: str, loads: Sequence[Load] | None, age_s: float = 0.0) -> None:
+        """Takes the loads that a variant's replicas told, at most so long ago: none where it has no replica, None where
+        none answered."""
+        now = self._clock()
+        heard = self._heard[variant]
+        if loads is not None and not loads:
+            heard.at_s = float("-inf")
+        if loads:
+            heard.loads, heard.at_s = tuple(loads), now - age_s
+            mine = self.counts.of(variant)
+            heard.beside = Count(
+                max(0, sum(load.running + load.waiting for load in loads) - mine.open),
+                max(0, sum(load.running for load in loads) - mine.begun),
+                max(0, sum(load.prompt_tokens for load in loads) - mine.prompt_tokens),
+            )
+        self._set_state(variant, now)
+
+    def turned_away_per_s(self, variant: str) -> float:
+        """Tokens/s of requests that would have gone to the variant and went to another, as it was full."""
+        self._turn_away(variant, 0.0, self._clock())
+        return self._heard[variant].turned_away
+
+    def busy(self, variant: str) -> bool:
+        """Whether anything was sent to it that is not answered."""
+        return self.counts.of(variant).open > 0
+
+    def _set_state(self, name: str, now: float) -> None:
+        variant, heard = self._variants[name], self._heard[name]
+        answers = now - heard.at_s <= GONE_S
+        state: VariantState
+        if answers:
+            state = "ready"
+        elif variant.may_sleep:
+            state = "starting" if self.busy(name) or now - heard.woken_s < WAKING_S else "asleep"
+        else:
+            state = "unavailable" if heard.loads else "starting"
+        replicas = len(heard.loads) if answers else 0
+        self._variants[name] = replace(variant, state=state, replicas=replicas)
+
+    def _candidate(self, variant: VariantInfo, now: float) -> Candidate:
+        heard, mine = self._heard[variant.name], self.counts.of(variant.name)
+        if not heard.loads:
+            # Never heard of: nothing speaks against it, and it is measured as soon as it has work.
+            pool = Pool(open=mine.open, begun=mine.begun, prompt_tokens=mine.prompt_tokens, places=PLACES, slots=PLACES)
+            return Candidate(variant.name, variant.state, mine.open, PLACES, pool)
+        pool = pool_of(heard.loads, mine, heard.beside)
+        # A variant without work need not tell anything: its load is known.
+        age_s = now - max(heard.at_s, heard.quiet_s if mine.open else now)
+        stale = age_s > STALE_S
+        return Candidate(
+            variant.name, variant.state, mine.open if stale else pool.open, pool.places, None if stale else pool
+        )
+
+    def _tokens(self, demand: Demand, good: Sequence[VariantInfo]) -> float:
+        """That a request is expected to want."""
+        told = [load.output_tokens for one in good for load in self._heard[one.name].loads if load.output_tokens]
+        expected = sum(told) / len(told) if told else EXPECTED_OUTPUT
+        return demand.prompt_tokens + demand.count * min(float(demand.most_tokens), expected)
+
+    def _check_share(self, ask: Ask, candidates: Sequence[Candidate], tokens: float) -> None:
+        """Raises CallerOverShare."""
+        ready = [one for one in candidates if one.state == "ready"]
+        if not ready or not all(map(queued, ready)):
+            return
+        callers = [self.counts.of(one.name).callers for one in ready]
+        mine = [found[ask.caller] for found in callers if ask.caller in found]
+        everybody = [work for found in callers for work in found.values()]
+        places = sum(one.places for one in ready)
+        requests, held = sum(work.requests for work in everybody), sum(work.tokens for work in mine)
+        by_count = Held(sum(work.requests for work in mine), requests, places)
+        # In requests of average size: who wants more for each may have fewer of them open.
+        size = sum(work.tokens for work in everybody) / requests if requests else 0.0
+        by_tokens = Held(held / size, requests, places) if size else by_count
+        if may_add(by_count, 1) and may_add(by_tokens, tokens / size if size else 0.0):
+            return
+        speed = sum(load.tokens_per_s for one in ready for load in self._heard[one.name].loads)
+        wait_s = min(max(1.0, held / speed / 2 if speed > 0 else 1.0), 60.0)
+        raise CallerOverShare(
+            "Requests wait for this model, and the open ones of yours take up your share of the room. Wait until some "
+            f"are answered, or try again in {wait_s:.0f} s.",
+            retry_after_s=wait_s,
+        )
+
+    def _turn_away(self, name: str, tokens: float, now: float) -> None:
+        heard = self._heard[name]
+        kept = 0.5 ** ((now - heard.turned_s) / TURNED_AWAY_S)
+        heard.turned_away = heard.turned_away * kept + tokens * 0.693 / TURNED_AWAY_S
+        heard.turned_s = now
+
+
+def queued(one: Candidate) -> bool:
+    """Whether requests wait at a variant."""
+    return one.pool is not None and one.open >= one.pool.slots * one.pool.replicas
+
+
+def pool_of(loads: Sequence[Load], mine: Count, beside: Count) -> Pool:
+    """The replicas of a variant as one. Costs are means, for each gets as much as the others."""
+    count = len(loads)
+    known = [load.cost for load in loads if load.cost.known]
+    cost = StepCost(
+        sum(one.base_s for one in known) / len(known) if known else 0.0,
+        sum(one.token_s for one in known) / len(known) if known else 0.0,
+    )
+    return Pool(
+        replicas=count,
+        open=mine.open + beside.open,
+        begun=mine.begun + beside.begun,
+        prompt_tokens=mine.prompt_tokens + beside.prompt_tokens,
+        places=sum(load.places for load in loads),
+        prompt_per_s=sum(load.prompt_per_s for load in loads),
+        slots=loads[0].slots,
+        step_tokens=loads[0].step_tokens,
+        cost=cost,
+        output_tokens=sum(load.output_tokens for load in loads) / count,
+    )
