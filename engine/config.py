@@ -13,6 +13,11 @@ Precision = Literal["fp32", "bf16", Scheme]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
+def needs_preparing(precision: Precision) -> bool:
+    """Whether a model is quantized before it is served at this precision."""
+    return precision not in ("fp32", "bf16")
+
+
 def compute_dtype(precision: Precision) -> torch.dtype:
     """What everything but quantized products is computed in."""
     return torch.float32 if precision == "fp32" else torch.bfloat16

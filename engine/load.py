@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from engine.checkpoint import Checkpoint, open_checkpoint
-from engine.config import EngineConfig, compute_dtype
+from engine.config import EngineConfig, Precision, compute_dtype, needs_preparing
 from engine.engine import Engine, Limits
 from engine.errors import CheckpointError, ConfigError
 from engine.kernels import Kernels, select_kernels
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 def load_engine(path: Path, config: EngineConfig) -> Engine:
     """The engine for the model at `path`. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
+        check_precision(checkpoint, config.precision)
         arch = read_architecture(checkpoint)
         kernels = select_kernels(config.device, compute_dtype(config.precision))
         limits = resolve_limits(arch, kernels, config)
@@ -40,6 +41,17 @@ def load_engine(path: Path, config: EngineConfig) -> Engine:
         limits.block_size,
     )
     return Engine(decoder, caches, limits, eos, grammars)
+
+
+def check_precision(checkpoint: Checkpoint, precision: Precision) -> None:
+    """Raises CheckpointError where the files hold another precision than the one that is wanted."""
+    held = checkpoint.precision
+    if held is not None and held != precision:
+        raise CheckpointError(f"{checkpoint.path} was prepared for {held}, not for {precision}")
+    if held is None and needs_preparing(precision):
+        raise CheckpointError(
+            f"{checkpoint.path} is not prepared for {precision}: `stageline quantize` makes a folder that is"
+        )
 
 
 def return_freed_memory() -> None:

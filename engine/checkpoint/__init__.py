@@ -7,6 +7,8 @@ from pathlib import Path
 from engine.checkpoint.base import Checkpoint
 from engine.checkpoint.gguf import GGUFCheckpoint
 from engine.checkpoint.huggingface import HuggingFaceCheckpoint
+from engine.checkpoint.prepared import FILE as PREPARED
+from engine.checkpoint.prepared import PreparedCheckpoint
 from engine.errors import CheckpointError
 
 __all__ = ["Checkpoint", "open_checkpoint"]
@@ -20,7 +22,7 @@ def open_checkpoint(path: Path | str) -> Checkpoint:
     """
     path = Path(path)
     if path.is_dir():
-        return HuggingFaceCheckpoint(path)
+        return PreparedCheckpoint(path) if (path / PREPARED).exists() else HuggingFaceCheckpoint(path)
     if not path.exists():
         raise CheckpointError(f"There is no model at {path}. Give a Hugging Face folder or a .gguf file.")
     if path.suffix == ".safetensors":

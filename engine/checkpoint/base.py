@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 
 from engine.errors import CheckpointError
+from engine.quantization.weight import Scheme, Weight
 from engine.text.tokenizer import Tokenizer
 
 
@@ -24,6 +25,7 @@ class Checkpoint(ABC):
 
     path: Path
     config: dict[str, Any]
+    precision: Scheme | None = None  # of products that are quantized in the files
     generation_config: dict[str, Any]
 
     @abstractmethod
@@ -44,6 +46,14 @@ class Checkpoint(ABC):
     @abstractmethod
     def close(self) -> None:
         """Unmap the files. Tensors that were read stay valid."""
+
+    def product(self, name: str, weight: Weight) -> Weight:
+        """What the kernels get for a product's weight, by the names of `engine.models.transform`: here the weight.
+
+        A prepared checkpoint holds it in few bits under that name; it gives tensors without values ("meta") for its
+        parts, for the families to stack as they do.
+        """
+        return weight
 
     def tensor(self, name: str, dtype: torch.dtype, *, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Read one tensor into memory of its own: contiguous, on the CPU, converted to `dtype`.

@@ -13,7 +13,7 @@ from engine.encoder.engine import EncoderEngine, EncoderLimits
 from engine.encoder.model import TextClassifier, TextEmbedder, TextModel
 from engine.errors import ConfigError
 from engine.kernels import select_kernels
-from engine.load import return_freed_memory
+from engine.load import check_precision, return_freed_memory
 from engine.models import load_classifier, load_encoder
 
 log = logging.getLogger(__name__)
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 def load_encoder_engine(path: Path, config: EncoderConfig, task: Task) -> EncoderEngine:
     """The engine for the model at `path`. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
+        check_precision(checkpoint, config.precision)
         info = describe(checkpoint, task)
         limits = resolve_limits(info, config)
         kernels = select_kernels(config.device, compute_dtype(config.precision))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.batch import Batch
+from engine.quantization.weight import Weight
 
 Activation = Literal["none", "gelu", "gelu_tanh", "relu", "silu"]
 
@@ -87,17 +88,17 @@ class Kernels(Protocol):
     @property
     def device(self) -> torch.device: ...
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+    def linear(self, weight: Weight, bias: Tensor | None = None) -> Linear:
         """weight (N, K), bias (N,)."""
 
-    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+    def gate(self, weight: Weight, activation: Activation) -> Gate:
         """weight (2 N, K): the gate's rows, then the up-projection's."""
 
-    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+    def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
         """weight (vocabulary, hidden)."""
 
     def tied_embedding(
-        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+        self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
     ) -> tuple[Embedding, Linear]:
         """One weight (vocabulary, hidden), held once, as embedding and as output head with the bias (vocabulary,)."""
 

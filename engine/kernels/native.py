@@ -21,6 +21,7 @@ from engine.errors import CheckpointError
 from engine.kernels import build
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Kernels, Linear
 from engine.kernels.torch_kernels import TorchEmbedding, TorchKernels
+from engine.quantization.weight import QuantizedWeight, Weight
 
 log = logging.getLogger(__name__)
 
@@ -126,21 +127,21 @@ class NativeKernels:
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> PackedLinear:
+    def linear(self, weight: Weight, bias: Tensor | None = None) -> PackedLinear:
         bias = None if bias is None else bias.float().contiguous()
         return PackedLinear(self._pack(weight), bias, len(weight))
 
-    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+    def gate(self, weight: Weight, activation: Activation) -> Gate:
         if len(weight) % 32 == 0:
             return PackedGate(self._pack(weight, paired=True), activation)
         gate, up = weight.chunk(2)
         return SplitGate(self.linear(gate), self.linear(up), activation)
 
-    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+    def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
         return TorchEmbedding(self._own(weight), scale)
 
     def tied_embedding(
-        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+        self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
     ) -> tuple[Embedding, Linear]:
         head = self.linear(weight, bias)
         return PackedEmbedding(head.packed, weight.shape[1], scale), head
@@ -250,11 +251,13 @@ class NativeKernels:
     def _padded(self, heads: Heads, block_size: int) -> int:
         return -(-heads.width // 32) * 32 if self._paired(block_size) else heads.width
 
-    def _pack(self, weight: Tensor, paired: bool = False) -> Tensor:
+    def _pack(self, weight: Weight, paired: bool = False) -> Tensor:
         layout = LAYOUTS["tiles" if self.amx else "pairs" if self.dot else "lanes"]
         return op("pack_weight", self._own(weight), paired, layout)
 
-    def _own(self, tensor: Tensor) -> Tensor:
+    def _own(self, tensor: Weight) -> Tensor:
+        if isinstance(tensor, QuantizedWeight):
+            tensor = tensor.dequantized()
         return tensor.to(self.dtype).contiguous()
 
 

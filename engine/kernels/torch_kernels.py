@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from engine.batch import Batch
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Linear
+from engine.quantization.weight import QuantizedWeight, Weight
 
 
 def activate(x: Tensor, kind: Activation) -> Tensor:
@@ -69,17 +70,17 @@ class TorchKernels:
     device: torch.device
     name: str = "torch"
 
-    def linear(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+    def linear(self, weight: Weight, bias: Tensor | None = None) -> Linear:
         return TorchLinear(self._own(weight), None if bias is None else self._own(bias))
 
-    def gate(self, weight: Tensor, activation: Activation) -> Gate:
+    def gate(self, weight: Weight, activation: Activation) -> Gate:
         return TorchGate(self._own(weight), activation)
 
-    def embedding(self, weight: Tensor, scale: float = 1.0) -> Embedding:
+    def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
         return TorchEmbedding(self._own(weight), scale)
 
     def tied_embedding(
-        self, weight: Tensor, scale: float = 1.0, bias: Tensor | None = None
+        self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
     ) -> tuple[Embedding, Linear]:
         held = self._own(weight)
         return TorchEmbedding(held, scale), TorchLinear(held, None if bias is None else self._own(bias))
@@ -197,7 +198,9 @@ class TorchKernels:
         found = logits.topk(count)
         return found.values, found.indices
 
-    def _own(self, tensor: Tensor) -> Tensor:
+    def _own(self, tensor: Weight) -> Tensor:
+        if isinstance(tensor, QuantizedWeight):
+            tensor = tensor.dequantized()
         return tensor.to(device=self.device, dtype=self.dtype).contiguous()
 
 

@@ -27,6 +27,7 @@ from engine.models.encoder import Encoder
 from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.encoder_weights import EncoderWeights
 from engine.models.named import Named
+from engine.models.transform import Transform, transformed
 from engine.models.weights import DecoderWeights
 
 __all__ = [
@@ -113,34 +114,49 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
 
 
 def load_decoder(
-    checkpoint: Checkpoint, kernels: Kernels, max_model_len: int, first: int = 0, last: int | None = None
+    checkpoint: Checkpoint,
+    kernels: Kernels,
+    max_model_len: int,
+    first: int = 0,
+    last: int | None = None,
+    transform: Transform | None = None,
 ) -> Decoder:
     """Loads layers `first` to `last` - 1, one at a time; peak memory is the model and about one layer.
 
+    `transform` gets the weights of products before the kernels do; without one they are as the checkpoint has them.
     Raises CheckpointError for missing tensors or shapes that do not fit together, EngineFailed when memory is short.
     """
     family = family_of(checkpoint.config)
     arch = family.architecture(checkpoint.config)
     with loading(checkpoint):
-        return Decoder(arch, kernels, family.weights(checkpoint, arch, kernels.dtype), max_model_len, first, last)
+        weights = family.weights(checkpoint, arch, kernels.dtype)
+        return Decoder(arch, kernels, weights, max_model_len, first, last, transform or checkpoint.product)
 
 
 def load_encoder(
-    checkpoint: Checkpoint, kernels: Kernels, max_model_len: int, first: int = 0, last: int | None = None
+    checkpoint: Checkpoint,
+    kernels: Kernels,
+    max_model_len: int,
+    first: int = 0,
+    last: int | None = None,
+    transform: Transform | None = None,
 ) -> Encoder:
     """As `load_decoder`, for an encoder."""
     family = encoder_family_of(checkpoint.config)
     arch = family.architecture(checkpoint.config)
     with loading(checkpoint):
-        return Encoder(arch, kernels, family.weights(checkpoint, arch, kernels.dtype), max_model_len, first, last)
+        weights = family.weights(checkpoint, arch, kernels.dtype)
+        return Encoder(arch, kernels, weights, max_model_len, first, last, transform=transform or checkpoint.product)
 
 
-def load_classifier(checkpoint: Checkpoint, kernels: Kernels, labels: int) -> Classifier:
+def load_classifier(
+    checkpoint: Checkpoint, kernels: Kernels, labels: int, transform: Transform | None = None
+) -> Classifier:
     """The head of a classifier with so many labels. Raises as `load_decoder`."""
     family = encoder_family_of(checkpoint.config)
     named = Named(checkpoint, kernels.dtype, family.prefix)
     with loading(checkpoint):
-        head = family.head(named, checkpoint.config)
+        head = transformed(family.head(named, checkpoint.config), "classifier", transform or checkpoint.product)
         return Classifier(kernels, head, family.architecture(checkpoint.config).hidden_size, labels)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.kernels import Activation, Gate, Kernels, Linear
 from engine.models.weights import Affine, LayerWeights, NormWeights
+from engine.quantization.weight import Weight
 
 
 class Shape(Protocol):
@@ -104,7 +105,8 @@ def make_widening(shape: Shape, kernels: Kernels, up: Affine) -> Callable[[Tenso
         plain = kernels.linear(up.weight, up.bias)
         return lambda x: plain(x, shape.activation)
     assert up.bias is not None
-    first, second = (kernels.linear(w, b) for w, b in zip(up.weight.chunk(2), up.bias.chunk(2), strict=True))
+    halves: tuple[Weight, ...] = up.weight.chunk(2)
+    first, second = (kernels.linear(w, b) for w, b in zip(halves, up.bias.chunk(2), strict=True))
     return lambda x: first(x, shape.activation) * second(x)
 
 

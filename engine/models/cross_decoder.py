@@ -17,7 +17,9 @@ from engine.kernels import Embedding, Kernels, Linear
 from engine.models.block import Cast, Norm, make_norm, make_widening
 from engine.models.cross_architecture import CrossArchitecture
 from engine.models.cross_weights import CrossDecoderWeights, CrossLayerWeights, check_cross_layer
+from engine.models.transform import Transform, transformed, unchanged
 from engine.models.weights import check_norm, check_shape
+from engine.quantization.weight import Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class CrossDecoder:
         max_target_len: int,
         first: int = 0,
         last: int | None = None,
+        transform: Transform = unchanged,
     ) -> None:
         last = arch.num_layers if last is None else last
         self.arch = arch
@@ -117,7 +120,7 @@ class CrossDecoder:
         self.positions: Tensor | None = None
         self.embedding_norm: Norm | Cast = Cast(kernels)
         self.final_norm: Norm | Cast = Cast(kernels)
-        self._load_tables(weights, is_first=first == 0, is_last=last == arch.num_layers)
+        self._load_tables(weights, transform, is_first=first == 0, is_last=last == arch.num_layers)
         if first == 0:
             self._load_positions(weights, max_target_len)
         if last == arch.num_layers and (norm := weights.final_norm()) is not None:
@@ -129,20 +132,23 @@ class CrossDecoder:
             bias = bias.float().contiguous().to(kernels.device)
         self.layers = []
         for index in range(first, last):
-            layer = weights.layer(index)
+            layer = transformed(weights.layer(index), f"layers.{index}", transform)
             check_cross_layer(arch, index, layer)
             self.layers.append(CrossLayer(arch, kernels, layer, bias))
 
-    def _load_tables(self, weights: CrossDecoderWeights, is_first: bool, is_last: bool) -> None:
+    def _load_tables(self, weights: CrossDecoderWeights, transform: Transform, is_first: bool, is_last: bool) -> None:
         """The embedding of the first layers and the head of the last; one table where they are tied."""
         arch, kernels = self.arch, self.kernels
         shape = (arch.vocab_size, arch.hidden_size)
-        head = weights.head() if is_last else None
+        own = weights.head() if is_last else None
+        head: Weight | None = None if own is None else transform("head", own)
         bias = weights.head_bias() if is_last else None
         if bias is not None:
             check_shape("bias of the output head", bias, shape[:1])
         if is_first or (is_last and head is None):
-            embedding = weights.embedding()
+            embedding: Weight = weights.embedding()
+            if is_last and head is None:
+                embedding = transform("head", embedding)
             check_shape("decoder, embedding", embedding, shape)
             if is_first and is_last and head is None and embedding.numel() > SMALL_TABLE:
                 self.embedding, self.head = kernels.tied_embedding(embedding, arch.embedding_scale, bias)

@@ -13,7 +13,9 @@ from engine.kernels import CacheBlocks, Embedding, HeadSetup, Kernels, Linear
 from engine.models.architecture import Architecture
 from engine.models.block import Block, Cast, Norm, make_norm
 from engine.models.rope import rotary_tables
-from engine.models.weights import DecoderWeights, LayerWeights, check_layer, check_norm, check_shape
+from engine.models.transform import Transform, transformed, unchanged
+from engine.models.weights import Affine, DecoderWeights, LayerWeights, check_layer, check_norm, check_shape
+from engine.quantization.weight import Weight
 
 
 class Layer:
@@ -53,6 +55,7 @@ class Decoder:
         max_model_len: int,
         first: int = 0,
         last: int | None = None,
+        transform: Transform = unchanged,
     ) -> None:
         last = arch.num_layers if last is None else last
         self.arch = arch
@@ -62,23 +65,25 @@ class Decoder:
         self.head: Linear | None = None
         self.positions: Tensor | None = None
         self.final_norm: Norm | Cast = Cast(kernels)
-        self._load_ends(weights, max_model_len)
+        self._load_ends(weights, max_model_len, transform)
         rope = None
         if arch.rotary is not None:
             cos, sin = rotary_tables(arch.rotary, max_model_len, weights.rope_factors())
             rope = cos.to(kernels.device), sin.to(kernels.device)
         self.layers = []
         for index in range(first, last):
-            layer = weights.layer(index)
+            layer = transformed(weights.layer(index), f"layers.{index}", transform)
             check_layer(arch, index, layer)
             self.layers.append(Layer(arch, kernels, layer, rope))
 
-    def _load_ends(self, weights: DecoderWeights, max_model_len: int) -> None:
+    def _load_ends(self, weights: DecoderWeights, max_model_len: int, transform: Transform) -> None:
         """Embedding and positions of the first layers, final norm and head of the last."""
         arch, kernels = self.arch, self.kernels
         table = (arch.vocab_size, arch.hidden_size)
         if self.is_first or (self.is_last and arch.tied_head):
-            embedding = weights.embedding()
+            embedding: Weight = weights.embedding()
+            if arch.tied_head:
+                embedding = transform("head", embedding)
             check_shape("embedding", embedding, table)
             if self.is_first and self.is_last and arch.tied_head:
                 self.embedding, self.head = kernels.tied_embedding(embedding, arch.embedding_scale)
@@ -88,6 +93,7 @@ class Decoder:
                 self.head = kernels.linear(embedding)
         if self.is_last and not arch.tied_head:
             head = weights.head()
+            head = Affine(transform("head", head.weight), head.bias)
             check_shape("output head", head.weight, table)
             if head.bias is not None:
                 check_shape("bias of the output head", head.bias, table[:1])

@@ -15,6 +15,7 @@ from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.encoder_weights import EncoderWeights
 from engine.models.packed import Packed
 from engine.models.rope import rotary_tables
+from engine.models.transform import Transform, transformed, unchanged
 from engine.models.weights import LayerWeights, check_layer, check_norm, check_shape
 
 
@@ -68,6 +69,7 @@ class Encoder:
         first: int = 0,
         last: int | None = None,
         embedding: Embedding | None = None,
+        transform: Transform = unchanged,
     ) -> None:
         last = arch.num_layers if last is None else last
         self.arch = arch
@@ -89,7 +91,7 @@ class Encoder:
         everywhere, nearby = self._rotary_setups(max_model_len)
         self.layers = []
         for index in range(first, last):
-            layer = weights.layer(index)
+            layer = transformed(weights.layer(index), f"layers.{index}", transform)
             check_layer(arch, index, layer)
             local = index in arch.local_layers
             setup, window = (nearby, arch.window) if local else (everywhere, None)

@@ -16,6 +16,7 @@ from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.cross_decoder import CrossDecoder
 from engine.models.cross_weights import Seq2SeqWeights
 from engine.models.encoder import Encoder
+from engine.models.transform import Transform, under
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +59,33 @@ def seq2seq_family_of(config: Mapping[str, Any]) -> Seq2SeqFamily:
     return SEQ2SEQ_FAMILIES[kind]
 
 
-def load_seq2seq(checkpoint: Checkpoint, kernels: Kernels, max_source_len: int, max_target_len: int) -> Seq2Seq:
+def load_seq2seq(
+    checkpoint: Checkpoint,
+    kernels: Kernels,
+    max_source_len: int,
+    max_target_len: int,
+    transform: Transform | None = None,
+) -> Seq2Seq:
     """Loads both halves, one layer at a time. Lengths in tokens, special ones included.
 
-    Raises CheckpointError for missing tensors or shapes that do not fit together, EngineFailed when memory is short.
+    `transform` as in `load_decoder`. Raises CheckpointError for missing tensors or shapes that do not fit together,
+    EngineFailed when memory is short.
     """
     family = seq2seq_family_of(checkpoint.config)
     arch = family.architecture(checkpoint.config)
     weights = family.weights(checkpoint, arch, kernels.dtype)
     with loading(checkpoint):
-        decoder = CrossDecoder(arch.decoder, kernels, weights.decoder, max_target_len)
+        change = transform or checkpoint.product
+        decoder = CrossDecoder(
+            arch.decoder, kernels, weights.decoder, max_target_len, transform=under("decoder.", change)
+        )
         same = weights.shared and arch.encoder.embedding_scale == arch.decoder.embedding_scale
         encoder = Encoder(
-            arch.encoder, kernels, weights.encoder, max_source_len, embedding=decoder.embedding if same else None
+            arch.encoder,
+            kernels,
+            weights.encoder,
+            max_source_len,
+            embedding=decoder.embedding if same else None,
+            transform=under("encoder.", change),
         )
     return Seq2Seq(encoder, decoder)

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from engine.errors import CheckpointError
 from engine.kernels import Heads
+from engine.quantization.weight import Weight
 
 
 @dataclass(frozen=True, slots=True)
 class Affine:
     """weight (N, K) and bias (N,) of a projection."""
 
-    weight: Tensor
+    weight: Weight
     bias: Tensor | None = None
 
 
@@ -107,7 +108,7 @@ def check_norm(what: str, norm: NormWeights, width: int) -> None:
             check_shape(what, part, (width,))
 
 
-def check_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+def check_shape(what: str, tensor: Weight, shape: tuple[int, ...]) -> None:
     """Raises CheckpointError unless `tensor` has `shape`."""
     if tuple(tensor.shape) != shape:
         raise CheckpointError(f"{what}: shape {tuple(tensor.shape)} where config.json means {shape}")

@@ -10,7 +10,7 @@ from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.config import compute_dtype
 from engine.errors import CheckpointError, ConfigError
 from engine.kernels import Kernels, select_kernels
-from engine.load import return_freed_memory
+from engine.load import check_precision, return_freed_memory
 from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.seq2seq import load_seq2seq, seq2seq_family_of
 from engine.seq2seq.config import Seq2SeqConfig
@@ -25,6 +25,7 @@ UNBOUNDED_LENGTH = 512  # tokens of a source or target where the model itself se
 def load_seq2seq_engine(path: Path, config: Seq2SeqConfig) -> Seq2SeqEngine:
     """The engine for the model at `path`. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
+        check_precision(checkpoint, config.precision)
         arch = seq2seq_family_of(checkpoint.config).architecture(checkpoint.config)
         vocabulary = read_vocabulary(checkpoint, arch)
         kernels = select_kernels(config.device, compute_dtype(config.precision))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ def load_tokenizer(folder: Path, config: Mapping[str, Any], generation_config: M
         chat_template=_chat_template(folder, settings),
         special_tokens=special,
     )
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Writes the files that `load_tokenizer` reads. The tokens that end a text belong into generation_config.json."""
+    tokenizer.backend.save(str(folder / "tokenizer.json"))
+    settings = dict(tokenizer.special_tokens)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    if tokenizer.chat_template is not None:
+        (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
 
 
 def _settings(folder: Path) -> dict[str, Any]:

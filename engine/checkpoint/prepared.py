@@ -1,0 +1,88 @@
+"""A folder whose products' weights are in few bits already, as `engine.quantization.prepare` writes it.
+
+Beside a Hugging Face folder's files it has prepared.json. In model.safetensors the parts of a product's weight go by
+`stageline.<product>.<part>`, those of one that stayed as it was by `stageline.<product>.weight`; everything else has
+its own name. Tensors that such products were made of are there by name and shape only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from engine.checkpoint.huggingface import HuggingFaceCheckpoint
+from engine.errors import CheckpointError
+from engine.quantization.weight import SCHEMES, QuantizedWeight, Scheme, Weight, check
+from engine.text.json_files import read_json_object
+
+FILE = "prepared.json"
+FORMAT = 1
+PREFIX = "stageline."
+
+
+def part_name(product: str, part: str) -> str:
+    """The name in model.safetensors of one part of a product's weight."""
+    return f"{PREFIX}{product}.{part}"
+
+
+class PreparedCheckpoint(HuggingFaceCheckpoint):
+    """Raises `CheckpointError` where prepared.json and the weights do not belong together."""
+
+    def __init__(self, path: Path) -> None:
+        about = read_json_object(path / FILE)
+        self._schemes, self._replaced = _read_about(about, path / FILE)
+        self.precision = about["precision"]
+        super().__init__(path)
+
+    def names(self) -> frozenset[str]:
+        stored = {name for name in super().names() if not name.startswith(PREFIX)}
+        return frozenset(stored | self._replaced.keys())
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._replaced[name] if name in self._replaced else super().shape(name)
+
+    def _read(self, name: str, dtype: torch.dtype) -> Tensor:
+        if name in self._replaced:
+            return torch.empty(self._replaced[name], dtype=dtype, device="meta")
+        return super()._read(name, dtype)
+
+    def product(self, name: str, weight: Weight) -> Weight:
+        if name not in self._schemes:
+            raise CheckpointError(f"{self.path} has no weight for {name}; quantize the model again")
+        scheme = self._schemes[name]
+        if scheme is None:
+            return self.tensor(part_name(name, "weight"), cast(Tensor, weight).dtype)
+        kinds = {"int4-weight": torch.uint8, "fp8": torch.float8_e4m3fn}
+        present = super().names()
+        parts: dict[str, Any] = {
+            part: self.tensor(part_name(name, part), torch.float32)
+            for part in ("scales", "zeros", "multiplier")
+            if part_name(name, part) in present
+        }
+        values = self.tensor(part_name(name, "values"), kinds.get(scheme, torch.int8))
+        found = QuantizedWeight(scheme, values, parts.pop("scales"), **parts)
+        check(f"{self.path}, {name}", found)
+        return found
+
+
+def _read_about(about: dict[str, Any], path: Path) -> tuple[dict[str, Scheme | None], dict[str, tuple[int, ...]]]:
+    schemes, replaced = about.get("products"), about.get("replaced")
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: format {about.get('format')!r} is not the one of this version ({FORMAT}); quantize again"
+        )
+    sound = (
+        about.get("precision") in SCHEMES
+        and isinstance(schemes, dict)
+        and all(scheme is None or scheme in SCHEMES for scheme in schemes.values())
+        and isinstance(replaced, dict)
+        and all(isinstance(s, list) and all(type(n) is int and n >= 0 for n in s) for s in replaced.values())
+    )
+    if not sound:
+        raise CheckpointError(f"{path} is damaged; quantize the model again")
+    assert schemes is not None
+    assert replaced is not None
+    return schemes, {name: tuple(shape) for name, shape in replaced.items()}

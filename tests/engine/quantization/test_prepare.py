@@ -1,0 +1,162 @@
+"""A prepared folder loads as what was prepared: for every family the same logits as with these weights in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.checkpoint import open_checkpoint
+from engine.checkpoint.prepared import FILE
+from engine.config import EngineConfig
+from engine.errors import CheckpointError
+from engine.kernels import TorchKernels
+from engine.load import load_engine
+from engine.models import load_classifier, load_decoder, load_encoder
+from engine.models.packed import Text, pack
+from engine.models.seq2seq import load_seq2seq
+from engine.models.transform import Transform
+from engine.quantization.prepare import prepare
+from engine.quantization.weight import QuantizedWeight, Weight
+from tests.engine import tiny, tiny_encoders, tiny_seq2seq
+from tests.engine.demo_model import demo_gguf
+from tests.engine.models.test_families import TOKENS, decode
+from tests.engine.models.test_seq2seq import TARGETS, score
+
+KERNELS = TorchKernels(torch.bfloat16, torch.device("cpu"))
+SOURCES = [[5, 9, 14, 30, 2], [7, 2], [44, 12, 8, 61, 25, 17, 2], [3, 2]]
+TEXT = Text([5, 9, 14, 30, 77, 2])
+
+
+def rounded(name: str, weight: Weight) -> Weight:
+    """Every scheme once, and every fifth product as it is."""
+    assert isinstance(weight, Tensor)
+    assert weight.dtype == torch.float32
+    kind = sum(name.encode()) % 5
+    scales = weight.abs().amax(1) / 127
+    values = (weight / scales[:, None]).round().to(torch.int8)
+    if kind == 0:
+        return QuantizedWeight("int8-dynamic", values, scales)
+    if kind == 1:
+        return QuantizedWeight("int8-static", values, scales, multiplier=torch.full((weight.shape[1],), 2.0))
+    if kind == 2:
+        return QuantizedWeight("int8-weight", values, scales[:, None])
+    if kind == 3:
+        numbers = (weight / weight.abs().amax(1, keepdim=True) * 7 + 8).round().to(torch.uint8)
+        packed = numbers[:, ::2] | numbers[:, 1::2] << 4
+        steps = weight.abs().amax(1, keepdim=True) / 7
+        return QuantizedWeight("int4-weight", packed, steps, zeros=torch.full_like(steps, 8.0))
+    return weight
+
+
+def prepared(base: Path, folder: Path) -> Transform:
+    """Prepares the model at `base`; returns the transform that gives the same weights to whoever loads the base."""
+    made: dict[str, Weight] = {}
+
+    def remember(name: str, weight: Weight) -> Weight:
+        assert name not in made
+        made[name] = rounded(name, weight)
+        return made[name]
+
+    with open_checkpoint(base) as checkpoint:
+        prepare(checkpoint, "int8-dynamic", remember, folder)
+    return lambda name, _: made[name]
+
+
+def compare(base: Path, folder: Path, logits: Callable[[Path, Transform | None], Tensor]) -> None:
+    again = prepared(base, folder)
+    from_files, from_memory = logits(folder, None), logits(base, again)
+    assert torch.equal(from_files, from_memory)
+    assert not torch.equal(from_files, logits(base, None))
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_decoders(family: str, tmp_path: Path) -> None:
+    tiny.write_checkpoint(family, tmp_path / "base")
+
+    def logits(path: Path, transform: Transform | None) -> Tensor:
+        with open_checkpoint(path) as checkpoint:
+            return decode(load_decoder(checkpoint, KERNELS, 200, transform=transform), [50, 90])
+
+    compare(tmp_path / "base", tmp_path / "made", logits)
+    assert len(TOKENS) == 90
+
+
+@pytest.mark.parametrize("family", tiny_encoders.ENCODERS)
+def test_classifiers(family: str, tmp_path: Path) -> None:
+    tiny_encoders.write_encoder(family, tmp_path / "base", "AutoModelForSequenceClassification", num_labels=4)
+
+    def logits(path: Path, transform: Transform | None) -> Tensor:
+        with open_checkpoint(path) as checkpoint:
+            encoder = load_encoder(checkpoint, KERNELS, 100, transform=transform)
+            head = load_classifier(checkpoint, KERNELS, 4, transform)
+        return head(encoder.forward(pack([TEXT], encoder.arch))[:1])
+
+    compare(tmp_path / "base", tmp_path / "made", logits)
+
+
+@pytest.mark.parametrize("family", tiny_seq2seq.FAMILIES)
+def test_translators(family: str, tmp_path: Path) -> None:
+    tiny_seq2seq.write_checkpoint(family, tmp_path / "base")
+
+    def logits(path: Path, transform: Transform | None) -> Tensor:
+        with open_checkpoint(path) as checkpoint:
+            model = load_seq2seq(checkpoint, KERNELS, 100, 80, transform)
+        return torch.cat(score(model, SOURCES, TARGETS, cached=True))
+
+    compare(tmp_path / "base", tmp_path / "made", logits)
+
+
+def test_quantized_tensors_are_stored_once_and_small(tmp_path: Path) -> None:
+    tiny.write_checkpoint("llama", tmp_path / "base")
+    prepared(tmp_path / "base", tmp_path / "made")
+    sizes = [(tmp_path / side / "model.safetensors").stat().st_size for side in ("base", "made")]
+    assert sizes[1] < sizes[0] / 2  # most are a quarter of fp32, some half
+    with open_checkpoint(tmp_path / "base") as base, open_checkpoint(tmp_path / "made") as made:
+        assert made.names() == base.names()
+        assert all(made.shape(name) == base.shape(name) for name in base.names())
+
+
+def test_the_precision_must_be_the_prepared_one(tmp_path: Path) -> None:
+    tiny.write_checkpoint("llama", tmp_path / "base")
+    prepared(tmp_path / "base", tmp_path / "made")
+    with pytest.raises(CheckpointError, match="was prepared for int8-dynamic, not for bf16"):
+        load_engine(tmp_path / "made", EngineConfig(precision="bf16"))
+    with pytest.raises(CheckpointError, match="not prepared for int4-weight: `stageline quantize`"):
+        load_engine(tmp_path / "base", EngineConfig(precision="int4-weight"))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"format": 0}, "format 0 is not the one of this version"),
+        ({"precision": "int3"}, "damaged"),
+        ({"products": {"layers.0.qkv": "int3"}}, "damaged"),
+        ({"replaced": {"model.embed_tokens.weight": "wide"}}, "damaged"),
+        ({"products": {}}, "has no weight for head"),
+    ],
+)
+def test_damage_is_told(change: dict[str, object], complaint: str, tmp_path: Path) -> None:
+    tiny.write_checkpoint("llama", tmp_path / "base")
+    prepared(tmp_path / "base", tmp_path / "made")
+    about = json.loads((tmp_path / "made" / FILE).read_text())
+    (tmp_path / "made" / FILE).write_text(json.dumps({**about, **change}))
+    with pytest.raises(CheckpointError, match=complaint), open_checkpoint(tmp_path / "made") as checkpoint:
+        load_decoder(checkpoint, KERNELS, 200)
+
+
+def test_a_gguf_file_becomes_a_folder_with_its_tokenizer(tmp_path: Path) -> None:
+    path = demo_gguf()
+    prepared(path, tmp_path / "made")
+    with open_checkpoint(path) as base, open_checkpoint(tmp_path / "made") as made:
+        ours, theirs = made.tokenizer(), base.tokenizer()
+        assert {**made.config, "quantization_config": None} == {**base.config, "quantization_config": None}
+    for text in ("Hello,  world! 12345\n\n<|im_start|>user\nhi<|im_end|>", "na\u00efve \u2014 \u6f22\u5b57 \U0001f389"):
+        assert ours.encode(text) == theirs.encode(text)
+        assert ours.decode(ours.encode(text)) == theirs.decode(theirs.encode(text))
+    for name in ("eos_token_ids", "bos_token_id", "chat_template", "special_tokens", "special_ids"):
+        assert getattr(ours, name) == getattr(theirs, name)
