@@ -80,7 +80,8 @@ class Seen:
 
     @property
     def idle(self) -> bool:
-        return not self.queued and not any(load.running or load.waiting or load.turned_away for load in self.loads)
+        # What went elsewhere fades out slowly where it is measured.
+        return not self.queued and not any(load.running or load.waiting or load.turned_away > 1 for load in self.loads)
 
 
 @dataclass(frozen=True, slots=True)
