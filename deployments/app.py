@@ -15,6 +15,7 @@ from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
 from deployments.replica import Replica
+from deployments.serve_scaling import autoscaling
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
 from deployments.translation_replica import TranslationReplica
@@ -22,7 +23,6 @@ from deployments.translation_replica import TranslationReplica
 FRONT_DOOR = "front-door"
 HEALTH_CHECK_PERIOD_S = 2.0
 QUIET = {"enable_access_log": False}  # Serve's line for each request costs as much as tokenizing a short text
-BUSY_CALLS = 3  # of an encoder: one runs, one waits, one is on its way
 
 
 def build_app(
@@ -89,7 +89,7 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
     room = kind.running + model.max_queue
     deploy = serve.deployment(
         name=deployment_name(model.name, variant.name),
-        **scale(variant, kind.busy),
+        **scale(variant),
         # The engine's own queue is the limit; Serve's is for the time when no replica lives.
         max_queued_requests=room,
         max_ongoing_requests=2 * room,
@@ -107,39 +107,32 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What runs a task: the class of its replicas, what it takes beside names and files, how many requests one runs at
-    once, and how many calls keep it busy. (A call to an encoder brings many texts.)"""
+    """What runs a task: the class of its replicas, what it takes beside names and files, and how many requests one runs
+    at once."""
 
     replica: type[Replica[Any, Any, Any, Any]]
     arguments: tuple[Any, ...]
     running: int
-    busy: int
 
 
 def kind_of(model: Model, variant: Variant, *, cores: int) -> Kind:
     """By the model's task."""
-    busy = max(1, model.max_running * 3 // 4)  # the batches are about full
     match model.task:
         case "text-generation":
             config = model.engine_config(variant, cores=cores)
-            return Kind(GenerationReplica, (config,), model.max_running, busy)
+            return Kind(GenerationReplica, (config,), model.max_running)
         case "translation":
-            return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores),), model.max_running, busy)
+            return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores),), model.max_running)
     encoder = model.encoder_config(variant, cores=cores)
-    return Kind(EncoderReplica, (encoder, model.task), encoder.max_running, BUSY_CALLS)
+    return Kind(EncoderReplica, (encoder, model.task), encoder.max_running)
 
 
-def scale(variant: Variant, busy: int) -> dict[str, Any]:
-    """A fixed number of replicas, or Serve's autoscaling between two; a replica is busy with so many calls."""
+def scale(variant: Variant) -> dict[str, Any]:
+    """A fixed number of replicas, or as many as its load needs."""
     replicas = variant.replicas
     if replicas.min == replicas.max:
         return {"num_replicas": replicas.min}
-    autoscaling = {
-        "min_replicas": replicas.min,
-        "max_replicas": replicas.max,
-        "target_ongoing_requests": busy,
-    }
-    return {"autoscaling_config": autoscaling}
+    return {"autoscaling_config": autoscaling(replicas)}
 
 
 def deployment_name(model: str, variant: str) -> str:

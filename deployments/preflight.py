@@ -96,9 +96,11 @@ def _check_task(model: Model, checkpoint: Checkpoint) -> None:
 
 
 def memory_of(model: Model, weights: int) -> int:
-    """Bytes that a model's replicas take at their fewest. `weights` is the number of parameters."""
+    """Bytes that a model's replicas take at the start, where each variant has one. `weights` is the number of
+    parameters."""
+    beside = model.kv_cache + _REPLICA_BYTES
     return sum(
-        variant.replicas.min * (int(weights * _BYTES_PER_WEIGHT[variant.precision]) + model.kv_cache + _REPLICA_BYTES)
+        max(1, variant.replicas.min) * (int(weights * _BYTES_PER_WEIGHT[variant.precision]) + beside)
         for variant in model.variants
     )
 

@@ -7,24 +7,49 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import math
 import os
 import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from typing import Generic
 
+import psutil
 import torch
 
+from deployments import IMPORTED_S
 from deployments.load import Load
 from deployments.load_meter import LoadMeter
 from deployments.replica_metrics import Measures, ReplicaMetrics
+from deployments.scaling import ReplicaLoad
 from engine.errors import EngineFailed
 from engine.loop import EngineLoop
 from engine.steps import O, P, R, S, SteppedEngine
 
+log = logging.getLogger(__name__)
+
 TELL_S = 0.08  # between two answers that tell of the load on the way
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a start took, in seconds: the process until our first line, imports (torch's above all), kernels and
+    weights."""
+
+    process_s: float
+    imports_s: float
+    load_s: float
+
+    @property
+    def status(self) -> dict[str, float]:
+        """For `/status`."""
+        return {name: round(seconds, 2) for name, seconds in asdict(self).items()}
+
+    def __str__(self) -> str:
+        return f"process {self.process_s:.2f} s, imports {self.imports_s:.2f} s, load {self.load_s:.2f} s"
 
 
 class Replica(ABC, Generic[R, P, O, S]):
@@ -39,10 +64,15 @@ class Replica(ABC, Generic[R, P, O, S]):
         self.calls = itertools.count()
         self.events: asyncio.AbstractEventLoop | None = None
         torch.set_num_threads(threads)
-        started = time.perf_counter()
+        made_s = time.time()
         self.loop = EngineLoop(load, self.deliver, self.observe)
         self.loop.start()
-        self.load_s = time.perf_counter() - started
+        self.start = Start(
+            process_s=IMPORTED_S - psutil.Process().create_time(),
+            imports_s=made_s - IMPORTED_S,
+            load_s=time.time() - made_s,
+        )
+        log.info("%s:%s is ready: %s", model, variant, self.start)
 
     @abstractmethod
     def measures(self, stats: S) -> Measures:
@@ -88,13 +118,17 @@ class Replica(ABC, Generic[R, P, O, S]):
             step_tokens=limits.max_batch_tokens,
         )
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `deployments/serve_scaling.py` goes by. Serve asks, by this name."""
+        return asdict(ReplicaLoad.of(self.load_now()))
+
     async def describe(self) -> dict[str, object]:
         """This replica's line in `GET /status`."""
         return {
             "variant": self.variant,
             "pid": os.getpid(),
             "state": "ready" if self.loop.healthy else "failed",
-            "load_s": round(self.load_s, 2),
+            **self.start.status,
             **self.measures(self.loop.stats()).status,
         }
 

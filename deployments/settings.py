@@ -43,27 +43,32 @@ class _Section(BaseModel):
 
 
 class Replicas(_Section):
-    """How many copies of a variant run: never fewer than `min`, never more than `max`."""
+    """How many copies of a variant run: never fewer than `min`, never more than `max`. With `min` 0 the last one ends
+    after `idle_s` seconds without work."""
 
-    min: int = Field(1, ge=1)
+    min: int = Field(1, ge=0)
     max: int = Field(1, ge=1)
+    idle_s: float = Field(300.0, ge=1, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _max_follows_min(cls, data: Any) -> Any:
         if isinstance(data, dict) and "max" not in data and isinstance(data.get("min"), int):
-            return {**data, "max": data["min"]}
+            return {**data, "max": max(1, data["min"])}
         return data
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.max < self.min:
             raise ValueError(f"max ({self.max}) is less than min ({self.min})")
+        if "idle_s" in self.model_fields_set and self.min:
+            raise ValueError("idle_s means nothing where min is not 0; leave it out")
         return self
 
 
 class Variant(_Section):
-    """One model at one precision. `cores` of each replica: its CPU cores and threads; left out, the rest is shared.
+    """One model at one precision. `cores` of each replica: its CPU cores and threads; left out, its replicas share what
+    is left.
 
     `prepared` is a folder that `stageline quantize` wrote: a recipe with what was measured of it, and perhaps weights.
     """
@@ -176,6 +181,12 @@ class Model(_Section):
         return self
 
     @model_validator(mode="after")
+    def _one_is_awake(self) -> Self:
+        if not any(variant.replicas.min for variant in self.variants):
+            raise ValueError("every variant has replicas.min 0; one must always run, to answer while others start")
+        return self
+
+    @model_validator(mode="after")
     def _languages_are_pairs(self) -> Self:
         for pair in self.languages or ():
             if not _PAIR.fullmatch(pair):
@@ -198,10 +209,11 @@ class Model(_Section):
         return Objective((asked.latency_ms or _LATENCY_MS) / 1000)
 
     def with_cores(self, left: int) -> Model:
-        """A copy in which the variants that leave `cores` open share those that are `left`."""
-        sharing = sum(variant.replicas.max for variant in self.variants if not variant.cores)
-        share = max(1, left // sharing) if sharing else 1
-        variants = tuple(variant.model_copy(update={"cores": variant.cores or share}) for variant in self.variants)
+        """A copy in which the replicas of a variant that leaves `cores` open share those that are `left`."""
+        variants = tuple(
+            variant.model_copy(update={"cores": variant.cores or max(1, left // variant.replicas.max)})
+            for variant in self.variants
+        )
         return self.model_copy(update={"variants": variants})
 
     def engine_config(self, variant: Variant, *, cores: int) -> EngineConfig:
@@ -273,13 +285,14 @@ class Settings(_Section):
     def with_cores(self, available: int) -> Settings:
         """A copy in which every variant has its `cores`.
 
-        What a model leaves open is shared evenly among its replicas, at their most, that leave it open: more threads
-        than cores would make all of them slower. Different models share the cores, for they are seldom busy at once.
+        What is left open is shared evenly among a variant's replicas, at their most: more threads than cores would make
+        all of them slower. Different variants share the cores, of one model too: while the best one keeps up the others
+        have little to do, and where all are busy their threads do not wait for each other.
         Raises `ConfigError` when the cores do not suffice for the replicas that always run.
         """
         variants = [variant for model in self.models for variant in model.variants]
         given = sum(variant.replicas.min * (variant.cores or 0) for variant in variants)
-        always = given + max(sum(v.replicas.min for v in model.variants if not v.cores) for model in self.models)
+        always = given + max((variant.replicas.min for variant in variants if not variant.cores), default=0)
         if always > available:
             raise ConfigError(
                 f"The replicas that always run need {always} cores and there are {available}: lower replicas.min or "
@@ -289,8 +302,8 @@ class Settings(_Section):
         return self.model_copy(update={"models": tuple(model.with_cores(left) for model in self.models)})
 
     def reserved_share(self, available: int) -> float:
-        """How much of their `cores` replicas can reserve so that all that always run find a place: at most 1."""
-        wanted = sum(v.replicas.min * (v.cores or 0) for model in self.models for v in model.variants)
+        """How much of their `cores` replicas can reserve so that all find a place, at their most: at most 1."""
+        wanted = sum(v.replicas.max * (v.cores or 0) for model in self.models for v in model.variants)
         return min(1.0, available / wanted) if wanted else 1.0
 
 

@@ -113,6 +113,67 @@ def texts(
     _show(result, {"mean tokens of a text": str(result["mean_tokens"])}, console, output, "texts")
 
 
+@bench.command("step")
+def step(
+    config: ConfigArgument = None,
+    model: Annotated[str, typer.Option(help="Which of the configuration's models that generate text.")] = "",
+    low: Annotated[float, typer.Option(min=0, help="Requests a second before and after.")] = 0.5,
+    high: Annotated[float, typer.Option(min=0, help="Requests a second in between.")] = 4.0,
+    before: Annotated[float, typer.Option(min=1, help="Seconds of little load.")] = 30.0,
+    during: Annotated[float, typer.Option(min=1, help="Seconds of much.")] = 60.0,
+    after: Annotated[float, typer.Option(min=1, help="Seconds of little again.")] = 120.0,
+    tokens: Tokens = 128,
+    prompt: Prompt = 32,
+    seed: Annotated[int, typer.Option(help="Of the times at which requests come.")] = 0,
+    output: Output = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw it here, as png or svg.")] = None,
+) -> None:
+    """A step of load through HTTP: which variants answer, how many replicas they get, and how long callers wait."""
+    from deployments.bench.step import Step, bench_step
+    from deployments.bench.step_picture import draw, require_matplotlib
+
+    if picture is not None:
+        require_matplotlib()
+    path = config or DEMO_CONFIG
+    settings = load_settings(path)
+    names = [one.name for one in settings.models if one.task == "text-generation"]
+    if not names or (model and model not in names):
+        raise ConfigError(f"Which model? {', '.join(names) or 'None of this configuration'} can generate text.")
+    size = Step(low, high, before, during, after, prompt, tokens, seed)
+    console = Console(stderr=True)
+    result = bench_step(settings, path, model or names[0], size, console)
+    if picture is not None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        draw(result, picture)
+    _show_step(result, console, output)
+
+
+def _show_step(result: dict[str, Any], console: Console, output: Path | None) -> None:
+    title = f"{result['model']}, {result['cores']} cores, commit {result['commit']}"
+    table = Table("", "before", "during", "after", title=title)
+    phases = result["phases"]
+    table.add_row("offered, tokens/s", *(f"{one['offered_tokens_per_s']:.0f}" for one in phases))
+    table.add_row("answered, tokens/s", *(f"{one['answered_tokens_per_s']:.0f}" for one in phases))
+    table.add_row("refused, failed", *(f"{one['refused']}, {one['failed']}" for one in phases))
+    for key, name in (("ttft_ms", "first token, ms"), ("tpot_ms", "each token, ms")):
+        table.add_row(f"{name}, p50 / p95", *(" / ".join(f"{ms:.0f}" for ms in one[key].values()) for one in phases))
+    for variant in (one["name"] for one in result["variants"]):
+        table.add_row(
+            f"{variant}: requests, replicas",
+            *(f"{one['variants'].get(variant, 0)}, {one['most_replicas'].get(variant, 0)}" for one in phases),
+        )
+    console.print(table)
+    _write(result, output)
+    told = {key: value for key, value in result.items() if key not in ("requests", "samples", "answered_tokens_per_s")}
+    typer.echo(json.dumps(told))
+
+
+def _write(result: dict[str, Any], output: Path | None) -> None:
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
 def _show(
     result: dict[str, Any], notes: dict[str, str], console: Console, output: Path | None, unit: str = "tokens"
 ) -> None:
@@ -127,8 +188,5 @@ def _show(
         console.print(f"  {work}: {shown}; [bold]{ratio:.2f}x[/] the best of them, {best}", highlight=False)
     for name, note in notes.items():
         console.print(f"  {name}: {note}", highlight=False)
-    line = json.dumps(result)
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    typer.echo(line)
+    _write(result, output)
+    typer.echo(json.dumps(result))

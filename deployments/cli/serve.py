@@ -73,6 +73,7 @@ def _serve(
     console: Console,
 ) -> None:
     from deployments import preflight
+    from engine.kernels import build
 
     if address is None:
         clear_leftovers()
@@ -89,6 +90,10 @@ def _serve(
     url = base_url(settings.http)
     with ExitStack() as stack:
         state = stack.enter_context(registered(url, settings.http.port, str(config)))
+        if address is None:
+            with console.status("Compiling the CPU kernels ..."):
+                # Here once, or every replica of the start would wait for the one that does. Found in the cache mostly.
+                build.library()
         with console.status("Starting Ray ...") as spinner:
             node = stack.enter_context(_node(address, signals, verbose=verbose))
             state.update(ray_address=node.address, temp_dir=str(node.temp_dir or ""))

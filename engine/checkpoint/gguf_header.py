@@ -163,6 +163,19 @@ class _Cursor:
         except UnicodeDecodeError:
             raise self.broken(f"the string at byte {self.at - size} is no UTF-8") from None
 
+    def strings(self, count: int) -> list[str]:
+        """Many: a vocabulary with its merges has a hundred thousand, at each start of a replica."""
+        buffer, end, found = self.file.buffer, self.file.size, []
+        for _ in range(count):
+            start = self.at + 8
+            stop = start + int.from_bytes(buffer[self.at : start], "little")
+            try:
+                found.append(buffer[start:stop].decode("utf-8") if stop <= end else self.string())
+            except UnicodeDecodeError:
+                self.string()  # says what is wrong
+            self.at = stop
+        return found
+
     def value(self, number: int) -> Any:
         kind = self._kind(number)
         if kind == GGUFValueType.STRING:
@@ -175,7 +188,7 @@ class _Cursor:
         if item == GGUFValueType.STRING:
             if count * 8 > self.file.size - self.at:
                 raise self.broken(f"{count} strings claimed at byte {self.at} (is it truncated?)")
-            return [self.string() for _ in range(count)]
+            return self.strings(count)
         layout = np.dtype(_SCALARS[item])
         return np.frombuffer(self.take(count * layout.itemsize), layout).tolist()
 

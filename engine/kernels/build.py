@@ -17,7 +17,6 @@ from pathlib import Path
 
 import filelock
 import torch
-from torch.utils.cpp_extension import include_paths
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +76,8 @@ def library() -> Path | None:
 
 def compile_to(target: Path, compiler: str, sources: list[Path]) -> None:
     """Writes `target` in one rename, so that nobody sees half of it."""
+    from torch.utils.cpp_extension import include_paths  # brings setuptools: not for every start of a replica
+
     flags = [*FLAGS, f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"]
     flags += [f"-I{path}" for path in include_paths()]
     torch_libraries = Path(torch.__file__).parent / "lib"

@@ -6,6 +6,9 @@ A row's result is the same bit for bit whatever else is in the batch.
 
 from __future__ import annotations
 
+import math
+import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +26,12 @@ from engine.quantization.weight import QuantizedWeight, Weight
 LAYOUTS = {"lanes": 0, "pairs": 1, "tiles": 2}  # of packed weights, see csrc/packing.h
 WIDEST_HEAD = 512  # as in attention.cpp
 PAIRED_BLOCK = 32  # positions that attention takes at once where it multiplies pairs
+
+
+def untouched_zeros(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Zeros whose pages come when they are first touched: filling a KV cache would take a second of each start."""
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    return torch.frombuffer(memory, dtype=dtype).view(*shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,7 @@ class NativeKernels:
         if heads.width > WIDEST_HEAD:
             raise CheckpointError(f"heads of {heads.width} values are not supported; at most {WIDEST_HEAD} are")
         shape = (blocks, heads.kv, block_size * self._padded(heads, block_size))
-        keys, values = (torch.zeros(shape, dtype=self.dtype) for _ in range(2))
+        keys, values = (untouched_zeros(shape, self.dtype) for _ in range(2))
         return CacheBlocks(keys, values, block_size)
 
     def write_heads(self, qkv: Tensor, heads: Heads, setup: HeadSetup, cache: CacheBlocks, batch: Batch) -> None:

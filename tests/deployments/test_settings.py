@@ -91,6 +91,14 @@ def test_unknown_keys_name_line_path_and_nearest_name(tmp_path: Path, text: str,
             ":4: models[0].variants[0].replicas: max (2) is less than min (3).",
         ),
         (
+            MINIMAL + "    variants: [{precision: bf16, replicas: {min: 0, max: 2}}]\n",
+            ":2: models[0]: every variant has replicas.min 0; one must always run, to answer while others start.",
+        ),
+        (
+            MINIMAL + "    variants: [{precision: bf16, replicas: {min: 1, idle_s: 60}}]\n",
+            ":4: models[0].variants[0].replicas: idle_s means nothing where min is not 0; leave it out.",
+        ),
+        (
             MINIMAL + "    variants: [{precision: bf16}, {precision: bf16}]\n",
             ":2: models[0]: precision 'bf16' is there twice.",
         ),
@@ -151,6 +159,27 @@ def test_open_cores_are_shared_among_the_replicas(tmp_path: Path) -> None:
     cores = [variant.cores for variant in settings.with_cores(8).models[0].variants]
     assert cores == [2, 2]
     assert settings.models[0].variants[1].cores is None, "the original is left as it was"
+
+
+def test_variants_of_a_model_share_the_cores(tmp_path: Path) -> None:
+    """While the first keeps up, the others have nothing to do: none of them holds a core back."""
+    variants = "{precision: bf16}, {precision: fp32, replicas: {min: 0, max: 2}}, {precision: int8-dynamic}"
+    settings = load(tmp_path, MINIMAL + f"    variants: [{variants}]\n")
+    assert [variant.cores for variant in settings.with_cores(2).models[0].variants] == [2, 1, 2]
+    assert [variant.cores for variant in settings.with_cores(64).models[0].variants] == [64, 32, 64]
+
+
+def test_a_replica_reserves_so_much_that_all_find_a_place(tmp_path: Path) -> None:
+    variants = "{precision: bf16, replicas: {min: 1, max: 2}}, {precision: fp32, replicas: {min: 0, max: 4}}"
+    settings = load(tmp_path, MINIMAL + f"    variants: [{variants}]\n").with_cores(8)
+    share = settings.reserved_share(8)
+    assert sum(variant.replicas.max * (variant.cores or 0) * share for variant in settings.models[0].variants) == 8
+
+
+def test_a_variant_may_sleep(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL + "    variants: [{precision: bf16}, {precision: fp32, replicas: {min: 0}}]\n")
+    replicas = settings.models[0].variants[1].replicas
+    assert (replicas.min, replicas.max, replicas.idle_s) == (0, 1, 300)
 
 
 def test_different_models_share_the_cores(tmp_path: Path) -> None:

@@ -96,9 +96,14 @@ class Server:
 
 
 def start(models: Mapping[str, Path], folder: Path) -> Server:
-    """Starts a server whose files are in `folder`, and waits until it is ready."""
+    """Starts the server that tests share; see `start_with`."""
+    return start_with(settings(models), folder)
+
+
+def start_with(content: Mapping[str, Any], folder: Path) -> Server:
+    """Starts a server with this configuration and its files in `folder`, and waits until it is ready."""
     config, log, run = folder / "config.yaml", folder / "log", folder / "run"
-    config.write_text(yaml.safe_dump(settings(models)))
+    config.write_text(yaml.safe_dump(content))
     command = [sys.executable, "-m", "deployments.cli", "serve", str(config), "--port", str(free_ports(1)[0])]
     with log.open("wb") as output:
         environment = {**os.environ, "STAGELINE_RUN": str(run)}
