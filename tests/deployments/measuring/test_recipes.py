@@ -11,6 +11,7 @@ from deployments.measuring import recipes
 from deployments.measuring.recipes import Wish, make_recipe, named
 from engine.errors import ConfigError
 from engine.quality.samples import Sample
+from engine.quantization.recipe import HIGHER
 from tests.engine import tiny
 
 SAMPLES = [Sample(tuple((7 * i * i + 3 * i + seed) % 131 for i in range(60))) for seed in range(6)]
@@ -43,7 +44,7 @@ def test_all_may_be_quantized_whatever_it_costs(base: Path, monkeypatch: pytest.
 
 def test_names_may_be_given(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = kept(base, monkeypatch, 0.0, Wish("int8-dynamic", keep=("layers.?.down", "head")))
-    assert found == dict.fromkeys(("head", "layers.0.down", "layers.1.down", "layers.2.down"), "bf16")
+    assert found == dict.fromkeys(("head", "layers.0.down", "layers.1.down", "layers.2.down"), HIGHER["int8-dynamic"])
     with pytest.raises(ConfigError, match="no such product; it has head"):
         named(("tail",), {"head": 1})
 
