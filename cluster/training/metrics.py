@@ -41,7 +41,9 @@ class MetricsReader:
         """The lines since the last call. A line that is not whole yet comes the next time."""
         try:
             with self._path.open("rb") as file:
-                if file.seek(0, os.SEEK_END) < self._read:
+                # Cut and grown again since the last call, it is not the file that was read: a line would begin elsewhere.
+                file.seek(max(0, self._read - 1))
+                if self._read and file.read(1) != b"\n":
                     self._read = 0
                 file.seek(self._read)
                 data = file.read()

@@ -29,6 +29,8 @@ def test_a_reader_takes_whole_lines_only(tmp_path: Path) -> None:
     assert reader.new_lines() == [{"step": 2}]
     path.write_bytes(b'{"step": 1}\n')
     assert reader.new_lines() == [{"step": 1}]
+    path.write_bytes(b'{"step": 10}\n{"step": 11}\n')  # cut, and longer again before anybody looked
+    assert reader.new_lines() == [{"step": 10}, {"step": 11}]
 
 
 def test_the_curves_are_a_picture(tmp_path: Path) -> None:
