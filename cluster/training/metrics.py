@@ -41,7 +41,7 @@ class MetricsReader:
         """The lines since the last call. A line that is not whole yet comes the next time."""
         try:
             with self._path.open("rb") as file:
-                # Cut and grown again since the last call, it is not the file that was read: a line would begin elsewhere.
+                # A file that was cut and has grown again since the last call is another: its lines begin elsewhere.
                 file.seek(max(0, self._read - 1))
                 if self._read and file.read(1) != b"\n":
                     self._read = 0
