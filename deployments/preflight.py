@@ -13,7 +13,7 @@ import psutil
 from deployments.settings import Http, Model, Settings
 from deployments.sizes import format_size
 from engine.checkpoint import Checkpoint, open_checkpoint
-from engine.config import Precision
+from engine.config import Precision, compute_dtype, needs_preparing
 from engine.encoder.describe import describe
 from engine.errors import CheckpointError, ConfigError
 from engine.models import read_architecture
@@ -60,15 +60,26 @@ def check_port(http: Http) -> None:
         ) from None
 
 
-def check_memory(settings: Settings, paths: Mapping[str, Path]) -> None:
-    """Raise `ConfigError` when this machine has less memory to give than the replicas that always run will take."""
-    needed = _NODE_BYTES + sum(memory_of(model, count_weights(paths[model.name])) for model in settings.models)
+def check_memory(settings: Settings, paths: Mapping[str, Path]) -> str | None:
+    """Raise `ConfigError` when this machine has less memory to give than the replicas that always run will take; a
+    warning where it has too little for the others, which start when load asks for them."""
+    weights = {model.name: count_weights(paths[model.name]) for model in settings.models}
+    always, most = (
+        _NODE_BYTES + sum(memory_of(model, weights[model.name], most=most) for model in settings.models)
+        for most in (False, True)
+    )
     available = available_memory()
-    if needed > available:
+    if always > available:
         raise ConfigError(
-            f"Memory is short: about {format_size(needed)} are needed and {format_size(available)} are available. End "
+            f"Memory is short: about {format_size(always)} are needed and {format_size(available)} are available. End "
             "other programs, lower kv_cache or replicas.min, or use bf16."
         )
+    if most > available:
+        return (
+            f"Memory may become short: all replicas at their most take about {format_size(most)}, and "
+            f"{format_size(available)} are available. Lower kv_cache or replicas.max."
+        )
+    return None
 
 
 def check_models(settings: Settings, paths: Mapping[str, Path]) -> None:
@@ -95,12 +106,13 @@ def _check_task(model: Model, checkpoint: Checkpoint) -> None:
             checkpoint.tokenizer()
 
 
-def memory_of(model: Model, weights: int) -> int:
-    """Bytes that a model's replicas take at the start, where each variant has one. `weights` is the number of
+def memory_of(model: Model, weights: int, *, most: bool = False) -> int:
+    """Bytes that a model's replicas take that always run, or all of them at their `most`. `weights` is the number of
     parameters."""
     beside = model.kv_cache + _REPLICA_BYTES
     return sum(
-        max(1, variant.replicas.min) * (int(weights * _BYTES_PER_WEIGHT[variant.precision]) + beside)
+        (variant.replicas.max if most else variant.replicas.min)
+        * (int(weights * _BYTES_PER_WEIGHT[variant.precision]) + beside)
         for variant in model.variants
     )
 
@@ -109,6 +121,13 @@ def count_weights(path: Path) -> int:
     """Number of parameters in a checkpoint, from its headers. Raises `CheckpointError`."""
     with open_checkpoint(path) as checkpoint:
         return sum(math.prod(checkpoint.shape(name)) for name in checkpoint.names())
+
+
+def weight_bytes(path: Path, precision: Precision) -> int:
+    """Bytes of a variant's weights as they are held: those of a prepared folder as they lie there."""
+    if needs_preparing(precision):
+        return sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    return count_weights(path) * compute_dtype(precision).itemsize
 
 
 def available_memory() -> int:

@@ -23,17 +23,14 @@ LOOK_BACK_S = 2.5  # how much of it is kept: only the last point is used
 
 
 def autoscaling(replicas: Replicas, capacity: float = 0.0) -> AutoscalingConfig:
-    """Serve's configuration for a variant; `capacity` in tokens/s is what one replica is thought to do, 0 if unknown.
-
-    A variant with a minimum of 0 starts once, too: so that it is known to start, and how long a context it takes.
-    """
+    """Serve's configuration for a variant; `capacity` in tokens/s is what one replica is thought to do, 0: unknown."""
     bounds = Bounds(replicas.min, replicas.max, replicas.idle_s, capacity)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return AutoscalingConfig(
             min_replicas=replicas.min,
             max_replicas=replicas.max,
-            initial_replicas=max(1, replicas.min),
+            initial_replicas=replicas.min,
             metrics_interval_s=TELL_S,
             look_back_period_s=LOOK_BACK_S,
             upscale_delay_s=0.0,

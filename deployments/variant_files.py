@@ -104,6 +104,13 @@ def files_of(judged: Mapping[Key, Judged], report: Report = lambda doing: None) 
     return {key: _files(key, one, report) for key, one in judged.items()}
 
 
+def own_files(model: Model, variant: Variant, base: Path, report: Report = lambda doing: None) -> Path:
+    """One variant's files, for measuring it: the gate is not asked. `base` are the model's. Raises as `judge` does."""
+    alone = Settings.model_construct(models=(model.model_copy(update={"variants": (variant,)}),))
+    (path,) = files_of(judge(alone, {model.name: base}, allow_unmeasured=True), report).values()
+    return path
+
+
 def _files(key: Key, one: Judged, report: Report) -> Path:
     if one.recipe is None:
         return one.base

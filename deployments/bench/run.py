@@ -29,6 +29,7 @@ from deployments.bench.rounds import PAUSE_S, alternate, peer_name, ratios, summ
 from deployments.cli.evaluate import choose
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Model, Settings, Variant
+from deployments.variant_files import own_files
 from engine.errors import ConfigError, EngineFailed
 
 START_TIMEOUT_S = 300.0
@@ -49,10 +50,11 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is measured, where its model's files are, and how many threads it runs."""
+    """What is measured, the files of its model (`base`, which peers read) and its own, and how many threads it runs."""
 
     model: Model
     variant: Variant
+    base: Path
     path: Path
     cores: int
 
@@ -68,8 +70,8 @@ def bench_engine(
     """The engine in process: decoding with one stream and with many, prefill, and memory; and `peers` on the same file,
     run by the Python of an environment that has them."""
     chosen = choose_generator(settings, model, console)
-    if peers is not None and chosen.path.suffix != ".gguf":
-        raise ConfigError(f"The peers of generation read GGUF files; {chosen.path.name} is none.", param="peers")
+    if peers is not None and chosen.base.suffix != ".gguf":
+        raise ConfigError(f"The peers of generation read GGUF files; {chosen.base.name} is none.", param="peers")
     with ExitStack() as stack:
         console.print(f"Loading {chosen.asked} ...")
         engine = stack.enter_context(contender("engine", chosen.path, engine_options(chosen)))
@@ -77,7 +79,7 @@ def bench_engine(
         for name, kind in PEERS.items() if peers is not None else ():
             assert peers is not None
             console.print(f"Loading {name} ...")
-            others[name] = stack.enter_context(peer(peers, kind, chosen.path, {"threads": chosen.cores}))
+            others[name] = stack.enter_context(peer(peers, kind, chosen.base, {"threads": chosen.cores}))
         measures: dict[str, Callable[[], float]] = {}
         for what, measure in generation_works(work).items():
             measures[what] = partial(measure, engine)
@@ -134,7 +136,7 @@ def bench_http(settings: Settings, config: Path, work: Work, console: Console, m
             "in process": lambda: rate(engine.run(streams=work.streams, tokens=work.tokens, prompt=work.prompt)),
         }
         if importlib.util.find_spec("transformers") is not None:
-            plain = stack.enter_context(contender("transformers", chosen.path, {"threads": chosen.cores}))
+            plain = stack.enter_context(contender("transformers", chosen.base, {"threads": chosen.cores}))
             measures["transformers"] = lambda: rate(plain.run(streams=1, tokens=work.tokens, prompt=work.prompt))
         samples = alternate(measures, work.rounds, console)
     rates = {name: statistics.median(values) for name, values in samples.items()}
@@ -165,8 +167,9 @@ def choose_generator(settings: Settings, asked: str, console: Console) -> Chosen
     model, variant = choose(settings, asked or generating[0])
     if model.task != "text-generation":
         raise ConfigError(f"{model.name} is for {model.task}: use `stageline bench texts`.", param="model")
-    path = fetch_models(settings.model_copy(update={"models": (model,)}), console)[model.name]
-    return Chosen(model, variant, path, variant.cores or available_cores())
+    base = fetch_models(settings.model_copy(update={"models": (model,)}), console)[model.name]
+    path = own_files(model, variant, base, console.print)
+    return Chosen(model, variant, base, path, variant.cores or available_cores())
 
 
 def engine_options(chosen: Chosen) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from deployments.bench.rounds import PAUSE_S, alternate, peer_name, ratios, summ
 from deployments.bench.run import server
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Model, Settings, Variant
+from deployments.variant_files import own_files
 from engine.checkpoint import open_checkpoint
 from engine.encoder.describe import describe
 from engine.errors import ConfigError, EngineFailed
@@ -69,18 +70,18 @@ class Job:
 
 def bench_texts(settings: Settings, job: Job, console: Console) -> dict[str, Any]:
     """The benchmark of the model's task."""
-    path = fetch_models(settings.model_copy(update={"models": (job.model,)}), console)[job.model.name]
+    base = fetch_models(settings.model_copy(update={"models": (job.model,)}), console)[job.model.name]
     cores = job.variant.cores or available_cores()
     kinds = {"translation": bench_translator, "text-classification": bench_encoder, "embedding": bench_encoder}
     if job.model.task not in kinds:
         raise ConfigError(f"{job.model.name} is for {job.model.task}: use `stageline bench engine` or `http`.")
-    return kinds[job.model.task](job, path, cores, console)
+    return kinds[job.model.task](job, base, cores, console)
 
 
-def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[str, Any]:
+def bench_encoder(job: Job, base: Path, cores: int, console: Console) -> dict[str, Any]:
     """A classifier against ONNX Runtime and transformers; packed batches against padded ones; and through HTTP."""
     texts = read_texts(job.data, job.count)
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(base) as checkpoint:
         tokenizer = checkpoint.tokenizer()
         longest = describe(checkpoint, job.model.task).max_tokens  # type: ignore[arg-type]
     tokens = [tokenizer.encode(text)[:longest] for text in texts]
@@ -91,7 +92,7 @@ def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[st
     lists = [json.dumps({"model": job.asked, "input": some}).encode() for some in _lists(texts)]
     few = tokens[: 2 * BATCH]
     with ExitStack() as stack:
-        engine = stack.enter_context(contender("encoder", path, options))
+        engine = stack.enter_context(contender("encoder", _own_files(job, base, console), options))
         runs: dict[str, Callable[[], float]] = {
             "one at a time": lambda: _rate(engine, few, batch=1),
             f"batches of {BATCH}": lambda: _rate(engine, tokens, batch=BATCH),
@@ -104,7 +105,7 @@ def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[st
                 f"http, {CLIENTS} clients": lambda: len(texts) / _http(port, path_of, bodies),
                 f"http, {CLIENTS} clients, {SOME} texts at once": lambda: len(texts) / _http(port, path_of, lists),
             }
-        others = _peers(stack, job, path, cores, CLASSIFIERS if classifies else {}, console)
+        others = _peers(stack, job, base, cores, CLASSIFIERS if classifies else {}, console)
         for name, other in others.items():
             _agree(name, engine, other, few)
             runs[peer_name(name, "one at a time")] = partial(_rate, other, few, batch=1)
@@ -113,9 +114,9 @@ def bench_encoder(job: Job, path: Path, cores: int, console: Console) -> dict[st
     return _result("encoder", job, cores, samples, engine, others, sum(map(len, tokens)) / len(tokens))
 
 
-def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict[str, Any]:
+def bench_translator(job: Job, base: Path, cores: int, console: Console) -> dict[str, Any]:
     """Greedy and with four beams, against CTranslate2 and transformers; and through HTTP."""
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(base) as checkpoint:
         text = open_translation_text(checkpoint, job.model.pairs)
     source, target = text.pairs[0]
     sentences = read_lines(job.data)[: job.count]
@@ -130,7 +131,7 @@ def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict
         return _rate(who, some, batch=batch, beams=beams, tokens=TARGET_TOKENS, **more)
 
     with ExitStack() as stack:
-        engine = stack.enter_context(contender("translator", path, options))
+        engine = stack.enter_context(contender("translator", _own_files(job, base, console), options))
         runs: dict[str, Callable[[], float]] = {
             f"{CLIENTS} at once, joining and leaving, greedy": partial(
                 rate, engine, tokens, CLIENTS, 1, continuous=True
@@ -144,7 +145,7 @@ def bench_translator(job: Job, path: Path, cores: int, console: Console) -> dict
                     size / _http(port, "/translate", lists)
                 ),
             }
-        others = _peers(stack, job, path, cores, TRANSLATORS, console)
+        others = _peers(stack, job, base, cores, TRANSLATORS, console)
         if slowest := others.get("transformers fp32"):
             runs["transformers fp32, one at a time, greedy"] = partial(rate, slowest, few, 1, 1)
         for beams, how in ((1, "greedy"), (4, "4 beams")):
@@ -162,15 +163,19 @@ def read_texts(path: Path, count: int) -> list[str]:
 
 
 def _peers(
-    stack: ExitStack, job: Job, path: Path, cores: int, kinds: Mapping[str, tuple[str, str]], console: Console
+    stack: ExitStack, job: Job, base: Path, cores: int, kinds: Mapping[str, tuple[str, str]], console: Console
 ) -> dict[str, Contender]:
     """The peers of these kinds, running; none where the job goes without."""
     found: dict[str, Contender] = {}
     for name, (kind, precision) in kinds.items() if job.peers is not None else ():
         assert job.peers is not None
         console.print(f"Loading {name} ...")
-        found[name] = stack.enter_context(peer(job.peers, kind, path, {"threads": cores, "precision": precision}))
+        found[name] = stack.enter_context(peer(job.peers, kind, base, {"threads": cores, "precision": precision}))
     return found
+
+
+def _own_files(job: Job, base: Path, console: Console) -> Path:
+    return own_files(job.model, job.variant, base, console.print)
 
 
 def _server(stack: ExitStack, job: Job, console: Console) -> int:

@@ -19,7 +19,7 @@ import torch
 
 from deployments.bench.encoder_worker import encoder_worker
 from deployments.bench.translator_worker import translator_worker
-from deployments.preflight import count_weights
+from deployments.preflight import weight_bytes
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.load import load_engine
@@ -42,7 +42,7 @@ def engine_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[st
     started = time.perf_counter()
     engine = load_engine(path, EngineConfig(**options))
     load_s = time.perf_counter() - started
-    weights = count_weights(path) * engine.decoder.kernels.dtype.itemsize
+    weights = weight_bytes(path, options["precision"])
     cache = sum(part.nbytes for blocks in engine.caches for part in (blocks.keys, blocks.values))
     facts = {
         "load_s": load_s,

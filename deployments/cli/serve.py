@@ -84,7 +84,9 @@ def _serve(
     preflight.check_models(settings, paths)
     judged = judge_variants(settings, paths, console, allow_unmeasured=allow_unmeasured)
     if address is None:
-        preflight.check_memory(settings, paths)
+        warning = preflight.check_memory(settings, paths)
+        if warning is not None:
+            _warn(warning, console)
     files = prepare_variants(judged, console)
     verdicts = {key: one.verdict for key, one in judged.items()}
     url = base_url(settings.http)
@@ -125,8 +127,12 @@ def judge_variants(
     judged = judge(settings, paths, allow_unmeasured=allow_unmeasured, gpu=torch.cuda.is_available())
     for one in judged.values():
         if one.verdict.warning is not None:
-            console.print(f"[yellow]Warning:[/] {escape(one.verdict.warning)}", highlight=False, soft_wrap=True)
+            _warn(one.verdict.warning, console)
     return judged
+
+
+def _warn(text: str, console: Console) -> None:
+    console.print(f"[yellow]Warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def prepare_variants(judged: Mapping[Key, Judged], console: Console) -> dict[Key, Path]:

@@ -16,11 +16,10 @@ from deployments.bench.machine import provenance
 from deployments.evaluate import check_labels, evaluate, require_reference
 from deployments.measuring.inputs import Data, read_samples
 from deployments.measuring.speed import measure_speed
-from deployments.preflight import count_weights
+from deployments.preflight import weight_bytes
 from deployments.quality import Quality, Side
 from deployments.settings import Model, Variant
 from engine.checkpoint import open_checkpoint
-from engine.config import compute_dtype, needs_preparing
 from engine.encoder.describe import describe
 from engine.quality.compare import Comparison, compare
 from engine.quality.load import open_probe
@@ -77,7 +76,7 @@ def measure(subject: Subject, data: Data, samples: Sequence[Sample], rounds: int
         Side(
             precision=side.precision,
             scores=score,
-            size_bytes=size_of(side, path),
+            size_bytes=weight_bytes(path, side.precision),
             load_s=None if pace is None else round(pace.load_s, 3),
             speed={} if pace is None else pace.speed,
         )
@@ -97,13 +96,6 @@ def measure(subject: Subject, data: Data, samples: Sequence[Sample], rounds: int
         agreement=found.agreement if compared else None,
         origin={**provenance(), "threads": variant.cores},
     )
-
-
-def size_of(variant: Variant, path: Path) -> int:
-    """Bytes of the weights as they are held: those of a prepared folder as they lie there."""
-    if needs_preparing(variant.precision):
-        return sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    return count_weights(path) * compute_dtype(variant.precision).itemsize
 
 
 def _compared(subject: Subject, samples: Sequence[Sample], bar: Bar) -> Comparison:

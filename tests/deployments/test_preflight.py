@@ -57,6 +57,9 @@ def test_a_host_that_is_not_this_machine() -> None:
         preflight.check_port(Http(host="198.51.100.7", port=free_ports(1)[0]))
 
 
+SLEEPER = Variant(precision="int8-dynamic", replicas=Replicas(min=0, max=3))
+
+
 def settings() -> Settings:
     variants = (Variant(precision="bf16", replicas=Replicas(min=2, max=4)), Variant(precision="fp32"))
     return Settings(models=(Model(name="m", source="m", variants=variants, kv_cache=1 << 30),))
@@ -67,6 +70,9 @@ def test_memory_counts_weights_and_kv_cache_of_what_always_runs() -> None:
     alone = preflight.memory_of(model, 0)
     assert preflight.memory_of(model, 1000) - alone == 2 * 2000 + 4000
     assert alone > 3 << 30
+    sleeper = model.model_copy(update={"variants": (*model.variants, SLEEPER)})
+    assert preflight.memory_of(sleeper, 1000) == preflight.memory_of(model, 1000)
+    assert preflight.memory_of(sleeper, 1000, most=True) > 7 << 30
 
 
 def test_short_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,8 +81,12 @@ def test_short_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ConfigError, match=r"about 1\d\.\d GiB are needed and 4\.0 GiB are available") as caught:
         preflight.check_memory(settings(), {"m": Path("m")})
     assert "\n" not in str(caught.value)
+    monkeypatch.setattr(preflight, "available_memory", lambda: 16 << 30)
+    warning = preflight.check_memory(settings(), {"m": Path("m")})
+    assert warning is not None
+    assert "16.0 GiB are available" in warning
     monkeypatch.setattr(preflight, "available_memory", lambda: 64 << 30)
-    preflight.check_memory(settings(), {"m": Path("m")})
+    assert preflight.check_memory(settings(), {"m": Path("m")}) is None
 
 
 def test_available_memory_is_a_sum_of_bytes() -> None:

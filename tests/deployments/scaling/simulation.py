@@ -85,7 +85,7 @@ class Simulation:
     waits: list[tuple[float, float]] = field(default_factory=list)  # (arrival, seconds until the first token)
 
     def __post_init__(self) -> None:
-        self.target = max(1, self.bounds.min)
+        self.target = self.bounds.min
         self.replicas = [Replica(0.0) for _ in range(self.target)]
         self.targets = [(0.0, self.target)]
 

@@ -46,7 +46,7 @@ def series(*values: float) -> list[Any]:
 
 def test_serve_adds_no_delays_and_asks_often() -> None:
     config = autoscaling(Replicas(min=0, max=4, idle_s=60))
-    assert (config.min_replicas, config.initial_replicas, config.max_replicas) == (0, 1, 4)
+    assert (config.min_replicas, config.initial_replicas, config.max_replicas) == (0, 0, 4)
     assert (config.upscale_delay_s, config.downscale_delay_s, config.downscale_to_zero_delay_s) == (0, 0, 0)
     assert (config.get_upscaling_factor(), config.get_downscaling_factor()) == (1, 1)
     assert config.metrics_interval_s == TELL_S <= 1

@@ -8,7 +8,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from tests.deployments.server.running import ROOMY, TEXTS, TIGHT
+from tests.deployments.server.running import CHOICE, ROOMY, TEXTS, TIGHT
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 
@@ -17,8 +17,9 @@ HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is 
 
 
 def test_models(api: openai.OpenAI) -> None:
-    variants = [f"{ROOMY}:bf16", f"{TIGHT}:bf16", *(f"{name}:fp32" for name in TEXTS)]
-    assert [model.id for model in api.models.list()] == [ROOMY, TIGHT, *TEXTS, *variants]
+    variants = [f"{ROOMY}:bf16", f"{TIGHT}:bf16", f"{CHOICE}:fp32", f"{CHOICE}:bf16"]
+    variants += [f"{name}:fp32" for name in TEXTS]
+    assert [model.id for model in api.models.list()] == [ROOMY, TIGHT, CHOICE, *TEXTS, *variants]
     assert api.models.retrieve(ROOMY).owned_by == "stageline"
 
 
