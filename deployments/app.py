@@ -78,6 +78,7 @@ def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
         variant.name,
         retained=plain if quality is None else quality.retained,
         measured=quality is not None or variant.precision == "fp32",
+        speedup=1.0 if variant.precision == "fp32" else None if quality is None else quality.speedup,
         may_sleep=variant.replicas.min == 0,
     )
 

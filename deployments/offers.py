@@ -30,11 +30,13 @@ from engine.text.translation import open_translation_text
 @dataclass(frozen=True, slots=True)
 class OfferedVariant:
     """A variant to offer: the share of the model's quality that it retains, None where that is not known; whether this
-    was measured; and whether it may be without replicas."""
+    was measured; how many times as fast as fp32 it is, None where that is not known; and whether it may be without
+    replicas."""
 
     name: str
     retained: float | None = 1.0
     measured: bool = False
+    speedup: float | None = None
     may_sleep: bool = False
 
 
@@ -77,6 +79,7 @@ def _info(variant: OfferedVariant) -> VariantInfo:
         "asleep" if variant.may_sleep else "starting",
         variant.retained,
         variant.measured,
+        variant.speedup,
         variant.may_sleep,
     )
 

@@ -50,7 +50,8 @@ class Quality(_Record):
 
     `base` is the digest of the weights that it was made from (`deployments.sources.weights`), `recipe` that of how,
     None where nothing was quantized. `rows` predictions were compared: `kl` is the mean of KL(reference || variant) in
-    nats, `agreement` the share with the same most likely token or class.
+    nats, `agreement` the share with the same most likely token or class. `origin` tells where and when that was
+    measured, `speed_origin` the same of the speeds.
     """
 
     format: Literal[1] = 1
@@ -65,6 +66,7 @@ class Quality(_Record):
     kl: float | None
     agreement: float | None
     origin: dict[str, Any] = {}
+    speed_origin: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _scores_are_the_tasks(self) -> Self:
@@ -76,6 +78,14 @@ class Quality(_Record):
     @property
     def precision(self) -> Precision:
         return self.variant.precision
+
+    @property
+    def speedup(self) -> float | None:
+        """How many times as fast as the reference with many requests at once; None where that was not measured."""
+        if not self.variant.speed:
+            return None
+        many = list(self.variant.speed)[-1]
+        return self.variant.speed[many] / self.reference.speed[many]
 
     @property
     def retained(self) -> float:

@@ -21,7 +21,8 @@ class VariantInfo:
     """One precision of a model.
 
     `retained` is the share of the model's quality that it keeps, 0 to 1, None where nobody knows; `measured` tells that
-    this was measured. `may_sleep` where it need not have a replica. The order in which a model lists its variants is
+    this was measured. `speedup` is how many times as fast as fp32 it is with many requests at once, None where that was
+    not measured. `may_sleep` where it need not have a replica. The order in which a model lists its variants is
     preference among equals.
     """
 
@@ -29,6 +30,7 @@ class VariantInfo:
     state: VariantState = "ready"
     retained: float | None = None
     measured: bool = False
+    speedup: float | None = None
     may_sleep: bool = False
     replicas: int = 0
 

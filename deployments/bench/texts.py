@@ -81,10 +81,7 @@ def bench_texts(settings: Settings, job: Job, console: Console) -> dict[str, Any
 def bench_encoder(job: Job, base: Path, cores: int, console: Console) -> dict[str, Any]:
     """A classifier against ONNX Runtime and transformers; packed batches against padded ones; and through HTTP."""
     texts = read_texts(job.data, job.count)
-    with open_checkpoint(base) as checkpoint:
-        tokenizer = checkpoint.tokenizer()
-        longest = describe(checkpoint, job.model.task).max_tokens  # type: ignore[arg-type]
-    tokens = [tokenizer.encode(text)[:longest] for text in texts]
+    tokens = tokens_of(job.model, base, job.data, job.count)
     classifies = job.model.task == "text-classification"
     options = {**asdict(job.model.encoder_config(job.variant, cores=cores)), "task": job.model.task}
     path_of = "/classify" if classifies else "/v1/embeddings"
@@ -117,10 +114,9 @@ def bench_encoder(job: Job, base: Path, cores: int, console: Console) -> dict[st
 def bench_translator(job: Job, base: Path, cores: int, console: Console) -> dict[str, Any]:
     """Greedy and with four beams, against CTranslate2 and transformers; and through HTTP."""
     with open_checkpoint(base) as checkpoint:
-        text = open_translation_text(checkpoint, job.model.pairs)
-    source, target = text.pairs[0]
+        source, target = open_translation_text(checkpoint, job.model.pairs).pairs[0]
     sentences = read_lines(job.data)[: job.count]
-    tokens = [list(text.encode(sentence, source, target)[0]) for sentence in sentences]
+    tokens = tokens_of(job.model, base, job.data, job.count)
     options = asdict(job.model.seq2seq_config(job.variant, cores=cores))
     asked = {"source": source, "target": target, "beams": 1}
     bodies = [json.dumps({"q": sentence, **asked}).encode() for sentence in sentences]
@@ -156,10 +152,22 @@ def bench_translator(job: Job, base: Path, cores: int, console: Console) -> dict
     return _result("translator", job, cores, samples, engine, others, sum(map(len, tokens)) / len(tokens))
 
 
-def read_texts(path: Path, count: int) -> list[str]:
+def read_texts(path: Path, count: int | None = None) -> list[str]:
     """The first texts of a CSV file of text,label, or of a file with one a line."""
     found = [row.text for row in read_labelled(path)] if path.suffix == ".csv" else read_lines(path)
     return found[:count]
+
+
+def tokens_of(model: Model, base: Path, data: Path, count: int | None = None) -> list[list[int]]:
+    """The first texts of a file as the model's tokens, None for all."""
+    with open_checkpoint(base) as checkpoint:
+        if model.task == "translation":
+            text = open_translation_text(checkpoint, model.pairs)
+            source, target = text.pairs[0]
+            return [list(text.encode(sentence, source, target)[0]) for sentence in read_lines(data)[:count]]
+        tokenizer = checkpoint.tokenizer()
+        longest = describe(checkpoint, model.task).max_tokens  # type: ignore[arg-type]
+    return [tokenizer.encode(text)[:longest] for text in read_texts(data, count)]
 
 
 def _peers(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from deployments.bench.rounds import hardest
+from deployments.cli.bench_tables import show, show_step, show_variants
 from deployments.cli.evaluate import choose
 from deployments.cli.fetch import ConfigArgument
 from deployments.settings import DEMO_CONFIG, load_settings
@@ -54,7 +52,7 @@ def engine(
         "weights": f"{facts['weight_bytes'] / 2**20:.0f} MiB",
         "peak memory less KV cache": f"{facts['weight_copies_at_peak']:.2f} copies of the weights",
     }
-    _show(result, notes, console, output)
+    show(result, notes, console, output)
 
 
 @bench.command("http")
@@ -81,7 +79,7 @@ def http(
         "first token, median, all streams at once": f"{result['median_first_token_under_load_ms']:.0f} ms",
         "ready after": f"{result['seconds_to_ready']:.1f} s",
     }
-    _show(result, notes, console, output)
+    show(result, notes, console, output)
 
 
 @bench.command("texts")
@@ -110,7 +108,39 @@ def texts(
         settings = settings.with_cores(available_cores())  # as the server does
     chosen, variant = choose(settings, model)
     result = bench_texts(settings, Job(chosen, variant, path, data, count, rounds, peers, http), console)
-    _show(result, {"mean tokens of a text": str(result["mean_tokens"])}, console, output, "texts")
+    show(result, {"mean tokens of a text": str(result["mean_tokens"])}, console, output, "texts")
+
+
+@bench.command("variants")
+def variants(
+    config: ConfigArgument = None,
+    model: Annotated[str, typer.Option(help="Which of the configuration's models.")] = "",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="CSV file of text,label, or a file with a text or sentence a line; none to generate."),
+    ] = None,
+    rounds: Rounds = 5,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put the speeds into each variant's quality.json, and draw quality.png.")
+    ] = False,
+    output: Output = None,
+) -> None:
+    """All variants of a model beside fp32, in process: one request at a time, and 32 at once."""
+    from cluster.node import available_cores
+    from deployments.bench.variants import Trial, bench_variants, write_speeds
+
+    console = Console(stderr=True)
+    settings = load_settings(config or DEMO_CONFIG)
+    chosen, _ = choose(settings, model)
+    result = bench_variants(settings, Trial(chosen, data, rounds, available_cores()), console)
+    if write:
+        from deployments.cli.quantize import draw
+
+        written = write_speeds(chosen, result)
+        console.print(f"Written to quality.json of {len(written)} of {len(chosen.variants)} variants.")
+        for folder, quality in {folder.parent: quality for folder, quality in written.items()}.items():
+            draw(quality, folder, console)
+    show_variants(result, console, output)
 
 
 @bench.command("step")
@@ -145,48 +175,4 @@ def step(
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw(result, picture)
-    _show_step(result, console, output)
-
-
-def _show_step(result: dict[str, Any], console: Console, output: Path | None) -> None:
-    title = f"{result['model']}, {result['cores']} cores, commit {result['commit']}"
-    table = Table("", "before", "during", "after", title=title)
-    phases = result["phases"]
-    table.add_row("offered, tokens/s", *(f"{one['offered_tokens_per_s']:.0f}" for one in phases))
-    table.add_row("answered, tokens/s", *(f"{one['answered_tokens_per_s']:.0f}" for one in phases))
-    table.add_row("refused, failed", *(f"{one['refused']}, {one['failed']}" for one in phases))
-    for key, name in (("ttft_ms", "first token, ms"), ("tpot_ms", "each token, ms")):
-        table.add_row(f"{name}, p50 / p95", *(" / ".join(f"{ms:.0f}" for ms in one[key].values()) for one in phases))
-    for variant in (one["name"] for one in result["variants"]):
-        table.add_row(
-            f"{variant}: requests, replicas",
-            *(f"{one['variants'].get(variant, 0)}, {one['most_replicas'].get(variant, 0)}" for one in phases),
-        )
-    console.print(table)
-    _write(result, output)
-    told = {key: value for key, value in result.items() if key not in ("requests", "samples", "answered_tokens_per_s")}
-    typer.echo(json.dumps(told))
-
-
-def _write(result: dict[str, Any], output: Path | None) -> None:
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-def _show(
-    result: dict[str, Any], notes: dict[str, str], console: Console, output: Path | None, unit: str = "tokens"
-) -> None:
-    title = f"{result['model']}:{result['variant']}, {result['cores']} cores, commit {result['commit']}"
-    table = Table(f"{unit}/s", "median", "min", "max", title=title)
-    for name, found in result[f"{unit}_per_s"].items():
-        table.add_row(name, *(f"{found[key]:.0f}" for key in ("median", "min", "max")))
-    console.print(table)
-    for work, against in result.get("against", {}).items():
-        best, ratio = hardest(against)
-        shown = ", ".join(f"{one:.2f}x {peer}" for peer, one in against.items())
-        console.print(f"  {work}: {shown}; [bold]{ratio:.2f}x[/] the best of them, {best}", highlight=False)
-    for name, note in notes.items():
-        console.print(f"  {name}: {note}", highlight=False)
-    _write(result, output)
-    typer.echo(json.dumps(result))
+    show_step(result, console, output)

@@ -129,7 +129,7 @@ def _quantize(name: str, order: Order, data: Data, config: Path | None, out: Pat
     console.print(table(quality))
     console.print(verdict(quality, model.gate), highlight=False, soft_wrap=True)
     console.print(f"Written to {target}", highlight=False, soft_wrap=True)
-    _draw(quality, target.parent, console)
+    draw(quality, target.parent, console)
     return quality
 
 
@@ -177,7 +177,7 @@ def _leave_recipe(folder: Path) -> None:
             path.unlink()
 
 
-def _draw(quality: Quality, folder: Path, console: Console) -> None:
+def draw(quality: Quality, folder: Path, console: Console) -> None:
     """The picture of all variants that lie beside this one."""
     from deployments.measuring import picture
 

@@ -71,7 +71,9 @@ def measure(subject: Subject, data: Data, samples: Sequence[Sample], rounds: int
         scores = [{"perplexity": found.variant_perplexity}, {"perplexity": found.reference_perplexity}]
     if model.task == "embedding":
         scores = [{"cosine": found.cosine}, {"cosine": 1.0}]
-    paces = measure_speed(model, sides, samples, rounds, console) if rounds else [None, None]
+    texts = [sample.tokens for sample in samples]
+    paces = measure_speed(model, sides, texts, rounds, console) if rounds else [None, None]
+    here = {**provenance(), "threads": variant.cores}
     both = [
         Side(
             precision=side.precision,
@@ -94,7 +96,8 @@ def measure(subject: Subject, data: Data, samples: Sequence[Sample], rounds: int
         rows=found.rows,
         kl=found.kl if compared else None,
         agreement=found.agreement if compared else None,
-        origin={**provenance(), "threads": variant.cores},
+        origin=here,
+        speed_origin=here if rounds else {},
     )
 
 

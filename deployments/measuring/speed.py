@@ -15,7 +15,6 @@ from rich.console import Console
 from deployments.bench.contender import Contender, contender
 from deployments.bench.rounds import alternate
 from deployments.settings import Model, Variant
-from engine.quality.samples import Sample
 
 BATCH = 32
 FEW = 64  # texts that run one at a time
@@ -36,11 +35,11 @@ class Pace:
 def measure_speed(
     model: Model,
     contenders: Sequence[tuple[Variant, Path]],
-    samples: Sequence[Sample],
+    texts: Sequence[Sequence[int]],
     rounds: int,
     console: Console,
 ) -> list[Pace]:
-    """Of each variant with its files, on the samples' tokens where the task takes texts. The contenders idle while
+    """Of each variant with its files, on these texts, as tokens, where the task takes texts. The contenders idle while
     another is at work."""
     with ExitStack() as stack:
         started = [
@@ -50,7 +49,7 @@ def measure_speed(
         measures: dict[str, Callable[[], float]] = {}
         names: list[list[tuple[str, str]]] = [[] for _ in started]
         for which, (variant, _) in enumerate(contenders):
-            for name, measure in measures_of(model.task, started[which], samples).items():
+            for name, measure in measures_of(model.task, started[which], texts).items():
                 key = f"{variant.name} {name}"
                 measures[key] = measure
                 names[which].append((name, key))
@@ -69,20 +68,20 @@ KINDS = {
 }
 
 
-def measures_of(task: str, who: Contender, samples: Sequence[Sample]) -> dict[str, Callable[[], float]]:
+def measures_of(task: str, who: Contender, texts: Sequence[Sequence[int]]) -> dict[str, Callable[[], float]]:
     """What is measured of a task, by name."""
     if task == "text-generation":
         return {f"tokens_per_s_{streams}": partial(_generated, who, streams) for streams in (1, BATCH)}
-    texts = [list(sample.tokens) for sample in samples[:MANY]]
+    many = [list(text) for text in texts[:MANY]]
     if task == "translation":
         rate = partial(_rate, who, beams=1, tokens=TARGET_TOKENS)
         return {
-            "sentences_per_s_1": partial(rate, texts[:FEW], batch=1),
-            f"sentences_per_s_{BATCH}": partial(rate, texts, batch=BATCH),
+            "sentences_per_s_1": partial(rate, many[:FEW], batch=1),
+            f"sentences_per_s_{BATCH}": partial(rate, many, batch=BATCH),
         }
     return {
-        "texts_per_s_1": partial(_rate, who, texts[:FEW], batch=1),
-        f"texts_per_s_{BATCH}": partial(_rate, who, texts, batch=BATCH),
+        "texts_per_s_1": partial(_rate, who, many[:FEW], batch=1),
+        f"texts_per_s_{BATCH}": partial(_rate, who, many, batch=BATCH),
     }
 
 

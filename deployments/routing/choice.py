@@ -22,6 +22,7 @@ BALANCED = 0.5  # of the objective: what the policy "balanced" lets a variant us
 HOLD_S = 5.0  # a variant stays pressed for so long after the last request that it passed on
 MOST_HOLD_S = 80.0  # doubled up to this where it is pressed again soon after it was let go
 SOON_S = 60.0
+FASTER = 1.1  # times as fast: a variant that is worth starting beside another
 LEAST_RETRY_S, MOST_RETRY_S = 1.0, 60.0
 
 Reason = Literal["pinned", "objective", "least_bad", "fast", "stale", "waking"]
@@ -30,13 +31,15 @@ Reason = Literal["pinned", "objective", "least_bad", "fast", "stale", "waking"]
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A variant that may answer, in order of quality. `pool` None: its load is not known, or too old to go by; `open`
-    is then all that is known: requests sent to it and not answered, of `places`."""
+    is then all that is known: requests sent to it and not answered, of `places`. `speedup`: how many times as fast as
+    fp32 it was measured to be, with many requests at once."""
 
     name: str
     state: VariantState
     open: int
     places: int
     pool: Pool | None
+    speedup: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +180,21 @@ def _fewest(free: Sequence[Candidate]) -> Candidate:
 
 
 def _to_wake(candidates: Sequence[Candidate], ready: Sequence[Candidate]) -> str | None:
-    """A sleeping variant: the best of those that are faster than all that are ready, else the best."""
-    asleep = [one.name for one in candidates if one.state == "asleep"]
+    """A sleeping variant: the best of those that are faster than all that are ready, else the best. What loses more is
+    taken to be faster where the speeds were not measured."""
+    asleep = [one for one in candidates if one.state == "asleep"]
     if not asleep:
         return None
     order = [one.name for one in candidates]
     last = max((order.index(one.name) for one in ready), default=-1)
-    return next((name for name in asleep if order.index(name) > last), asleep[0])
+    speeds = [one.speedup for one in ready if one.speedup is not None]
+
+    def faster(one: Candidate) -> bool:
+        if one.speedup is None or len(speeds) < len(ready):
+            return order.index(one.name) > last
+        return one.speedup > FASTER * max(speeds, default=0.0)
+
+    return next((one.name for one in asleep if faster(one)), asleep[0].name)
 
 
 def _pressed(before: Mapping[str, Pressure], full: Sequence[str], now: float) -> Mapping[str, Pressure]:

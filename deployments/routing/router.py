@@ -206,14 +206,13 @@ class Router:
         if not heard.told:
             # Never heard of: nothing speaks against it, and it is measured as soon as it has work.
             pool = Pool(open=mine.open, begun=mine.begun, prompt_tokens=mine.prompt_tokens, places=PLACES, slots=PLACES)
-            return Candidate(variant.name, variant.state, mine.open, PLACES, pool)
+            return Candidate(variant.name, variant.state, mine.open, PLACES, pool, variant.speedup)
         pool = pool_of(heard.loads, mine, heard.beside)
         # A variant without work need not tell anything: its load is known.
         age_s = now - max(heard.at_s, heard.quiet_s if mine.open else now)
         stale = age_s > STALE_S
-        return Candidate(
-            variant.name, variant.state, mine.open if stale else pool.open, pool.places, None if stale else pool
-        )
+        open_ = mine.open if stale else pool.open
+        return Candidate(variant.name, variant.state, open_, pool.places, None if stale else pool, variant.speedup)
 
     def _tokens(self, demand: Demand, good: Sequence[VariantInfo]) -> float:
         """That a request is expected to want."""

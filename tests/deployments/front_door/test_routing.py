@@ -140,6 +140,7 @@ async def test_models_and_metrics_tell(client: httpx.AsyncClient, router: Router
         "name": "int8-dynamic",
         "state": "ready",
         "quality": 0.97,
+        "speedup": None,
         "measured": True,
         "replicas": 1,
     }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -233,6 +235,15 @@ def test_sleepers() -> None:
     assert (decision.variant, decision.wake, decision.reason) == ("a", "a", "pinned")
     decision, _ = choose([Candidate("a", "unavailable", 0, 1, None), asleep("c")], CHAT, GENERATION, Memory(), 0.0)
     assert (decision.variant, decision.wake) == ("c", "c")
+
+
+def test_the_sleeper_that_wakes_is_one_that_was_measured_to_be_faster() -> None:
+    slow = replace(ready("a", pool(200, base_s=0.02)), speedup=2.0)
+    weights, dynamic = replace(asleep("b"), speedup=1.9), replace(asleep("c"), speedup=3.0)
+    assert choose([slow, weights, dynamic], CHAT, GENERATION, Memory(), 0.0)[0].wake == "c"
+    assert choose([slow, weights], CHAT, GENERATION, Memory(), 0.0)[0].wake == "b", "none is faster"
+    unknown = replace(slow, speedup=None)
+    assert choose([unknown, weights, dynamic], CHAT, GENERATION, Memory(), 0.0)[0].wake == "b"
 
 
 def test_policies() -> None:

@@ -1,0 +1,71 @@
+"""Results of benchmarks as tables; the last line on the output is JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deployments.bench.rounds import hardest
+from deployments.measuring.table import words
+
+
+def show_step(result: dict[str, Any], console: Console, output: Path | None) -> None:
+    title = f"{result['model']}, {result['cores']} cores, commit {result['commit']}"
+    table = Table("", "before", "during", "after", title=title)
+    phases = result["phases"]
+    table.add_row("offered, tokens/s", *(f"{one['offered_tokens_per_s']:.0f}" for one in phases))
+    table.add_row("answered, tokens/s", *(f"{one['answered_tokens_per_s']:.0f}" for one in phases))
+    table.add_row("refused, failed", *(f"{one['refused']}, {one['failed']}" for one in phases))
+    for key, name in (("ttft_ms", "first token, ms"), ("tpot_ms", "each token, ms")):
+        table.add_row(f"{name}, p50 / p95", *(" / ".join(f"{ms:.0f}" for ms in one[key].values()) for one in phases))
+    for variant in (one["name"] for one in result["variants"]):
+        table.add_row(
+            f"{variant}: requests, replicas",
+            *(f"{one['variants'].get(variant, 0)}, {one['most_replicas'].get(variant, 0)}" for one in phases),
+        )
+    console.print(table)
+    write(result, output)
+    told = {key: value for key, value in result.items() if key not in ("requests", "samples", "answered_tokens_per_s")}
+    typer.echo(json.dumps(told))
+
+
+def write(result: dict[str, Any], output: Path | None) -> None:
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def show(
+    result: dict[str, Any], notes: dict[str, str], console: Console, output: Path | None, unit: str = "tokens"
+) -> None:
+    title = f"{result['model']}:{result['variant']}, {result['cores']} cores, commit {result['commit']}"
+    table = Table(f"{unit}/s", "median", "min", "max", title=title)
+    for name, found in result[f"{unit}_per_s"].items():
+        table.add_row(name, *(f"{found[key]:.0f}" for key in ("median", "min", "max")))
+    console.print(table)
+    for work, against in result.get("against", {}).items():
+        best, ratio = hardest(against)
+        shown = ", ".join(f"{one:.2f}x {peer}" for peer, one in against.items())
+        console.print(f"  {work}: {shown}; [bold]{ratio:.2f}x[/] the best of them, {best}", highlight=False)
+    for name, note in notes.items():
+        console.print(f"  {name}: {note}", highlight=False)
+    write(result, output)
+    typer.echo(json.dumps(result))
+
+
+def show_variants(result: dict[str, Any], console: Console, output: Path | None) -> None:
+    """A row for each variant: figures, and how many times fp32's they are."""
+    title = f"{result['model']}, {result['threads']} threads, commit {result['commit']}"
+    names = list(result["variants"]["fp32"]["speed"])
+    table = Table("", "s to load", *map(words, names), title=title)
+    for variant, found in result["variants"].items():
+        cells = (f"{found['speed'][name]:.0f} ({found['times_fp32'][name]:.2f}x)" for name in names)
+        table.add_row(variant, f"{found['load_s']:.1f}", *cells)
+    console.print(table)
+    write(result, output)
+    typer.echo(json.dumps(result))

@@ -1,0 +1,22 @@
+"""The configuration file: what is served, from where, and with how much of the machine.
+
+Only keys that do something are known; anything else is refused with the line, the key's path and the nearest known
+name. Everything is frozen: what is left open ("cores") is resolved into a new object, never written back.
+"""
+
+from deployments.settings.file import DEMO_CONFIG, Http, Settings, load_settings
+from deployments.settings.model import Gate, Model, Promise, Task
+from deployments.settings.variant import Replicas, Variant
+
+__all__ = [
+    "DEMO_CONFIG",
+    "Gate",
+    "Http",
+    "Model",
+    "Promise",
+    "Replicas",
+    "Settings",
+    "Task",
+    "Variant",
+    "load_settings",
+]

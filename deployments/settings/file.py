@@ -1,0 +1,110 @@
+"""The whole file, and how it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from deployments.settings.model import Model
+from deployments.settings.problems import explain, plain
+from deployments.settings.section import Section, Size, items, refuse_twice
+from deployments.settings.variant import Variant
+from deployments.yaml_lines import YamlDocument, show
+from engine.errors import ConfigError
+
+DEMO_CONFIG = Path(__file__).parent.parent / "demo.yaml"
+
+
+class Http(Section):
+    """The front door. Loopback by default: anybody who reaches it may use it."""
+
+    host: str = Field("127.0.0.1", min_length=1)
+    port: int = Field(8000, ge=1, le=65535)
+    max_body: Size = Field(8 << 20, ge=1 << 10)
+
+
+class Settings(Section):
+    """The whole file."""
+
+    models: Annotated[tuple[Model, ...], BeforeValidator(items)]
+    http: Http = Http()
+
+    @model_validator(mode="after")
+    def _models_differ(self) -> Self:
+        refuse_twice("name", [model.name for model in self.models])
+        return self
+
+    def with_http(self, *, host: str | None = None, port: int | None = None) -> Settings:
+        """A copy that listens elsewhere; None leaves what is set. Raises `ConfigError`."""
+        changed = {"host": host, "port": port}
+        try:
+            http = Http(**{**self.http.model_dump(), **{key: to for key, to in changed.items() if to is not None}})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ConfigError(f"--{problem['loc'][0]}: {plain(problem)}.", param=str(problem["loc"][0])) from None
+        return self.model_copy(update={"http": http})
+
+    def with_cores(self, available: int) -> Settings:
+        """A copy in which every variant has its `cores`.
+
+        What is left open is shared evenly among a variant's replicas, at their most: more threads than cores would make
+        all of them slower. Different variants share the cores, of one model too: while the best one keeps up the others
+        have little to do, and where all are busy their threads do not wait for each other.
+        Raises `ConfigError` when the cores do not suffice for the replicas that always run.
+        """
+        variants = [variant for model in self.models for variant in model.variants]
+        given = sum(variant.replicas.min * (variant.cores or 0) for variant in variants)
+        always = given + max((variant.replicas.min for variant in variants if not variant.cores), default=0)
+        if always > available:
+            raise ConfigError(
+                f"The replicas that always run need {always} cores and there are {available}: lower replicas.min or "
+                "cores, or serve fewer models."
+            )
+        left = available - sum(variant.replicas.max * (variant.cores or 0) for variant in variants)
+        return self.model_copy(update={"models": tuple(model.with_cores(left) for model in self.models)})
+
+    def reserved_share(self, available: int) -> float:
+        """How much of their `cores` replicas can reserve so that all find a place, at their most: at most 1."""
+        wanted = sum(v.replicas.max * (v.cores or 0) for model in self.models for v in model.variants)
+        return min(1.0, available / wanted) if wanted else 1.0
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check a configuration file; relative model paths count from its folder.
+
+    Raises `ConfigError` with one line for each fault: `file:line: key: what is wrong`.
+    """
+    document = YamlDocument(path)
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{path}: this is not a configuration; it needs a key 'models' (see {DEMO_CONFIG.name}).")
+    try:
+        settings = Settings.model_validate(document.data)
+    except ValidationError as error:
+        problems = error.errors()
+        lines = [f"{path}:{document.line_of(problem['loc'])}: {explain(problem, Settings)}" for problem in problems]
+        raise ConfigError("\n".join(lines), param=show(problems[0]["loc"]) or None) from None
+    models = tuple(
+        model.model_copy(
+            update={
+                "source": _from_folder(model.source, path.parent),
+                "changes": None if model.changes is None else _from_folder(model.changes, path.parent),
+                "variants": tuple(_located(variant, path.parent) for variant in model.variants),
+            }
+        )
+        for model in settings.models
+    )
+    return settings.model_copy(update={"models": models})
+
+
+def _from_folder(source: str, folder: Path) -> str:
+    if source.startswith(("pypi:", "hf:")):
+        return source
+    return str((folder / Path(source).expanduser()).resolve())
+
+
+def _located(variant: Variant, folder: Path) -> Variant:
+    if variant.prepared is None:
+        return variant
+    return variant.model_copy(update={"prepared": str((folder / Path(variant.prepared).expanduser()).resolve())})
