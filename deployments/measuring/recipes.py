@@ -21,11 +21,11 @@ from engine.models.transform import Transform
 from engine.quality.compare import Comparison, compare, run_through
 from engine.quality.load import load_probe
 from engine.quality.samples import Sample
+from engine.quantization import sensitivity
 from engine.quantization.calibrate import Calibration, Options
 from engine.quantization.observing import Observing
 from engine.quantization.prepare import load_products
 from engine.quantization.recipe import HIGHER, Kept, Recipe, quantize
-from engine.quantization.sensitivity import choose_kept, measured, scaled
 from engine.quantization.weight import Scheme, Weight
 
 # What all quantized products together may cost on the calibration data: KL from bf16 in nats, for vectors 1 - cosine.
@@ -37,7 +37,6 @@ BUDGET: dict[Task, float] = {
     "translation": 0.01,
     "embedding": 0.002,
 }
-MEASURED = 8  # products whose loss is measured one by one
 FEW = {"text-generation": 8}  # samples to measure losses on; of short ones more
 MANY = 128
 
@@ -94,33 +93,40 @@ def find_kept(
     checkpoint: Checkpoint, task: Task, calibration: Calibration, samples: Sequence[Sample], bar: Bar
 ) -> Mapping[str, Kept]:
     """The products that stay higher so that the rest costs no more than the budget, by measurement: of the model with
-    all of them quantized, and where that costs too much, with those alone that are most in error."""
+    all of them quantized, and where that costs too much, with ranges of them kept."""
     kernels = select_kernels("cpu", torch.bfloat16)
-    recipe = calibration.recipe()
+    higher = HIGHER[calibration.options.precision]
     reference = load_probe(checkpoint, task, kernels)
+    groups = sensitivity.ranges(tuple(calibration.sizes))
     line = bar.add_task("Measuring what quantizing costs", total=1)
+    made: dict[tuple[str, Scheme | None], Weight] = {}
 
-    def loss(only: frozenset[str] | None) -> float:
-        variant = load_probe(checkpoint, task, kernels, quantizing(recipe, only))
-        found = compare(reference, variant, samples, lambda done, total: None)
-        bar.advance(line)
+    def loss(kept: frozenset[str]) -> float:
+        recipe = calibration.recipe(dict.fromkeys(kept, higher))
+        found = compare(
+            reference,
+            load_probe(checkpoint, task, kernels, quantizing(recipe, made)),
+            samples,
+            lambda done, total: None,
+        )
+        bar.update(line, advance=1, total=1 if not kept else 1 + len(groups))
         return loss_of(task, found)
 
-    whole = loss(None)
-    if whole <= BUDGET[task]:
-        return {}
-    most = min(MEASURED, len(calibration.errors))
-    bar.update(line, total=1 + most)
-    losses = scaled(measured(calibration.errors, lambda name: loss(frozenset({name})), most), whole)
-    return dict.fromkeys(choose_kept(losses, calibration.sizes, BUDGET[task]), HIGHER[recipe.precision])
+    kept = sensitivity.find_kept(groups, calibration.sizes, loss, BUDGET[task])
+    return dict.fromkeys(kept, higher)
 
 
-def quantizing(recipe: Recipe, only: frozenset[str] | None) -> Transform:
-    """The transform that quantizes as the recipe says, `only` some products or all."""
+def quantizing(recipe: Recipe, made: dict[tuple[str, Scheme | None], Weight]) -> Transform:
+    """The transform that quantizes as the recipe says, each product at each precision once: `made` are those."""
 
     def transform(name: str, weight: Weight) -> Weight:
         assert isinstance(weight, Tensor)
-        return quantize(name, weight, recipe) if only is None or name in only else weight
+        scheme = recipe.scheme(name)
+        if scheme is None:
+            return weight
+        if (name, scheme) not in made:
+            made[name, scheme] = quantize(name, weight, recipe)
+        return made[name, scheme]
 
     return transform
 

@@ -59,11 +59,6 @@ class Calibration:
         self.sizes: dict[str, int] = {}
         self._products = products
 
-    @property
-    def errors(self) -> dict[str, float]:
-        """Of the products by name."""
-        return {name: choice.error for name, choice in self.choices.items()}
-
     def transform(self, name: str, weight: Weight) -> Weight:
         """Returns the weight as it is, for the next one who looks at it."""
         assert isinstance(weight, Tensor)

@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 from deployments.cli import app
 from deployments.quality import read_quality
+from deployments.settings import Task
 from engine.errors import ConfigError
 from tests.deployments.tiny_served import own_cache, write_config, write_data, write_model
 
-TASK = "text-classification"
+TASK: Task = "text-classification"
 FIGURES = ["texts_per_s_1", "texts_per_s_32"]
 WIDE = ", gate: {max_accuracy_drop: 1}"  # a random model
 

@@ -31,10 +31,9 @@ def kept(base: Path, monkeypatch: pytest.MonkeyPatch, budget: float, wish: Wish)
 
 def test_the_smaller_the_budget_the_more_stays_higher(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wish = Wish("int4-weight", 16)
-    none, some, most = (kept(base, monkeypatch, budget, wish) for budget in (1e9, 0.05, 0.0))
+    none, some, most = (kept(base, monkeypatch, budget, wish) for budget in (1e9, 0.12, 0.0))
     assert none == {}
-    assert 0 < len(some) < 13
-    assert len(most) == 13
+    assert 0 < len(some) < len(most)
     assert set(most.values()) == {"int8-weight"}
 
 

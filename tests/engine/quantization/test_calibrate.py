@@ -62,12 +62,12 @@ def test_the_error_is_that_of_the_recipe(scheme: Scheme) -> None:
     calibration = Calibration(Options(scheme), {"x": OUTLYING})
     assert calibration.transform("x", WEIGHT) is WEIGHT
     found = quantize("x", WEIGHT, calibration.recipe())
-    assert product_error(WEIGHT, found, OUTLYING) == pytest.approx(calibration.errors["x"], rel=0.5)
+    assert product_error(WEIGHT, found, OUTLYING) == pytest.approx(calibration.choices["x"].error, rel=0.5)
     nearest = Calibration(Options(scheme, rounding="nearest", strengths=()), {"x": OUTLYING})
     nearest.transform("x", WEIGHT)
-    assert calibration.errors["x"] <= nearest.errors["x"] * 1.01
+    assert calibration.choices["x"].error <= nearest.choices["x"].error * 1.01
     if scheme == "int4-weight":
-        assert calibration.errors["x"] < nearest.errors["x"] * 0.8
+        assert calibration.choices["x"].error < nearest.choices["x"].error * 0.8
         assert calibration.choices["x"].inputs is not None
 
 
@@ -80,7 +80,7 @@ def test_products_without_data_get_what_needs_none() -> None:
     found = quantize("y", WEIGHT, recipe)
     assert isinstance(found, QuantizedWeight)
     assert found.scheme == "int8-dynamic"
-    assert 0 < calibration.errors["y"] < 1e-3
+    assert 0 < calibration.choices["y"].error < 1e-3
     assert calibration.sizes == {"x": 96 * 128, "y": 96 * 128}
 
 

@@ -14,7 +14,6 @@ from engine.quantization.calibrate import Calibration, Options
 from engine.quantization.observing import Observing
 from engine.quantization.prepare import load_products, prepare
 from engine.quantization.recipe import HIGHER, load_recipe, quantize, save_recipe
-from engine.quantization.sensitivity import choose_kept
 from engine.quantization.weight import SCHEMES, QuantizedWeight, Scheme, Weight
 from tests.engine import tiny
 from tests.engine.models.test_families import decode
@@ -30,9 +29,8 @@ def test_a_decoder(scheme: Scheme, tmp_path: Path) -> None:
         exact = decode(load_decoder(base, observing.kernels, 200, transform=observing.transform), [90])
         calibration = Calibration(Options(scheme), observing.products)
         load_products(base, KERNELS, calibration.transform)
-        assert calibration.errors.keys() == observing.products.keys()
-        kept = choose_kept(calibration.errors, calibration.sizes, 0.5 * sum(calibration.errors.values()))
-        assert 0 < len(kept) < len(calibration.errors)
+        assert calibration.choices.keys() == observing.products.keys()
+        kept = sorted(calibration.choices, key=lambda name: calibration.choices[name].error)[-3:]
         save_recipe(calibration.recipe(dict.fromkeys(kept, HIGHER[scheme])), tmp_path / "recipe")
         recipe = load_recipe(tmp_path / "recipe")
         schemes: dict[str, str | None] = {}
@@ -44,7 +42,7 @@ def test_a_decoder(scheme: Scheme, tmp_path: Path) -> None:
             return found
 
         prepare(base, scheme, quantized, tmp_path / "made")
-    assert schemes == {name: HIGHER[scheme] if name in kept else scheme for name in calibration.errors}
+    assert schemes == {name: HIGHER[scheme] if name in kept else scheme for name in calibration.choices}
     with open_checkpoint(tmp_path / "made") as made:
         found_logits = decode(load_decoder(made, KERNELS, 200), [90])
     away = float((found_logits - exact).square().mean() / exact.square().mean())
