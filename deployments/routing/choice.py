@@ -4,7 +4,7 @@ Each request is decided by itself, with all counted that was sent before it. So 
 and the rest goes to the next one: under constant load the shares are constant, and there is nothing that could swing.
 A variant that had to pass requests on is `pressed`: it takes new ones only up to `EASED` of the objective until, for
 some time, none had to be passed on for that. The two thresholds keep it from running at its edge, and keep the
-preferred variant, which is told to operators, from flapping. See docs/adr/0008.
+preferred variant, which is told to operators, from flapping. See docs/adr/0009.
 """
 
 from __future__ import annotations

@@ -5,22 +5,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from deployments.load import Load, StepCost
+from deployments.load import Load
 from deployments.routing.choice import Candidate, Decision, Memory, choose, prefer
 from deployments.routing.fairness import Held, may_add
-from deployments.routing.open_requests import Count, OpenRequests, Ticket
-from deployments.routing.prediction import Demand, Objective, Pool
-from deployments.variants import Policy, VariantInfo, VariantState, allowed
+from deployments.routing.heard import Heard, queued
+from deployments.routing.open_requests import OpenRequests, Ticket
+from deployments.routing.prediction import Demand, Objective
+from deployments.variants import Policy, VariantInfo, allowed
 from engine.errors import CallerOverShare
 
-STALE_S = 0.25  # loads older than this are not gone by
-GONE_S = 3.0  # a replica that has told nothing for so long counts no more
-WAKING_S = 30.0  # a variant that was woken is starting for so long
-PLACES = 320  # for requests, of a variant that has told nothing yet
 EXPECTED_OUTPUT = 128.0  # tokens, while no replica has told its mean
-TURNED_AWAY_S = 3.0  # time constant of the rate of requests that a variant passed on
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +38,6 @@ class Step:
     before: str
     after: str
     cause: str
-
-
-@dataclass(slots=True)
-class _Heard:
-    """What a variant's replicas told, and when; `beside` is what they had that this front door did not send."""
-
-    told: dict[str, tuple[Load, float]] = field(default_factory=dict)  # by replica, with the time
-    beside: Count = field(default_factory=Count)
-    quiet_s: float = float("-inf")  # when nothing was open there last
-    woken_s: float = float("-inf")
-    was_here: bool = False
-    turned_away: float = 0.0
-    turned_s: float = 0.0
-
-    @property
-    def loads(self) -> list[Load]:
-        return [load for load, _ in self.told.values()]
-
-    @property
-    def at_s(self) -> float:
-        """As of when all of it is true."""
-        return min((at_s for _, at_s in self.told.values()), default=float("-inf"))
 
 
 class Router:
@@ -89,7 +63,7 @@ class Router:
         self.memory = Memory()
         self.counts = OpenRequests()
         self._variants = {variant.name: variant for variant in variants}
-        self._heard = {variant.name: _Heard() for variant in variants}
+        self._heard = {variant.name: Heard(self.counts.of(variant.name)) for variant in variants}
         self._clock = clock
 
     @property
@@ -109,7 +83,7 @@ class Router:
         """
         now = self._clock()
         good = allowed(self.model, self.variants, ask.pinned, ask.min_quality)
-        candidates = [self._candidate(variant, now) for variant in good]
+        candidates = [self._heard[variant.name].candidate(variant, now) for variant in good]
         tokens = self._tokens(ask.demand, good)
         self._check_share(ask, candidates, tokens)
         decision, self.memory = choose(
@@ -126,7 +100,7 @@ class Router:
             self.wake(decision.wake)
         if ask.pinned is None and ask.policy == "best":
             for name in decision.passed:
-                self._turn_away(name, tokens, now)
+                self._heard[name].turn_away(tokens, now)
         self.look(now)
         if not self.counts.of(decision.variant).open:
             self._heard[decision.variant].quiet_s = now
@@ -149,70 +123,31 @@ class Router:
         """Takes the loads that a variant's replicas told, at most so long ago: none where it has no replica, None where
         none answered."""
         now = self._clock()
-        heard = self._heard[variant]
         if loads is not None:
-            heard.was_here = heard.was_here or bool(loads)
-            heard.told = {load.replica: (load, now - age_s) for load in loads}
-            self._set_beside(variant)
-        self._set_state(variant, now)
+            self._heard[variant].hear(loads, now - age_s)
+        self._see(variant, now)
 
     def hear_one(self, variant: str, load: Load) -> None:
         """Takes the load of one replica, which came with an answer just now."""
         now = self._clock()
-        heard = self._heard[variant]
-        heard.was_here = True
-        heard.told[load.replica] = (load, now)
-        self._set_beside(variant)
+        self._heard[variant].hear_one(load, now)
         if self._variants[variant].state != "ready":
-            self._set_state(variant, now)
+            self._see(variant, now)
 
     def age_s(self, variant: str) -> float:
         """Of what is known of the variant's load."""
         return self._clock() - self._heard[variant].at_s
 
-    def _set_beside(self, variant: str) -> None:
-        heard, mine = self._heard[variant], self.counts.of(variant)
-        loads = heard.loads
-        heard.beside = Count(
-            max(0, sum(load.running + load.waiting for load in loads) - mine.open),
-            max(0, sum(load.running for load in loads) - mine.begun),
-            max(0, sum(load.prompt_tokens for load in loads) - mine.prompt_tokens),
-        )
-
     def turned_away_per_s(self, variant: str) -> float:
         """Tokens/s of requests that would have gone to the variant and went to another, as it was full."""
-        self._turn_away(variant, 0.0, self._clock())
-        return self._heard[variant].turned_away
+        return self._heard[variant].turn_away(0.0, self._clock())
 
     def busy(self, variant: str) -> bool:
         """Whether anything was sent to it that is not answered."""
         return self.counts.of(variant).open > 0
 
-    def _set_state(self, name: str, now: float) -> None:
-        variant, heard = self._variants[name], self._heard[name]
-        answers = now - heard.at_s <= GONE_S
-        state: VariantState
-        if answers:
-            state = "ready"
-        elif variant.may_sleep:
-            state = "starting" if self.busy(name) or now - heard.woken_s < WAKING_S else "asleep"
-        else:
-            state = "unavailable" if heard.was_here else "starting"
-        replicas = len(heard.loads) if answers else 0
-        self._variants[name] = replace(variant, state=state, replicas=replicas)
-
-    def _candidate(self, variant: VariantInfo, now: float) -> Candidate:
-        heard, mine = self._heard[variant.name], self.counts.of(variant.name)
-        if not heard.told:
-            # Never heard of: nothing speaks against it, and it is measured as soon as it has work.
-            pool = Pool(open=mine.open, begun=mine.begun, prompt_tokens=mine.prompt_tokens, places=PLACES, slots=PLACES)
-            return Candidate(variant.name, variant.state, mine.open, PLACES, pool, variant.speedup)
-        pool = pool_of(heard.loads, mine, heard.beside)
-        # A variant without work need not tell anything: its load is known.
-        age_s = now - max(heard.at_s, heard.quiet_s if mine.open else now)
-        stale = age_s > STALE_S
-        open_ = mine.open if stale else pool.open
-        return Candidate(variant.name, variant.state, open_, pool.places, None if stale else pool, variant.speedup)
+    def _see(self, variant: str, now: float) -> None:
+        self._variants[variant] = self._heard[variant].seen(self._variants[variant], now)
 
     def _tokens(self, demand: Demand, good: Sequence[VariantInfo]) -> float:
         """That a request is expected to want."""
@@ -243,36 +178,3 @@ class Router:
             f"are answered, or try again in {wait_s:.0f} s.",
             retry_after_s=wait_s,
         )
-
-    def _turn_away(self, name: str, tokens: float, now: float) -> None:
-        heard = self._heard[name]
-        kept = 0.5 ** ((now - heard.turned_s) / TURNED_AWAY_S)
-        heard.turned_away = heard.turned_away * kept + tokens * 0.693 / TURNED_AWAY_S
-        heard.turned_s = now
-
-
-def queued(one: Candidate) -> bool:
-    """Whether requests wait at a variant."""
-    return one.pool is not None and one.open >= one.pool.slots * one.pool.replicas
-
-
-def pool_of(loads: Sequence[Load], mine: Count, beside: Count) -> Pool:
-    """The replicas of a variant as one. Costs are means, for each gets as much as the others."""
-    count = len(loads)
-    known = [load.cost for load in loads if load.cost.known]
-    cost = StepCost(
-        sum(one.base_s for one in known) / len(known) if known else 0.0,
-        sum(one.token_s for one in known) / len(known) if known else 0.0,
-    )
-    return Pool(
-        replicas=count,
-        open=mine.open + beside.open,
-        begun=mine.begun + beside.begun,
-        prompt_tokens=mine.prompt_tokens + beside.prompt_tokens,
-        places=sum(load.places for load in loads),
-        prompt_per_s=sum(load.prompt_per_s for load in loads),
-        slots=loads[0].slots,
-        step_tokens=loads[0].step_tokens,
-        cost=cost,
-        output_tokens=sum(load.output_tokens for load in loads) / count,
-    )

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from deployments.load import Load, StepCost
 from deployments.routing.fairness import ALPHA, Held, may_add
+from deployments.routing.heard import GONE_S, STALE_S
 from deployments.routing.open_requests import AT_ONCE, Count, Ticket
 from deployments.routing.prediction import Demand, Objective
-from deployments.routing.router import GONE_S, STALE_S, Ask, Router, Step
+from deployments.routing.router import Ask, Router, Step
 from deployments.variants import VariantInfo
 from engine.errors import CallerOverShare, InvalidRequest, ModelNotFound, Overloaded
 
