@@ -12,7 +12,7 @@ from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
 from engine.models.architecture import Architecture, Rotary, activation, optional, positive, require
-from engine.models.weights import Affine, LayerWeights, NormWeights
+from engine.models.weights import Affine, LayerWeights, NormWeights, stacked
 
 
 def architecture(config: Mapping[str, Any]) -> Architecture:
@@ -98,8 +98,4 @@ class Weights:
     def _stacked(self, *modules: str) -> Affine:
         weights = [self._tensor(f"{module}.weight") for module in modules]
         biases = [self._optional(f"{module}.bias") for module in modules]
-        if all(bias is None for bias in biases):
-            return Affine(weights[0] if len(weights) == 1 else torch.cat(weights))
-        # Some families have biases on some of the stacked parts only.
-        filled = [torch.zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
-        return Affine(torch.cat(weights), torch.cat(filled))
+        return stacked(weights, biases)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from engine.checkpoint import Checkpoint
-from engine.models.weights import Affine, NormWeights
+from engine.models.weights import Affine, NormWeights, stacked
 
 
 class Named:
@@ -40,11 +40,7 @@ class Named:
         """The projections of these modules, stacked. Where only some have a bias, the others' is 0."""
         weights = [self.tensor(f"{module}.weight") for module in modules]
         biases = [self.optional(f"{module}.bias") for module in modules]
-        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-        if all(bias is None for bias in biases):
-            return Affine(weight)
-        filled = [torch.zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
-        return Affine(weight, torch.cat(filled))
+        return stacked(weights, biases)
 
     def norm(self, module: str) -> NormWeights:
         """Old checkpoints call a norm's weight gamma and its bias beta."""

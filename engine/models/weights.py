@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from engine.errors import CheckpointError
@@ -18,6 +20,22 @@ class Affine:
 
     weight: Weight
     bias: Tensor | None = None
+
+
+def stacked(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Affine:
+    """Projections (N_i, K) as one, whose outputs follow each other. Where only some have a bias, the others' is 0."""
+    weight = weights[0] if len(weights) == 1 else _joined(weights)
+    if all(bias is None for bias in biases):
+        return Affine(weight)
+    filled = [torch.zeros(len(w)) if b is None else b for w, b in zip(weights, biases, strict=True)]
+    return Affine(weight, torch.cat(filled))
+
+
+def _joined(weights: Sequence[Tensor]) -> Tensor:
+    if weights[0].is_meta:
+        # torch.cat of tensors without values imports torch's compiler first, which takes a second.
+        return weights[0].new_empty((sum(map(len, weights)), *weights[0].shape[1:]))
+    return torch.cat(list(weights))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,42 @@ def test_translators(family: str, tmp_path: Path) -> None:
         return torch.cat(score(model, SOURCES, TARGETS, cached=True))
 
     compare(tmp_path / "base", tmp_path / "made", logits)
+
+
+LOADS = """
+import sys
+from pathlib import Path
+import torch
+from engine.checkpoint import open_checkpoint
+from engine.kernels import TorchKernels
+from engine.quantization.prepare import load_products
+
+for path in sys.argv[1:]:
+    with open_checkpoint(Path(path)) as checkpoint:
+        load_products(checkpoint, TorchKernels(torch.bfloat16, torch.device("cpu")), checkpoint.product)
+    if "torch._dynamo" in sys.modules:
+        raise SystemExit(path)
+"""
+
+
+def test_loading_does_not_import_the_compiler(tmp_path: Path) -> None:
+    """Some of torch's functions do, for tensors without values; it takes longer than all the rest."""
+    bases = []
+    for family in tiny.FAMILIES:
+        bases.append(tmp_path / f"decoder-{family}")
+        tiny.write_checkpoint(family, bases[-1])
+    for family in tiny_encoders.ENCODERS:
+        bases.append(tmp_path / f"encoder-{family}")
+        tiny_encoders.write_encoder(family, bases[-1], "AutoModelForSequenceClassification", num_labels=4)
+    for family in tiny_seq2seq.FAMILIES:
+        bases.append(tmp_path / f"seq2seq-{family}")
+        tiny_seq2seq.write_checkpoint(family, bases[-1])
+    folders = [base.with_name(f"{base.name}-made") for base in bases]
+    for base, folder in zip(bases, folders, strict=True):
+        prepared(base, folder)
+    command = [sys.executable, "-c", LOADS, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_quantized_tensors_are_stored_once_and_small(tmp_path: Path) -> None:
