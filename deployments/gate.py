@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from deployments.quality import MEASURES, Quality
-from deployments.settings import Gate
+from deployments.settings import Gate, Model, Task
 from engine.config import Precision, needs_preparing
 from engine.errors import ConfigError
 
@@ -67,22 +67,23 @@ def losses(quality: Quality, gate: Gate) -> list[Loss]:
 def check_gate(
     name: str,
     quality: Quality | None,
+    model: Model,
     precision: Precision,
-    gate: Gate,
     base: str,
     recipe: str | None,
     *,
     allow_unmeasured: bool = False,
 ) -> Verdict:
-    """The verdict on `name` (model:variant), whose weights have the digest `base` and are quantized by `recipe`.
+    """The verdict on `name` (model:variant), whose weights have the digest `base` and are quantized by `recipe`, by the
+    model's gate.
 
     Raises ConfigError, with the figures, for what loses more than the gate allows, and for a quantized variant of which
     nothing was measured that holds for these weights and this recipe.
     """
-    fault = unfit(quality, precision, base, recipe)
+    fault = unfit(quality, model.task, precision, base, recipe)
     if fault is None:
         assert quality is not None
-        over = [loss for loss in losses(quality, gate) if loss.too_much]
+        over = [loss for loss in losses(quality, model.gate) if loss.too_much]
         if over:
             raise ConfigError(
                 f"{name} loses too much: {'; '.join(loss.figures for loss in over)}. Leave the variant out, make it "
@@ -101,12 +102,14 @@ def check_gate(
     return Verdict(None, False, f"{name} is served all the same, but {fault}.")
 
 
-def unfit(quality: Quality | None, precision: Precision, base: str, recipe: str | None) -> str | None:
+def unfit(quality: Quality | None, task: Task, precision: Precision, base: str, recipe: str | None) -> str | None:
     """Why a measurement says nothing about a variant; None where it does."""
     if quality is None:
         return "its quality was never measured"
     if quality.precision != precision:
         return f"its quality was measured at {quality.precision}"
+    if quality.task != task:
+        return f"its quality was measured for {quality.task}"
     if quality.base != base:
         return f"its quality was measured of other weights ({quality.base[:12]}, these are {base[:12]})"
     if quality.recipe != recipe:

@@ -60,6 +60,7 @@ class LoadWatch:
         events, router = asyncio.get_running_loop(), self.router
         replicas = next((one.replicas for one in router.variants if one.name == variant), 0)
         started_s = events.time()
+        router.asking(variant)
         loads = await self.ask(variant, router.turned_away_per_s(variant) / max(1, replicas))
         router.hear(variant, loads, events.time() - started_s)
         router.look()

@@ -73,6 +73,10 @@ class Quality(_Record):
         measure = MEASURES[self.task]
         if measure not in self.variant.scores or self.variant.scores.keys() != self.reference.scores.keys():
             raise ValueError(f"variant and reference need the same scores, among them {measure}")
+        if self.variant.speed.keys() != self.reference.speed.keys() or not all(
+            speed > 0 for side in (self.variant, self.reference) for speed in side.speed.values()
+        ):
+            raise ValueError("variant and reference need the same speeds, all above 0")
         return self
 
     @property

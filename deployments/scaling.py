@@ -59,13 +59,11 @@ class ReplicaLoad:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a variant may have. With `min` 0 it sleeps after `idle_s` seconds without work. `capacity` in tokens/s is
-    what to think of a replica that was never seen at its limit; 0: nothing is known."""
+    """What a variant may have. With `min` 0 it sleeps after `idle_s` seconds without work."""
 
     min: int
     max: int
     idle_s: float = 300.0
-    capacity: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ def _within(bounds: Bounds, target: int) -> int:
 def _needed(seen: Seen, bounds: Bounds, memory: Memory, fill: float) -> int:
     """Replicas that compute what comes in at this share of their capacity, and what waits in `DRAIN_S`: at least one,
     and no more than there may be."""
-    capacity = memory.capacity or bounds.capacity
+    capacity = memory.capacity
     if not capacity:
         return 1 if seen.idle else seen.current  # if they are full, it shows in a few seconds what they can do
     # What waits at one point only, a request on its way into the batch, is no queue.
@@ -183,7 +181,7 @@ def _learned(seen: Seen, memory: Memory, now: float) -> Memory:
         if since is None or now - since < FULL_S or not any(full):
             return replace(memory, learned_s=now)
         found = [max(full)]
-    seconds = min(now - memory.learned_s, LEARNING_S)
+    seconds = min(max(0.0, now - memory.learned_s), LEARNING_S)
     weight = 1 - math.exp(-seconds / LEARNING_S) if memory.capacity else 1.0
     capacity = memory.capacity + weight * (sum(found) / len(found) - memory.capacity)
     return replace(memory, capacity=capacity, learned_s=now)

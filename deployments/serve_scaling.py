@@ -7,6 +7,7 @@ for a deployment without replicas cannot be turned off, and fits: the first call
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from dataclasses import asdict
 from typing import Any
@@ -22,9 +23,9 @@ TELL_S = 0.5
 LOOK_BACK_S = 2.5  # how much of it is kept: only the last point is used
 
 
-def autoscaling(replicas: Replicas, capacity: float = 0.0) -> AutoscalingConfig:
-    """Serve's configuration for a variant; `capacity` in tokens/s is what one replica is thought to do, 0: unknown."""
-    bounds = Bounds(replicas.min, replicas.max, replicas.idle_s, capacity)
+def autoscaling(replicas: Replicas) -> AutoscalingConfig:
+    """Serve's configuration for a variant."""
+    bounds = Bounds(replicas.min, replicas.max, replicas.idle_s)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return AutoscalingConfig(
@@ -47,10 +48,12 @@ class VariantPolicy:
         self.bounds = Bounds(**bounds)
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-        memory = context.policy_state.get("memory", Memory())
-        now = context.current_time or 0.0
+        now = time.monotonic()  # Serve's own time is the wall clock's, which may be set
+        memory, at_s = context.policy_state.get("memory", Memory()), context.policy_state.get("at_s", now)
+        if at_s > now:  # remembered by a controller on another machine
+            memory = Memory()
         target, memory = decide(seen(context), self.bounds, memory, now)
-        return target, {"memory": memory}
+        return target, {"memory": memory, "at_s": now}
 
 
 def seen(context: AutoscalingContext) -> Seen:

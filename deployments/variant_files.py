@@ -12,7 +12,7 @@ from deployments.quality import Quality, read_quality
 from deployments.settings import Model, Settings, Variant
 from deployments.sources.prepared import prepared
 from deployments.sources.weights import weights_digest
-from engine.checkpoint.prepared import FILE as PREPARED
+from engine.checkpoint.prepared import made_from
 from engine.config import needs_preparing
 from engine.errors import CheckpointError, ConfigError
 from engine.quantization.recipe import FILE as RECIPE
@@ -35,9 +35,7 @@ class Judged:
     verdict: Verdict
 
 
-def judge(
-    settings: Settings, paths: Mapping[str, Path], *, allow_unmeasured: bool = False, gpu: bool = False
-) -> dict[Key, Judged]:
+def judge(settings: Settings, paths: Mapping[str, Path], *, allow_unmeasured: bool = False) -> dict[Key, Judged]:
     """Every variant of the configuration; `paths` are the models' files by name. Writes nothing.
 
     Raises ConfigError, with the figures, for the first that may not be served; CheckpointError for damaged folders.
@@ -46,34 +44,36 @@ def judge(
     for model in settings.models:
         digest = weights_digest(paths[model.name])
         for variant in model.variants:
-            if variant.precision == "fp8" and not gpu:
+            name = f"{model.name}:{variant.name}"
+            if variant.precision == "fp8":
                 raise ConfigError(
-                    f"{model.name}:fp8 needs a GPU, and there is none here: use int8-dynamic on a CPU.",
-                    param="precision",
+                    f"{name} needs a GPU, and replicas run on CPUs: use int8-dynamic there.", param="precision"
                 )
-            found[model.name, variant.name] = _judge(model, variant, paths[model.name], digest, allow_unmeasured)
+            how = _how(name, variant, digest)
+            recipe = None if how.recipe is None else how.recipe.digest()
+            verdict = check_gate(
+                name, how.quality, model, variant.precision, digest, recipe, allow_unmeasured=allow_unmeasured
+            )
+            found[model.name, variant.name] = Judged(paths[model.name], digest, how.recipe, how.ready, verdict)
     return found
 
 
-def _judge(model: Model, variant: Variant, base: Path, digest: str, allow_unmeasured: bool) -> Judged:
-    name = f"{model.name}:{variant.name}"
-    folder = None if variant.prepared is None else Path(variant.prepared)
-    recipe, quality, ready = None, None, None
-    if folder is not None:
-        recipe, quality = _read(name, variant, folder)
-        ready = folder if (folder / PREPARED).exists() else None
-    elif needs_preparing(variant.precision):
-        recipe = default_recipe(variant)
-    verdict = check_gate(
-        name,
-        quality,
-        variant.precision,
-        model.gate,
-        digest,
-        None if recipe is None else recipe.digest(),
-        allow_unmeasured=allow_unmeasured,
-    )
-    return Judged(base, digest, recipe, ready, verdict)
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a variant's files come about (see `Judged`), and what was measured of it."""
+
+    recipe: Recipe | None = None
+    ready: Path | None = None
+    quality: Quality | None = None
+
+
+def _how(name: str, variant: Variant, digest: str) -> _How:
+    if variant.prepared is None:
+        return _How(default_recipe(variant) if needs_preparing(variant.precision) else None)
+    folder = Path(variant.prepared)
+    recipe, quality = _read(name, variant, folder)
+    # Weights that were made of another base are not this model's; the recipe makes them anew.
+    return _How(recipe, folder if recipe is not None and made_from(folder) == digest else None, quality)
 
 
 def _read(name: str, variant: Variant, folder: Path) -> tuple[Recipe | None, Quality | None]:
@@ -105,10 +105,11 @@ def files_of(judged: Mapping[Key, Judged], report: Report = lambda doing: None) 
 
 
 def own_files(model: Model, variant: Variant, base: Path, report: Report = lambda doing: None) -> Path:
-    """One variant's files, for measuring it: the gate is not asked. `base` are the model's. Raises as `judge` does."""
-    alone = Settings.model_construct(models=(model.model_copy(update={"variants": (variant,)}),))
-    (path,) = files_of(judge(alone, {model.name: base}, allow_unmeasured=True), report).values()
-    return path
+    """One variant's files, for measuring it: the gate is not asked. `base` are the model's. Raises ConfigError and
+    CheckpointError for folders that are missing or damaged."""
+    digest = weights_digest(base)
+    how = _how(f"{model.name}:{variant.name}", variant, digest)
+    return _files((model.name, variant.name), Judged(base, digest, how.recipe, how.ready, Verdict(how.quality)), report)
 
 
 def _files(key: Key, one: Judged, report: Report) -> Path:

@@ -32,13 +32,15 @@ def evaluate(
     from cluster.node import available_cores
     from deployments.bench.machine import provenance
     from deployments.evaluate import evaluate as measure
+    from deployments.variant_files import own_files
 
     if data is None:
         raise ConfigError("What to measure on? Give a file with --data.")
     console = Console(stderr=True)
     settings = load_settings(config or DEMO_CONFIG).with_cores(available_cores())
     chosen, variant = choose(settings, model)
-    path = fetch_models(settings.model_copy(update={"models": (chosen,)}), console)[chosen.name]
+    base = fetch_models(settings.model_copy(update={"models": (chosen,)}), console)[chosen.name]
+    path = own_files(chosen, variant, base, console.print)
     with Progress(console=console) as bar:
         task = bar.add_task(f"{chosen.name}:{variant.name}", total=None)
 

@@ -120,7 +120,7 @@ def _quantize(name: str, order: Order, data: Data, config: Path | None, out: Pat
             with Bar(console=console) as bar:
                 recipe = _recipe(model, variant, order, base, bar)
                 line = bar.add_task("Quantizing", total=None)
-                write_prepared(base, recipe, folder, lambda done: bar.update(line, completed=done))
+                write_prepared(base, digest, recipe, folder, lambda done: bar.update(line, completed=done))
         subject = Subject(model, variant, path, base, digest, None if recipe is None else recipe.digest())
         quality = measure(subject, data, samples, order.rounds, console)
         if order.recipe_only:

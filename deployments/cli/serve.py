@@ -120,11 +120,9 @@ def judge_variants(
     settings: Settings, paths: Mapping[str, Path], console: Console, *, allow_unmeasured: bool
 ) -> dict[Key, Judged]:
     """What the gate lets through, with its warnings on the console. Raises ConfigError for the rest."""
-    import torch
-
     from deployments.variant_files import judge
 
-    judged = judge(settings, paths, allow_unmeasured=allow_unmeasured, gpu=torch.cuda.is_available())
+    judged = judge(settings, paths, allow_unmeasured=allow_unmeasured)
     for one in judged.values():
         if one.verdict.warning is not None:
             _warn(one.verdict.warning, console)

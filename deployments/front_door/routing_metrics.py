@@ -34,7 +34,7 @@ class RoutingMetrics(Collector):
         )
         for model in list(self.models.values()):
             router = model.router
-            for (before, after, cause), count in router.steps.items():
+            for (before, after, cause), count in list(router.steps.items()):
                 steps.add_metric((model.name, before, after, cause), count)
             for variant in router.variants:
                 labels = (model.name, variant.name)

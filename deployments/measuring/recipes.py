@@ -109,7 +109,7 @@ def find_kept(
             samples,
             lambda done, total: None,
         )
-        bar.update(line, advance=1, total=1 if not kept else 1 + len(groups))
+        bar.update(line, advance=1, total=1 if not kept else 2 + len(groups))
         return loss_of(task, found)
 
     kept = sensitivity.find_kept(groups, calibration.sizes, loss, BUDGET[task])

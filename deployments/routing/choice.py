@@ -64,13 +64,13 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`variant` answers, and `wake` is to be started beside it. `passed` variants would have been better ones."""
+    """`variant` answers, and `wake` is to be started beside it. `full` variants would have been better ones, were it
+    not for their load."""
 
     variant: str
     reason: Reason
-    predicted: Prediction | None = None
     wake: str | None = None
-    passed: tuple[str, ...] = ()
+    full: tuple[str, ...] = ()
 
 
 def choose(
@@ -92,23 +92,23 @@ def choose(
     ready = [one for one in candidates if one.state == "ready"]
     wake = _to_wake(candidates, ready)
     if not ready:
-        first = next((one for one in candidates if one.name == wake), candidates[0])
+        first = next((one for one in candidates if one.state == "starting" or one.name == wake), candidates[0])
         _check_room([first], demand, objective)
         return Decision(first.name, "pinned" if pinned else "waking", wake=wake), memory
     free = _check_room(ready, demand, objective)
     if pinned:
-        return Decision(free[0].name, "pinned", _prediction(free[0], demand, objective)), memory
+        return Decision(free[0].name, "pinned"), memory
     found = {one.name: _prediction(one, demand, objective) for one in free}
     known = {name: one for name, one in found.items() if one is not None}
     if not known:
-        return Decision(_fewest(free).name, "stale", passed=()), memory
+        return Decision(_fewest(free).name, "stale"), memory
     alone = {one.name: predict(one.pool.alone, demand, objective) for one in free if one.pool is not None}
     # A request that would take too long anywhere is judged by what the load adds to that.
     beyond = all(one.share_of(objective) > 1 for one in alone.values())
     used = {name: one.share_of(objective, alone[name] if beyond else None) for name, one in known.items()}
     if policy == "fast":
         name = min(used, key=lambda name: used[name])  # the first, which is the best, of equals
-        return Decision(name, "fast", known[name]), memory
+        return Decision(name, "fast"), memory
     share = BALANCED if policy == "balanced" else 1.0
     passed: list[str] = []
     chosen: str | None = None
@@ -119,20 +119,20 @@ def choose(
             chosen = name
             break
         passed.append(name)
+    # What no load made slow does not tell of load.
+    full = [name for name in passed if beyond or alone[name].share_of(objective) <= EASED]
     if policy == "best":
-        # What no load made slow does not tell of load.
-        full = [name for name in passed if beyond or alone[name].share_of(objective) <= EASED]
         causes = {name: known[name].cause(objective) for name in full}
         memory = replace(
             memory, pressed=_pressed(memory.pressed, full, now), cause=next(iter(causes.values()), memory.cause)
         )
     if chosen is not None:
-        return Decision(chosen, "objective", known[chosen], passed=tuple(passed)), memory
+        return Decision(chosen, "objective", full=tuple(full)), memory
     if len(known) < len(free):  # of the others nothing is known but what was sent to them
         name = _fewest(free).name
-        return Decision(name, "stale", found[name], wake, tuple(one for one in passed if one != name)), memory
+        return Decision(name, "stale", wake, tuple(one for one in full if one != name)), memory
     name = min(used, key=lambda name: used[name])
-    return Decision(name, "least_bad", known[name], wake, tuple(one for one in passed if one != name)), memory
+    return Decision(name, "least_bad", wake, tuple(one for one in full if one != name)), memory
 
 
 def prefer(candidates: Sequence[Candidate], memory: Memory, now: float) -> Memory:
@@ -166,9 +166,14 @@ def _check_room(ready: Sequence[Candidate], demand: Demand, objective: Objective
     free = [one for one in ready if one.open < one.places]
     if free:
         return free
+    raise overloaded(ready, demand, objective)
+
+
+def overloaded(ready: Sequence[Candidate], demand: Demand, objective: Objective) -> Overloaded:
+    """What to tell whoever finds no room at any of these, with the time after which it is worth another try."""
     waits = [predict(one.pool, demand, objective).first_s - objective.first_s for one in ready if one.pool is not None]
     wait_s = min(max(min(waits, default=LEAST_RETRY_S), LEAST_RETRY_S), MOST_RETRY_S)
-    raise Overloaded(
+    return Overloaded(
         f"{sum(one.open for one in ready)} requests are running and waiting already; try again in {wait_s:.0f} s",
         retry_after_s=wait_s,
     )
@@ -180,21 +185,24 @@ def _fewest(free: Sequence[Candidate]) -> Candidate:
 
 
 def _to_wake(candidates: Sequence[Candidate], ready: Sequence[Candidate]) -> str | None:
-    """A sleeping variant: the best of those that are faster than all that are ready, else the best. What loses more is
-    taken to be faster where the speeds were not measured."""
+    """A sleeping variant: the best of those that are faster than all that are ready; none while one of these starts.
+
+    Where the speeds were not measured, what loses more is taken to be faster, and a slower one is better than none.
+    """
     asleep = [one for one in candidates if one.state == "asleep"]
     if not asleep:
         return None
     order = [one.name for one in candidates]
     last = max((order.index(one.name) for one in ready), default=-1)
-    speeds = [one.speedup for one in ready if one.speedup is not None]
+    known = all(one.speedup is not None for one in (*ready, *asleep))
+    fastest = max((one.speedup or 0.0 for one in ready), default=0.0)
 
     def faster(one: Candidate) -> bool:
-        if one.speedup is None or len(speeds) < len(ready):
-            return order.index(one.name) > last
-        return one.speedup > FASTER * max(speeds, default=0.0)
+        return (one.speedup or 0.0) > FASTER * fastest if known else order.index(one.name) > last
 
-    return next((one.name for one in asleep if faster(one)), asleep[0].name)
+    if any(one.state == "starting" and faster(one) for one in candidates):
+        return None
+    return next((one.name for one in asleep if faster(one)), None if known else asleep[0].name)
 
 
 def _pressed(before: Mapping[str, Pressure], full: Sequence[str], now: float) -> Mapping[str, Pressure]:

@@ -15,17 +15,19 @@ STALE_S = 0.25  # loads older than this are not gone by
 GONE_S = 3.0  # a replica that has told nothing for so long counts no more
 WAKING_S = 30.0  # a variant that was woken is starting for so long
 PLACES = 320  # for requests, of a variant that has told nothing yet
-TURNED_AWAY_S = 3.0  # time constant of the rate of requests that a variant passed on
+TURNED_AWAY_S = 3.0  # in which half of the rate is forgotten at which requests were passed on
 
 
 @dataclass(slots=True)
 class Heard:
-    """Of one variant. `mine` is what this front door sent there and has no answer to, `beside` what its replicas have
-    from others."""
+    """Of one variant. `mine` is what this front door sent there and has no answer to, `peak` the most of it that was
+    open since the replicas were last asked, `beside` what they have from others."""
 
     mine: Count
     beside: Count = field(default_factory=Count)
+    peak: int = 0
     told: dict[str, tuple[Load, float]] = field(default_factory=dict)  # by replica, with the time
+    named: frozenset[str] | None = None  # the replicas that there were when all of them told
     quiet_s: float = float("-inf")  # when nothing was open there last
     woken_s: float = float("-inf")
     was_here: bool = False
@@ -45,10 +47,14 @@ class Heard:
         """What all replicas told, as of then; none where there is no replica."""
         self.was_here = self.was_here or bool(loads)
         self.told = {load.replica: (load, at_s) for load in loads}
+        self.named = frozenset(self.told)
         self._set_beside()
+        self.peak = self.mine.open
 
     def hear_one(self, load: Load, at_s: float) -> None:
-        """What one of them told."""
+        """What one of them told. One that is not among them any more still answers, and takes nothing new."""
+        if self.named is not None and load.replica not in self.named:
+            return
         self.was_here = True
         self.told[load.replica] = (load, at_s)
         self._set_beside()
@@ -62,6 +68,7 @@ class Heard:
 
     def seen(self, variant: VariantInfo, now: float) -> VariantInfo:
         """The variant in the state that it is in."""
+        self._forget(now)
         answers = now - self.at_s <= GONE_S
         state: VariantState
         if answers:
@@ -74,6 +81,7 @@ class Heard:
 
     def candidate(self, variant: VariantInfo, now: float) -> Candidate:
         """The variant as a decision sees it."""
+        self._forget(now)
         mine = self.mine
         if not self.told:
             # Never heard of: nothing speaks against it, and it is measured as soon as it has work.
@@ -86,12 +94,20 @@ class Heard:
         open_ = mine.open if stale else pool.open
         return Candidate(variant.name, variant.state, open_, pool.places, None if stale else pool, variant.speedup)
 
+    def _forget(self, now: float) -> None:
+        """Drops replicas that have been silent for long, unless all are: one that hangs must not hide the others."""
+        fresh = {replica: told for replica, told in self.told.items() if now - told[1] <= GONE_S}
+        if fresh:
+            self.told = fresh
+
     def _set_beside(self) -> None:
+        """What was told may be from before requests of ours ended, which are not others' then."""
         loads, mine = self.loads, self.mine
+        open_ = max(0, sum(load.running + load.waiting for load in loads) - max(mine.open, self.peak))
         self.beside = Count(
-            max(0, sum(load.running + load.waiting for load in loads) - mine.open),
-            max(0, sum(load.running for load in loads) - mine.begun),
-            max(0, sum(load.prompt_tokens for load in loads) - mine.prompt_tokens),
+            open_,
+            min(open_, max(0, sum(load.running for load in loads) - mine.begun)),
+            max(0, sum(load.prompt_tokens for load in loads) - mine.prompt_tokens) if open_ else 0,
         )
 
 

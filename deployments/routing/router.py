@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deployments.load import Load
-from deployments.routing.choice import Candidate, Decision, Memory, choose, prefer
+from deployments.routing.choice import Candidate, Decision, Memory, choose, overloaded, prefer
 from deployments.routing.fairness import Held, may_add
 from deployments.routing.heard import Heard, queued
 from deployments.routing.open_requests import OpenRequests, Ticket
@@ -99,13 +99,16 @@ class Router:
             self._heard[decision.wake].woken_s = now
             self.wake(decision.wake)
         if ask.pinned is None and ask.policy == "best":
-            for name in decision.passed:
+            for name in decision.full[:1]:  # the best of them is the one that it would have needed more of
                 self._heard[name].turn_away(tokens, now)
         self.look(now)
         if not self.counts.of(decision.variant).open:
             self._heard[decision.variant].quiet_s = now
         self.on_sent(decision.variant)
-        return decision, Ticket(self.counts.of(decision.variant), ask.caller, ask.demand, tokens)
+        heard = self._heard[decision.variant]
+        ticket = Ticket(heard.mine, ask.caller, ask.demand, tokens)
+        heard.peak = max(heard.peak, heard.mine.open)
+        return decision, ticket
 
     def look(self, now: float | None = None) -> None:
         """Sees whether the preferred variant is another one by now."""
@@ -118,6 +121,11 @@ class Router:
         if before is not None and after is not None and before != after:
             self.steps[before, after, self.memory.cause] += 1
             self.on_step(Step(self.model, before, after, self.memory.cause))
+
+    def asking(self, variant: str) -> None:
+        """A variant's replicas are about to be asked for their load."""
+        heard = self._heard[variant]
+        heard.peak = heard.mine.open
 
     def hear(self, variant: str, loads: Sequence[Load] | None, age_s: float = 0.0) -> None:
         """Takes the loads that a variant's replicas told, at most so long ago: none where it has no replica, None where
@@ -171,6 +179,8 @@ class Router:
         by_tokens = Held(held / size, requests, places) if size else by_count
         if may_add(by_count, 1) and may_add(by_tokens, tokens / size if size else 0.0):
             return
+        if len({caller for found in callers for caller in found}) == 1:
+            raise overloaded(ready, ask.demand, self.objective)  # there is nobody to share with: the room is used up
         speed = sum(load.tokens_per_s for one in ready for load in self._heard[one.name].loads)
         wait_s = min(max(1.0, held / speed / 2 if speed > 0 else 1.0), 60.0)
         raise CallerOverShare(

@@ -44,7 +44,7 @@ def prepared(
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock", timeout=lock_timeout_s):
             if not (target / FILE).exists():
-                _make(base, recipe, target, progress)
+                _make(base, base_digest, recipe, target, progress)
     except filelock.Timeout:
         raise SourceError(
             f"Another process has been making {target} for {lock_timeout_s:.0f} s: wait for it, or end it."
@@ -57,19 +57,21 @@ def prepared(
     return target
 
 
-def _make(base: Path, recipe: Recipe, target: Path, progress: Progress) -> None:
+def _make(base: Path, base_digest: str, recipe: Recipe, target: Path, progress: Progress) -> None:
     require_space(target.parent, _size(base), "the quantized model")
     staging = target.with_name(f".{target.name}")
     shutil.rmtree(staging, ignore_errors=True)  # half of it, from an attempt that was killed
     try:
-        write_prepared(base, recipe, staging, progress)
+        write_prepared(base, base_digest, recipe, staging, progress)
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def write_prepared(base: Path, recipe: Recipe, folder: Path, progress: Progress = lambda done: None) -> None:
+def write_prepared(
+    base: Path, base_digest: str, recipe: Recipe, folder: Path, progress: Progress = lambda done: None
+) -> None:
     """Fills `folder`, which is new, with the model quantized by the recipe, and the recipe. Raises CheckpointError,
     ConfigError and OSError."""
     done = 0
@@ -85,7 +87,7 @@ def write_prepared(base: Path, recipe: Recipe, folder: Path, progress: Progress 
     with open_checkpoint(base) as checkpoint:
         if checkpoint.precision is not None:
             raise CheckpointError(f"{base} is quantized already ({checkpoint.precision}): start from its base.")
-        prepare(checkpoint, recipe.precision, transform, folder)
+        prepare(checkpoint, recipe.precision, transform, folder, base_digest)
     save_recipe(recipe, folder)
 
 

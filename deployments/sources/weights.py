@@ -13,21 +13,20 @@ from pathlib import Path
 
 from deployments.sources.cache import cache_dir
 from deployments.sources.digest import hash_file
-from deployments.sources.fetch import folder_digest
 from engine.errors import SourceError
-
-_PATTERNS = ("config.json", "*.safetensors", "*.safetensors.index.json")
 
 
 def weights_digest(path: Path, *, cache: Path | None = None) -> str:
-    """Of a file its SHA-256; of a folder one over its config.json and safetensors, whatever else lies there, and
-    wherever it lies. A file is hashed once, until it changes. Raises SourceError where one cannot be read."""
+    """Of a file its SHA-256; of a folder one over its config.json and safetensors, whatever these are called, whatever
+    else lies there, and wherever it lies. A file is hashed once, until it changes. Raises SourceError where one cannot
+    be read."""
     folder = (cache or cache_dir()) / "digests"
     try:
         if path.is_file():
             return _file_digest(path, folder)
-        files = sorted({file for pattern in _PATTERNS for file in path.glob(pattern)})
-        return folder_digest({file.name: _file_digest(file, folder) for file in files})
+        weights = sorted(_file_digest(file, folder) for file in path.glob("*.safetensors"))
+        config = [_file_digest(file, folder) for file in path.glob("config.json")]
+        return hashlib.sha256("\n".join([*config, *weights]).encode()).hexdigest()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}.") from None
 

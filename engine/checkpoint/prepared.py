@@ -28,6 +28,13 @@ def part_name(product: str, part: str) -> str:
     return f"{PREFIX}{product}.{part}"
 
 
+def made_from(folder: Path) -> str | None:
+    """The digest of the weights that a prepared folder was made from, "" where it does not say; None for a folder that
+    is not one. Raises CheckpointError where prepared.json is damaged."""
+    path = folder / FILE
+    return str(read_json_object(path).get("base", "")) if path.exists() else None
+
+
 class PreparedCheckpoint(HuggingFaceCheckpoint):
     """Raises `CheckpointError` where prepared.json and the weights do not belong together."""
 

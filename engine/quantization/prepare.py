@@ -25,9 +25,10 @@ LENGTH = 64  # tokens of the tables of positions that are made while loading and
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx")
 
 
-def prepare(checkpoint: Checkpoint, precision: Scheme, transform: Transform, folder: Path) -> None:
+def prepare(checkpoint: Checkpoint, precision: Scheme, transform: Transform, folder: Path, base: str = "") -> None:
     """Writes the checkpoint with its products as `transform` makes them of fp32 weights, which it is called with once
-    each. `folder` is new or empty. Raises CheckpointError, EngineFailed where memory is short, and OSError."""
+    each. `folder` is new or empty; `base`, a digest of the checkpoint, is kept with it. Raises CheckpointError,
+    EngineFailed where memory is short, and OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     products: dict[str, Weight] = {}
 
@@ -50,6 +51,7 @@ def prepare(checkpoint: Checkpoint, precision: Scheme, transform: Transform, fol
     about = {
         "format": FORMAT,
         "precision": precision,
+        "base": base,
         "products": {name: w.scheme if isinstance(w, QuantizedWeight) else None for name, w in products.items()},
         "replaced": {name: list(checkpoint.shape(name)) for name in replaced},
     }

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 PARTS = 3  # ranges that the layers are cut into
+MOST = 0.75
 Loss = Callable[[frozenset[str]], float]
 """The model's loss with all products quantized but these, which are higher."""
 
@@ -35,11 +36,14 @@ def find_kept(
     """The products to keep higher so that the loss is within the budget: groups in the order of what each gained for
     its size, measured alone, until they are enough together. `sizes` are in weights.
 
-    Where they are never enough, all that gained anything.
+    Where not even all are enough, until they gain `MOST` of what all of them would.
     """
     whole = loss(frozenset())
     if whole <= budget:
         return ()
+    least = loss(frozenset(sizes))
+    if least > budget:
+        budget = whole - MOST * max(0.0, whole - least)
     gains = {group: whole - loss(frozenset(group)) for group in groups}
     rates = {group: gain / max(1, sum(sizes[name] for name in group)) for group, gain in gains.items()}
     kept: list[str] = []

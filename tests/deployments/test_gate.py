@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployments.gate import check_gate, losses
 from deployments.quality import Quality
-from deployments.settings import Gate, Task
+from deployments.settings import Gate, Model, Task
 from engine.config import Precision
 from engine.errors import ConfigError
 from tests.deployments.measured import quality
@@ -19,9 +19,13 @@ BASE, RECIPE = "b" * 64, "r" * 64
 NAME = "tiny:int8-dynamic"
 
 
+def model(task: Task = "text-generation", **gate: float) -> Model:
+    return Model(name="tiny", task=task, source="tiny", gate=Gate(**gate))
+
+
 def refusal(measured: Quality | None, **options: bool) -> str:
     with pytest.raises(ConfigError) as caught:
-        check_gate(NAME, measured, "int8-dynamic", Gate(), BASE, RECIPE, **options)
+        check_gate(NAME, measured, model(), "int8-dynamic", BASE, RECIPE, **options)
     return caught.value.message
 
 
@@ -37,7 +41,7 @@ def refusal(measured: Quality | None, **options: bool) -> str:
 )
 def test_what_keeps_its_quality_is_served(task: Task, scores: dict[str, float]) -> None:
     measured = quality(task, scores)
-    verdict = check_gate(NAME, measured, "int8-dynamic", Gate(), BASE, RECIPE)
+    verdict = check_gate(NAME, measured, model(task), "int8-dynamic", BASE, RECIPE)
     assert (verdict.quality, verdict.measured, verdict.warning) == (measured, True, None)
 
 
@@ -60,13 +64,13 @@ def test_what_keeps_its_quality_is_served(task: Task, scores: dict[str, float]) 
 def test_what_loses_too_much_is_refused_with_the_figures(task: Task, scores: dict[str, float], told: str) -> None:
     for allow in (False, True):  # that it was measured, and how badly, is known: nothing to allow
         with pytest.raises(ConfigError, match=told) as caught:
-            check_gate(NAME, quality(task, scores), "int8-dynamic", Gate(), BASE, RECIPE, allow_unmeasured=allow)
+            check_gate(NAME, quality(task, scores), model(task), "int8-dynamic", BASE, RECIPE, allow_unmeasured=allow)
         assert caught.value.message.startswith(f"{NAME} loses too much")
 
 
 def test_a_wider_gate_lets_it_through() -> None:
-    wide = Gate(max_perplexity_increase=0.08)
-    assert check_gate(NAME, quality(scores={"perplexity": 21.5}), "int8-dynamic", wide, BASE, RECIPE).measured
+    wide = model(max_perplexity_increase=0.08)
+    assert check_gate(NAME, quality(scores={"perplexity": 21.5}), wide, "int8-dynamic", BASE, RECIPE).measured
 
 
 @given(st.floats(0, 100), st.floats(0, 1))
@@ -83,6 +87,7 @@ def test_the_gate_is_monotone(perplexity: float, most: float) -> None:
         (quality(recipe="s" * 64), "with another recipe (ssssssssssss, this is rrrrrrrrrrrr)"),
         (quality(recipe=None), "with another recipe (none, this is rrrrrrrrrrrr)"),
         (quality(precision="int4-weight"), "measured at int4-weight"),
+        (quality("text-classification"), "measured for text-classification"),
     ],
 )
 def test_what_was_not_measured_is_served_only_if_allowed(measured: Quality | None, told: str) -> None:
@@ -90,7 +95,7 @@ def test_what_was_not_measured_is_served_only_if_allowed(measured: Quality | Non
     assert told in message
     assert "stageline quantize tiny --precision int8-dynamic" in message
     assert "--allow-unmeasured" in message
-    verdict = check_gate(NAME, measured, "int8-dynamic", Gate(), BASE, RECIPE, allow_unmeasured=True)
+    verdict = check_gate(NAME, measured, model(), "int8-dynamic", BASE, RECIPE, allow_unmeasured=True)
     assert (verdict.quality, verdict.measured) == (None, False)
     assert verdict.warning is not None
     assert told in verdict.warning
@@ -98,10 +103,10 @@ def test_what_was_not_measured_is_served_only_if_allowed(measured: Quality | Non
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_is_not_quantized_needs_no_measurement(precision: Precision) -> None:
-    verdict = check_gate("tiny:bf16", None, precision, Gate(), BASE, None)
+    verdict = check_gate("tiny:bf16", None, model(), precision, BASE, None)
     assert (verdict.quality, verdict.measured, verdict.warning) == (None, True, None)
     stale = check_gate(
-        "tiny:bf16", quality(precision=precision, base="c" * 64, recipe=None), precision, Gate(), BASE, None
+        "tiny:bf16", quality(precision=precision, base="c" * 64, recipe=None), model(), precision, BASE, None
     )
     assert stale.quality is None
     assert stale.warning is not None
@@ -109,8 +114,8 @@ def test_what_is_not_quantized_needs_no_measurement(precision: Precision) -> Non
 
 def test_bf16_that_was_measured_is_held_to_the_gate() -> None:
     good = quality(precision="bf16", recipe=None)
-    assert check_gate("tiny:bf16", good, "bf16", Gate(), BASE, None).quality == good
+    assert check_gate("tiny:bf16", good, model(), "bf16", BASE, None).quality == good
     with pytest.raises(ConfigError, match="tiny:bf16 loses too much"):
         check_gate(
-            "tiny:bf16", quality(precision="bf16", recipe=None, scores={"perplexity": 22}), "bf16", Gate(), BASE, None
+            "tiny:bf16", quality(precision="bf16", recipe=None, scores={"perplexity": 22}), model(), "bf16", BASE, None
         )

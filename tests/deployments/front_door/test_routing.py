@@ -108,19 +108,22 @@ async def test_full_variants_and_greedy_callers(client: httpx.AsyncClient, route
     hear(router, "bf16", QUICK, places=12, slots=2)
     body = {"model": "tiny:bf16"}
     greedy = {"Authorization": "Bearer greedy"}
-    running = [asyncio.ensure_future(complete(client, greedy, **body)) for _ in range(10)]
-    while len(engine.open) < 10:  # noqa: ASYNC110
-        await asyncio.sleep(0)
-    running.append(asyncio.ensure_future(complete(client, greedy, **body)))
-    while len(engine.open) < 11:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    modest = {"Authorization": "Bearer modest"}
+    running: list[asyncio.Future[httpx.Response]] = []
+
+    async def add(headers: dict[str, str], count: int) -> None:
+        running.extend(asyncio.ensure_future(complete(client, headers, **body)) for _ in range(count))
+        while len(engine.open) < len(running):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    await add(modest, 1)
+    await add(greedy, 9)
     hear(router, "bf16", QUICK, places=12, slots=2)
+    await add(greedy, 1)
     answer = await complete(client, greedy, **body)
     assert (answer.status_code, answer.json()["error"]["type"]) == (429, "RateLimitError")
     assert int(answer.headers["Retry-After"]) >= 1
-    running.append(asyncio.ensure_future(complete(client, {"Authorization": "Bearer modest"}, **body)))
-    while len(engine.open) < 12:  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    await add(modest, 1)
     answer = await complete(client, {"Authorization": "Bearer third"}, **body)
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "ServiceUnavailableError")
     assert int(answer.headers["Retry-After"]) >= 1

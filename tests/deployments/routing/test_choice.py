@@ -108,7 +108,7 @@ def test_an_allowed_variant_or_overloaded(candidates, demand, objective, memory,
         assert chosen.open < chosen.places
     if decision.wake is not None:
         assert next(one for one in candidates if one.name == decision.wake).state == "asleep"
-    assert decision.variant not in decision.passed
+    assert decision.variant not in decision.full
     again = choose(candidates, demand, objective, memory, 100.0, policy=policy)
     assert again == (decision, after)
 
@@ -166,14 +166,13 @@ def test_a_variant_that_passed_on_is_eased_until_it_no_longer_has_to() -> None:
 
     full, eased = 30, 25  # 51 ms and 46 ms a token
     decision, memory = choose(both(full), CHAT, GENERATION, Memory(), 0.0)
-    assert (decision.variant, decision.passed, memory.cause) == ("b", ("a",), "tpot")
+    assert (decision.variant, decision.full, memory.cause) == ("b", ("a",), "tpot")
     assert choose(both(eased), CHAT, GENERATION, Memory(), 1.0)[0].variant == "a"
     decision, memory = choose(both(eased), CHAT, GENERATION, memory, 1.0)
     assert decision.variant == "b"
     decision, _ = choose(both(15), CHAT, GENERATION, memory, 2.0)
     assert decision.variant == "a"
-    assert decision.predicted is not None
-    assert decision.predicted.share_of(GENERATION) <= EASED
+    assert predict(pool(15, base_s=0.02, token_s=0.001), CHAT, GENERATION).share_of(GENERATION) <= EASED
     assert choose(both(eased), CHAT, GENERATION, memory, 1.0 + HOLD_S)[0].variant == "a"
 
 
@@ -241,7 +240,11 @@ def test_the_sleeper_that_wakes_is_one_that_was_measured_to_be_faster() -> None:
     slow = replace(ready("a", pool(200, base_s=0.02)), speedup=2.0)
     weights, dynamic = replace(asleep("b"), speedup=1.9), replace(asleep("c"), speedup=3.0)
     assert choose([slow, weights, dynamic], CHAT, GENERATION, Memory(), 0.0)[0].wake == "c"
-    assert choose([slow, weights], CHAT, GENERATION, Memory(), 0.0)[0].wake == "b", "none is faster"
+    assert choose([slow, weights], CHAT, GENERATION, Memory(), 0.0)[0].wake is None, "none is faster"
+    starting = replace(dynamic, state="starting")
+    assert choose([slow, starting, replace(dynamic, name="d")], CHAT, GENERATION, Memory(), 0.0)[0].wake is None
+    decision, _ = choose([weights, starting], CHAT, GENERATION, Memory(), 0.0)
+    assert (decision.variant, decision.wake) == ("c", None), "it waits for the one that starts"
     unknown = replace(slow, speedup=None)
     assert choose([unknown, weights, dynamic], CHAT, GENERATION, Memory(), 0.0)[0].wake == "b"
 

@@ -161,7 +161,7 @@ def test_the_work_of_others_counts_too() -> None:
 
 def test_what_was_passed_on_is_told_as_a_rate() -> None:
     clock = Clock()
-    slow = Load("r", slots=4, places=400, step_tokens=64, cost=StepCost(0.03, 0.005), output_tokens=50)
+    slow = Load("r", slots=4, places=400, step_tokens=64, cost=StepCost(0.03, 0.003), output_tokens=50)
     found = router(clock)
     tickets = []
     for _ in range(200):
@@ -176,15 +176,53 @@ def test_what_was_passed_on_is_told_as_a_rate() -> None:
     assert found.turned_away_per_s("a") < 1
 
 
+def test_what_a_variant_is_too_slow_for_at_any_load_does_not_count_as_turned_away() -> None:
+    clock = Clock()
+    slow = Load("r", slots=4, places=400, step_tokens=64, cost=StepCost(0.001, 0.006), output_tokens=50)
+    found = router(clock)
+    found.hear("a", [slow])
+    found.hear("b", [load(places=400)])
+    assert found.choose(Ask(CHAT))[0].variant == "b"
+    assert found.turned_away_per_s("a") == 0
+
+
+def test_a_silent_replica_does_not_hide_the_others_and_a_leaving_one_does_not_count() -> None:
+    clock = Clock()
+    found = router(clock, VariantInfo("a", retained=1.0))
+    found.hear("a", [load("hangs"), load("well")])
+    for _ in range(50):
+        clock.now += 0.1
+        found.hear("a", None)
+        found.hear_one("a", load("well"))
+        found.hear_one("a", load("leaving"))
+    assert [(one.state, one.replicas) for one in found.variants] == [("ready", 1)]
+    assert found.choose(Ask(CHAT))[0].reason == "objective"
+
+
+def test_requests_that_ended_meanwhile_are_nobody_elses() -> None:
+    clock = Clock()
+    found = router(clock, VariantInfo("a", retained=1.0))
+    found.hear("a", [load(places=100)])
+    tickets = [found.choose(Ask(CHAT))[1] for _ in range(30)]
+    found.asking("a")
+    while tickets:
+        tickets.pop().close()
+    found.hear("a", [load(running=4, waiting=26, places=100)], age_s=0.03)
+    (candidate,) = [found._heard["a"].candidate(one, clock.now) for one in found.variants]
+    assert candidate.open == 0
+
+
 def test_a_caller_over_its_share() -> None:
     clock = Clock()
     found = router(clock, VariantInfo("a", retained=1.0))
     found.hear("a", [load()])
     kept = [found.choose(Ask(CHAT, caller="greedy"))[1] for _ in range(18)]
+    with pytest.raises(Overloaded):  # nobody to share with; what is left is for whoever comes
+        found.choose(Ask(CHAT, caller="greedy"))
+    kept.append(found.choose(Ask(CHAT, caller="modest"))[1])
     with pytest.raises(CallerOverShare) as caught:
         found.choose(Ask(CHAT, caller="greedy"))
     assert caught.value.retry_after_s >= 1
-    kept.append(found.choose(Ask(CHAT, caller="modest"))[1])
     kept.clear()
     assert found.choose(Ask(CHAT, caller="greedy"))
 

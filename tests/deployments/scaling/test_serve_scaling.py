@@ -18,7 +18,7 @@ ID = DeploymentID("m--bf16", "stageline")
 FIRST, SECOND = ReplicaID("a", ID), ReplicaID("b", ID)
 
 
-def context(told: dict[str, Any], state: dict[str, Any] | None = None, now: float = 0.0) -> AutoscalingContext:
+def context(told: dict[str, Any], state: dict[str, Any] | None = None) -> AutoscalingContext:
     return AutoscalingContext(
         deployment_id=ID,
         deployment_name=ID.name,
@@ -35,7 +35,7 @@ def context(told: dict[str, Any], state: dict[str, Any] | None = None, now: floa
         policy_state=state or {},
         last_scale_up_time=None,
         last_scale_down_time=None,
-        current_time=now,
+        current_time=0.0,
         config=None,
     )
 
@@ -53,9 +53,9 @@ def test_serve_adds_no_delays_and_asks_often() -> None:
 
 
 def test_the_policy_survives_its_way_to_the_controller() -> None:
-    config = autoscaling(Replicas(min=1, max=3), capacity=500)
+    config = autoscaling(Replicas(min=1, max=3))
     policy = config.policy.get_policy()(**config.policy.policy_kwargs)
-    assert (policy.bounds.min, policy.bounds.max, policy.bounds.capacity) == (1, 3, 500)
+    assert (policy.bounds.min, policy.bounds.max) == (1, 3)
     assert AutoscalingConfig(**config.model_dump()).policy == config.policy
 
 
@@ -72,10 +72,12 @@ def test_a_replica_tells_what_the_policy_reads() -> None:
 
 
 def test_what_it_remembers_goes_through_serve() -> None:
-    policy = VariantPolicy(min=1, max=8, idle_s=300.0, capacity=0.0)
+    policy = VariantPolicy(min=1, max=8, idle_s=300.0)
     told = {"running": {FIRST: series(9)}, "velocity": {FIRST: series(900)}, "capacity": {FIRST: series(300)}}
     target, state = policy(context(told))
     assert target == 4
     assert state["memory"].capacity == 300
-    _, later = policy(context({"running": {FIRST: series(1)}}, state, now=1.0))
+    _, later = policy(context({"running": {FIRST: series(1)}}, state))
     assert later["memory"].capacity == 300, "no longer told, still known"
+    _, elsewhere = policy(context({"running": {FIRST: series(1)}}, {**state, "at_s": math.inf}))
+    assert elsewhere["memory"].capacity == 0, "another machine's time says nothing here"

@@ -104,9 +104,9 @@ def test_who_waits_too_long_is_told(base: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_quantized_already_is_no_base(base: Path, tmp_path: Path) -> None:
-    write_prepared(base, RECIPE, tmp_path / "made")
+    write_prepared(base, "", RECIPE, tmp_path / "made")
     with pytest.raises(CheckpointError, match="quantized already"):
-        write_prepared(tmp_path / "made", RECIPE, tmp_path / "again")
+        write_prepared(tmp_path / "made", "", RECIPE, tmp_path / "again")
 
 
 def test_a_cache_that_cannot_be_written_is_told(base: Path, tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def test_where_a_folder_lies_does_not_matter_but_its_weights_do(tmp_path: Path) 
     assert weights_digest(write(tmp_path / "four", **{"model.safetensors": "others"}), cache=cache) != one
     linked = tmp_path / "linked"
     linked.mkdir()
-    for name in ("model.safetensors", "config.json"):
-        (linked / name).symlink_to(tmp_path / "one" / name)
+    (linked / "config.json").symlink_to(tmp_path / "one" / "config.json")
+    (linked / "base-0.safetensors").symlink_to(tmp_path / "one" / "model.safetensors")
     assert weights_digest(linked, cache=cache) == one
 
 
