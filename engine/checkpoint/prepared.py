@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.checkpoint.huggingface import HuggingFaceCheckpoint
 from engine.errors import CheckpointError
-from engine.quantization.weight import SCHEMES, QuantizedWeight, Scheme, Weight, check
+from engine.quantization.weight import SCHEMES, VALUES, QuantizedWeight, Scheme, Weight, check
 from engine.text.json_files import read_json_object
 
 FILE = "prepared.json"
@@ -62,17 +62,27 @@ class PreparedCheckpoint(HuggingFaceCheckpoint):
         scheme = self._schemes[name]
         if scheme is None:
             return self.tensor(part_name(name, "weight"), cast(Tensor, weight).dtype)
-        kinds = {"int4-weight": torch.uint8, "fp8": torch.float8_e4m3fn}
         present = super().names()
         parts: dict[str, Any] = {
-            part: self.tensor(part_name(name, part), torch.float32)
+            part: self._part(name, part, torch.float32)
             for part in ("scales", "zeros", "multiplier")
             if part_name(name, part) in present
         }
-        values = self.tensor(part_name(name, "values"), kinds.get(scheme, torch.int8))
+        if "scales" not in parts:
+            raise CheckpointError(f"{self.path} has no scales for {name}; quantize the model again")
+        values = self._part(name, "values", VALUES.get(scheme, torch.int8))
         found = QuantizedWeight(scheme, values, parts.pop("scales"), **parts)
         check(f"{self.path}, {name}", found)
         return found
+
+    def _part(self, product: str, part: str, dtype: torch.dtype) -> Tensor:
+        name = part_name(product, part)
+        if name in self._where and self._where[name].dtype(name) != dtype:
+            raise CheckpointError(
+                f"{self.path}: {name} is stored as {self._where[name].dtype(name)}, not as {dtype}; quantize the model "
+                "again"
+            )
+        return self.tensor(name, dtype)
 
 
 def _read_about(about: dict[str, Any], path: Path) -> tuple[dict[str, Scheme | None], dict[str, tuple[int, ...]]]:

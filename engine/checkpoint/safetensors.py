@@ -61,6 +61,10 @@ class SafetensorsFile:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._entries[name].shape
 
+    def dtype(self, name: str) -> torch.dtype:
+        """As which it is stored."""
+        return self._entries[name].dtype
+
     def read(self, name: str, dtype: torch.dtype) -> torch.Tensor:
         entry = self._entries[name]
         out = torch.empty(entry.shape, dtype=dtype)

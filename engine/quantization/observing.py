@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from engine.errors import CheckpointError
 from engine.kernels.base import Activation, Embedding, Gate, Kernels, Linear
 from engine.quantization.observers import Channels, Rows
 from engine.quantization.weight import Weight
@@ -33,6 +34,7 @@ class Observation:
     looked_up = False
 
     def __init__(self, name: str, width: int, sampled: int = SAMPLED, seed: int = 0) -> None:
+        self.name = name
         self.channels = Channels(width)
         self.fitted = Channels(width)
         self._sample = Rows(sampled)
@@ -40,8 +42,13 @@ class Observation:
         self._random = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
 
     def see(self, x: Tensor) -> None:
-        """x (T, K)"""
+        """x (T, K). Raises CheckpointError where it is not finite: nothing can be chosen by that."""
         x = x.detach().cpu()
+        if not bool(x.isfinite().all()):
+            raise CheckpointError(
+                f"{self.name}: what goes into it is not finite on the calibration data; the model is damaged, or it "
+                "overflows in fp32"
+            )
         self.channels.see(x)
         keys = torch.rand(len(x), generator=self._random)
         fitted = torch.rand(len(x), generator=self._random) < 0.5
@@ -51,8 +58,8 @@ class Observation:
 
     @property
     def enough(self) -> bool:
-        """Whether both halves have rows."""
-        return 0 < self.fitted.rows < self.channels.rows
+        """Whether both halves have rows, with anything but zeros."""
+        return 0 < self.fitted.rows < self.channels.rows and bool(self.channels.absmax.any())
 
     @property
     def sample(self) -> Tensor:

@@ -22,7 +22,7 @@ from engine.text.tokenizer import Tokenizer
 from engine.text.tokenizer_files import save_tokenizer
 
 LENGTH = 64  # tokens of the tables of positions that are made while loading and then thrown away
-WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.pt", "*.pth", "*.gguf", "*.onnx")
+KEPT = frozenset((".json", ".jinja", ".model", ".spm", ".txt", ".md"))  # of a folder; also whatever has no ending
 
 
 def prepare(checkpoint: Checkpoint, precision: Scheme, transform: Transform, folder: Path, base: str = "") -> None:
@@ -168,10 +168,12 @@ def _save_files(checkpoint: Checkpoint, precision: Scheme, folder: Path) -> None
     """Configuration and tokenizer; for a GGUF file they are written as a Hugging Face folder has them."""
     config = {**checkpoint.config, "quantization_config": {"quant_method": "stageline", "precision": precision}}
     if checkpoint.path.is_dir():
-        kept = {path for pattern in WEIGHT_FILES for path in checkpoint.path.rglob(pattern)}
         for path in sorted(checkpoint.path.rglob("*")):
-            if path.is_file() and path not in kept:
-                target = folder / path.relative_to(checkpoint.path)
+            name = path.relative_to(checkpoint.path)
+            hidden = any(part.startswith(".") for part in name.parts)
+            index = path.name.endswith(".safetensors.index.json")
+            if path.is_file() and not hidden and not index and (not path.suffix or path.suffix in KEPT):
+                target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
     else:

@@ -11,6 +11,9 @@ from torch import Tensor
 from engine.errors import CheckpointError
 
 Scheme = Literal["int8-dynamic", "int8-static", "int8-weight", "int4-weight", "fp8"]
+VALUES: dict[str, torch.dtype] = {"int4-weight": torch.uint8, "fp8": torch.float8_e4m3fn}
+"""What values are stored as where that is not int8."""
+
 SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 
 
@@ -96,14 +99,15 @@ def check(name: str, weight: QuantizedWeight) -> None:
     def wrong(what: str) -> CheckpointError:
         return CheckpointError(f"{name}: {what}; quantize the model again")
 
-    kinds = {"int4-weight": torch.uint8, "fp8": torch.float8_e4m3fn}
-    if weight.values.dim() != 2 or weight.values.dtype != kinds.get(weight.scheme, torch.int8):
+    if weight.values.dim() != 2 or weight.values.dtype != VALUES.get(weight.scheme, torch.int8):
         raise wrong(f"values {tuple(weight.values.shape)} {weight.values.dtype} do not make {weight.scheme}")
     rows, width = weight.shape
     grouped = weight.scheme in ("int8-weight", "int4-weight")
     scales = weight.scales
-    if scales.dim() != 1 + grouped or scales.shape[0] != rows or (grouped and width % scales.shape[1]):
+    if scales.dim() != 1 + grouped or scales.shape[0] != rows or (grouped and width % (scales.shape[1] or width + 1)):
         raise wrong(f"scales {tuple(scales.shape)} for a weight of {rows} x {width}")
+    if weight.scheme == "int8-weight" and weight.values.numel() and int(weight.values.amin()) == -128:
+        raise wrong("values go from -127 to 127, and some are -128")
     if (weight.zeros is not None) != (weight.scheme == "int4-weight"):
         raise wrong("zeros belong to int4-weight, and only there")
     if weight.zeros is not None and weight.zeros.shape != scales.shape:

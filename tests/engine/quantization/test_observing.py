@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.checkpoint import open_checkpoint
+from engine.errors import CheckpointError
 from engine.kernels import Kernels, TorchKernels
 from engine.models import load_classifier, load_decoder, load_encoder
 from engine.models.packed import Text, pack
@@ -97,3 +98,14 @@ def test_samples_are_fair_and_repeatable() -> None:
     assert torch.equal(first.extremes.flatten().sort().values, x[-EXTREMES:].flatten())
     means = torch.tensor([float(observation(x[:1000], 64, seed).sample.mean()) for seed in range(40)])
     assert abs(float(means.mean()) - 499.5) < 4 * 288.7 / (40 * 20) ** 0.5
+
+
+def test_what_is_not_finite_or_all_zero_decides_nothing() -> None:
+    seen = Observation("layers.0.up", 8)
+    with pytest.raises(CheckpointError, match=r"layers\.0\.up: what goes into it is not finite"):
+        seen.see(torch.full((4, 8), float("inf")))
+    zeros = Observation("x", 8)
+    zeros.see(torch.zeros(64, 8))
+    assert not zeros.enough
+    zeros.see(torch.ones(64, 8))
+    assert zeros.enough

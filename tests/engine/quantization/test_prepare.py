@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.checkpoint import open_checkpoint
@@ -23,6 +25,7 @@ from engine.models.packed import Text, pack
 from engine.models.seq2seq import load_seq2seq
 from engine.models.transform import Transform
 from engine.quantization.prepare import prepare
+from engine.quantization.recipe import Recipe, quantize
 from engine.quantization.weight import QuantizedWeight, Weight
 from tests.engine import tiny, tiny_encoders, tiny_seq2seq
 from tests.engine.demo_model import demo_gguf
@@ -185,6 +188,61 @@ def test_damage_is_told(change: dict[str, object], complaint: str, tmp_path: Pat
     (tmp_path / "made" / FILE).write_text(json.dumps({**about, **change}))
     with pytest.raises(CheckpointError, match=complaint), open_checkpoint(tmp_path / "made") as checkpoint:
         load_decoder(checkpoint, KERNELS, 200)
+
+
+def missing(tensors: dict[str, Tensor], part: str) -> None:
+    del tensors[part]
+
+
+def empty(tensors: dict[str, Tensor], part: str) -> None:
+    tensors[part] = tensors[part][:, :0]
+
+
+def half(tensors: dict[str, Tensor], part: str) -> None:
+    tensors[part] = tensors[part].half()
+
+
+def too_low(tensors: dict[str, Tensor], part: str) -> None:
+    tensors[part] = torch.full_like(tensors[part], -128)
+
+
+@pytest.mark.parametrize(
+    ("harm", "part", "complaint"),
+    [
+        (missing, "scales", "has no scales"),
+        (missing, "values", "stageline"),
+        (empty, "scales", r"scales \(\d+, 0\)"),
+        (half, "scales", "stored as torch.float16, not as torch.float32"),
+        (half, "values", "stored as torch.float16, not as torch.int8"),
+        (too_low, "values", "some are -128"),
+    ],
+)
+def test_damaged_weights_are_told(
+    harm: Callable[[dict[str, Tensor], str], None], part: str, complaint: str, tmp_path: Path
+) -> None:
+    tiny.write_checkpoint("llama", tmp_path / "base")
+    with open_checkpoint(tmp_path / "base") as base:
+        recipe = Recipe("int8-weight", 8)
+        prepare(
+            base, "int8-weight", lambda name, weight: quantize(name, cast(Tensor, weight), recipe), tmp_path / "made"
+        )
+    file = tmp_path / "made" / "model.safetensors"
+    tensors = load_file(file)
+    harm(tensors, f"stageline.layers.1.down.{part}")
+    save_file(tensors, file)
+    with pytest.raises(CheckpointError, match=complaint), open_checkpoint(tmp_path / "made") as checkpoint:
+        load_decoder(checkpoint, KERNELS, 200)
+
+
+def test_only_what_is_known_is_copied(tmp_path: Path) -> None:
+    tiny.write_checkpoint("llama", tmp_path / "base")
+    for name in ("tf_model.h5", ".git/config", "1_Pooling/config.json", "LICENSE", "vocab.txt"):
+        (tmp_path / "base" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "base" / name).write_text("{}")
+    prepared(tmp_path / "base", tmp_path / "made")
+    found = {str(path.relative_to(tmp_path / "made")) for path in (tmp_path / "made").rglob("*") if path.is_file()}
+    assert {"1_Pooling/config.json", "LICENSE", "vocab.txt", "config.json", FILE, "model.safetensors"} <= found
+    assert not found & {"tf_model.h5", ".git/config"}
 
 
 def test_a_gguf_file_becomes_a_folder_with_its_tokenizer(tmp_path: Path) -> None:
