@@ -50,7 +50,7 @@ def engine(
         "kernels": facts["kernels"],
         "loaded in": f"{facts['load_s']:.1f} s",
         "weights": f"{facts['weight_bytes'] / 2**20:.0f} MiB",
-        "peak memory less KV cache": f"{facts['weight_copies_at_peak']:.2f} copies of the weights",
+        "peak memory of loading": f"{facts['weight_copies_at_peak']:.2f} copies of the weights",
     }
     show(result, notes, console, output)
 
