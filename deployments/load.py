@@ -28,10 +28,10 @@ class Load:
 
     Requests that run and that wait; tokens that the waiting ones are expected to want, and that all together still
     want; tokens of prompts whose answers have not begun. `tokens_per_s` of the last seconds, and how much of that was
-    prompts; `busy` is the share of them in which the engine computed (0 to 1). `capacity_tokens_per_s` with full
-    batches of requests like the last ones; 0 while it was not measured. The engine runs `slots` requests at once, and
-    has `places` for those and the ones that wait; a step has at most `step_tokens`. `output_tokens` is the mean of
-    the last answers. `turned_away_per_s` are tokens that callers took elsewhere because this variant was full.
+    prompts. `capacity_tokens_per_s` with full batches of requests like the last ones; 0 while it was not measured. The
+    engine runs `slots` requests at once, and has `places` for those and the ones that wait; a step has at most
+    `step_tokens`. `output_tokens` is the mean of the last answers. `turned_away_per_s` are tokens that callers took
+    elsewhere because this variant was full.
     """
 
     replica: str
@@ -42,7 +42,6 @@ class Load:
     prompt_tokens: int = 0
     tokens_per_s: float = 0.0
     prompt_per_s: float = 0.0
-    busy: float = 0.0
     capacity_tokens_per_s: float = 0.0
     slots: int = 1
     places: int = 1

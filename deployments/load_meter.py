@@ -89,7 +89,7 @@ class LoadMeter:
         self._clock = clock
         self._lock = threading.Lock()  # guards _costs and _steps
         self._costs = CostMeter()
-        self._steps: deque[tuple[float, int, float]] = deque()  # (end, tokens, seconds)
+        self._steps: deque[tuple[float, int]] = deque()  # (end, tokens)
         self._largest = 0  # requests that ran at once
         self._open: dict[str, _Open] = {}
         self._begun: deque[tuple[float, int]] = deque()  # (when, tokens of the prompt)
@@ -103,7 +103,7 @@ class LoadMeter:
         now = self._clock()
         with self._lock:
             self._costs.observe(tokens, seconds, now)
-            self._steps.append((now, tokens, seconds))
+            self._steps.append((now, tokens))
             while self._steps[0][0] < now - WINDOW_S:
                 self._steps.popleft()
 
@@ -134,7 +134,7 @@ class LoadMeter:
         now = self._clock()
         with self._lock:
             cost = self._costs.cost(now)
-            steps = [(tokens, seconds) for end, tokens, seconds in self._steps if end >= now - WINDOW_S]
+            tokens = sum(tokens for end, tokens in self._steps if end >= now - WINDOW_S)
         while self._begun and self._begun[0][0] < now - WINDOW_S:
             self._begun.popleft()
         self._largest = max(self._largest, running)
@@ -149,9 +149,8 @@ class LoadMeter:
             waiting_tokens=sum(unbegun) * min(1.0, waiting / max(1, len(unbegun))),
             left_tokens=sum(amount for _, amount in left),
             prompt_tokens=sum(one.prompt for one, _ in left if not one.begun),
-            tokens_per_s=sum(tokens for tokens, _ in steps) / WINDOW_S,
+            tokens_per_s=tokens / WINDOW_S,
             prompt_per_s=sum(tokens for _, tokens in self._begun) / WINDOW_S,
-            busy=min(1.0, sum(seconds for _, seconds in steps) / WINDOW_S),
             capacity_tokens_per_s=full if seen else 0.0,
             slots=slots,
             places=places,

@@ -16,13 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from cluster.node import available_cores
-from cluster.training.data import read_labelled, read_lines
+from cluster.training.data import read_lines
 from deployments.bench.client import ask_all
 from deployments.bench.contender import Contender, contender, peer
 from deployments.bench.machine import provenance
 from deployments.bench.rounds import PAUSE_S, alternate, peer_name, ratios, summary
 from deployments.bench.run import server
 from deployments.cli.fetch import fetch_models
+from deployments.measuring.inputs import read_texts
 from deployments.settings import Model, Settings, Variant
 from deployments.variant_files import own_files
 from engine.checkpoint import open_checkpoint
@@ -80,7 +81,7 @@ def bench_texts(settings: Settings, job: Job, console: Console) -> dict[str, Any
 
 def bench_encoder(job: Job, base: Path, cores: int, console: Console) -> dict[str, Any]:
     """A classifier against ONNX Runtime and transformers; packed batches against padded ones; and through HTTP."""
-    texts = read_texts(job.data, job.count)
+    texts = read_texts(job.data)[: job.count]
     tokens = tokens_of(job.model, base, job.data, job.count)
     classifies = job.model.task == "text-classification"
     options = {**asdict(job.model.encoder_config(job.variant, cores=cores)), "task": job.model.task}
@@ -152,12 +153,6 @@ def bench_translator(job: Job, base: Path, cores: int, console: Console) -> dict
     return _result("translator", job, cores, samples, engine, others, sum(map(len, tokens)) / len(tokens))
 
 
-def read_texts(path: Path, count: int | None = None) -> list[str]:
-    """The first texts of a CSV file of text,label, or of a file with one a line."""
-    found = [row.text for row in read_labelled(path)] if path.suffix == ".csv" else read_lines(path)
-    return found[:count]
-
-
 def tokens_of(model: Model, base: Path, data: Path, count: int | None = None) -> list[list[int]]:
     """The first texts of a file as the model's tokens, None for all."""
     with open_checkpoint(base) as checkpoint:
@@ -167,7 +162,7 @@ def tokens_of(model: Model, base: Path, data: Path, count: int | None = None) ->
             return [list(text.encode(sentence, source, target)[0]) for sentence in read_lines(data)[:count]]
         tokenizer = checkpoint.tokenizer()
         longest = describe(checkpoint, model.task).max_tokens  # type: ignore[arg-type]
-    return [tokenizer.encode(text)[:longest] for text in read_texts(data, count)]
+    return [tokenizer.encode(text)[:longest] for text in read_texts(data)[:count]]
 
 
 def _peers(

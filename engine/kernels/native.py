@@ -1,7 +1,7 @@
 """The kernels in `csrc/`: CPU only, fp32 and bf16; bf16 products run on AMX, or as dot products of pairs, where the
 processor has them.
 
-A row's result is the same bit for bit whatever else is in the batch.
+A row's result is the same bit for bit whatever else is in the batch; but for products in fp8, which torch computes.
 """
 
 from __future__ import annotations

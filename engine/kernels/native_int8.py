@@ -1,6 +1,6 @@
 """Products of `int8-dynamic` and `int8-static` weights in C++: rows of x become int8, sums are exact.
 
-A row's result is the same bit for bit whatever else is in the batch, and whatever the processor.
+A row's result is the same bit for bit whatever else is in the batch, and the sums whatever the processor.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ every step. Nothing that runs may choose operators by the size of its input.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.kernels import native
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 64  # of a run that is recorded: all that it makes is held until its end
 
 
 class _NotRecordable(Exception):
@@ -102,7 +107,7 @@ class Replay:
             result: Tensor = self.program.run(list(inputs))
             return result
         rows = len(inputs[0])
-        if self.given_up or (self.recording is not None and rows == self.rows):
+        if self.given_up or rows > MOST_ROWS or (self.recording is not None and rows == self.rows):
             return function(*inputs)
         recorder = _Recorder(inputs)
         with recorder:
@@ -110,6 +115,7 @@ class Replay:
         slot = recorder.slots.get(id(result))
         made = None if slot is None else Recording(recorder.calls, slot.index)
         if made is None or (self.recording is not None and not made.same(self.recording)):
+            log.info("runs of %s are not played again: they differ, or cannot be recorded", type(owner).__name__)
             self.given_up, self.recording = True, None
         elif self.recording is None:
             self.recording, self.rows = made, rows
@@ -127,7 +133,8 @@ def _compiled(recording: Recording, inputs: int) -> Any:
             for value in values:
                 _put(program, value)
             program.call(func._schema.name, func._schema.overload_name)
-    except _NotRecordable:
+    except (_NotRecordable, RuntimeError) as error:  # the latter for operators that C++ cannot call so
+        log.info("a run cannot be played again: %s", error)
         return None
     program.finish(recording.result)
     return program

@@ -106,11 +106,10 @@ def test_speed_is_that_of_the_last_seconds() -> None:
     meter.wrote("a", 1)
     load = told(meter, running=1)
     assert load.tokens_per_s == pytest.approx(200 / WINDOW_S)
-    assert load.busy == pytest.approx(0.5 / WINDOW_S)
     assert load.prompt_per_s == pytest.approx(100 / WINDOW_S)
     clock.now += WINDOW_S + 0.1
     load = told(meter, running=1)
-    assert (load.tokens_per_s, load.busy, load.prompt_per_s) == (0, 0, 0)
+    assert (load.tokens_per_s, load.prompt_per_s) == (0, 0)
 
 
 def test_capacity_is_told_once_full_batches_were_seen() -> None:

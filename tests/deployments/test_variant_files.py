@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deployments.quality import Quality, write_quality
-from deployments.settings import load_settings
+from deployments.settings import DEMO_CONFIG, load_settings
 from deployments.sources.prepared import write_prepared
 from deployments.sources.weights import weights_digest
 from deployments.variant_files import Judged, Key, files_of, judge
@@ -126,3 +126,15 @@ def test_folders_that_are_none(base: Path, tmp_path: Path) -> None:
     (tmp_path / "made" / "recipe.json").write_text("{")
     with pytest.raises(CheckpointError, match="tiny:int8-weight: "):
         judged(base, NAMED)
+
+
+@pytest.mark.model
+def test_the_demos_variants_pass_the_gate(demo_models: dict[str, Path]) -> None:
+    """All of them, with speeds that say which one is worth waking."""
+    settings = load_settings(DEMO_CONFIG)
+    found = judge(settings, demo_models)
+    quantized = [(key, one.verdict) for key, one in found.items() if one.recipe is not None]
+    assert len(quantized) == 9
+    for key, verdict in quantized:
+        assert verdict.quality is not None, key
+        assert verdict.quality.speedup is not None, key

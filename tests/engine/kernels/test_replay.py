@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.kernels.native import NativeKernels
 from engine.kernels.operators import load
-from engine.kernels.replay import Replay
+from engine.kernels.replay import MOST_ROWS, Replay
 
 pytestmark = pytest.mark.skipif(not load(), reason="no C++ compiler: the native kernels are not in use here")
 
@@ -62,6 +62,16 @@ def test_two_runs_of_one_size_prove_nothing() -> None:
     assert replay.program is None
     assert not replay.given_up
     outputs(replay, layer, [6])
+    assert replay.program is not None
+
+
+def test_long_runs_are_not_recorded() -> None:
+    """They would hold all that they make until their end."""
+    replay = Replay()
+    outputs(replay, layer, [MOST_ROWS + 1, MOST_ROWS + 2, MOST_ROWS + 3])
+    assert replay.program is None
+    assert not replay.given_up
+    outputs(replay, layer, [3, 5, MOST_ROWS + 1])
     assert replay.program is not None
 
 
