@@ -268,7 +268,8 @@ class Seq2SeqEngine:
         decoder = self.model.decoder
         logits = decoder.logits(decoder.forward(self._batch(feeds), self.caches))
         self.steps += 1
-        self.last_step_tokens += len(logits)
+        # Of answers, as load is counted in: several hypotheses only make each of them dearer.
+        self.last_step_tokens += sum(len(group.sentences) for group in groups)
         outputs: list[Output] = []
         for group, rows in zip(groups, logits.split([group.rows for group in groups]), strict=True):
             done = group.advance(rows, decoder.kernels)

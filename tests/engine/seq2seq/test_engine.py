@@ -203,6 +203,14 @@ def test_times_steps_and_counts(models: dict[str, Seq2Seq]) -> None:
     assert stats.generated_tokens == sum(len(h.tokens) for answer in found.values() for h in answer.hypotheses)
 
 
+def test_a_step_counts_sentences_whatever_their_beams(models: dict[str, Seq2Seq]) -> None:
+    engine = make_engine(models["best"])
+    for i, rules in enumerate((GREEDY, BEAM)):
+        engine.add(TranslateRequest(f"{i}", SOURCES[i], rules))
+    engine.step()
+    assert engine.last_step_tokens == sum(map(len, SOURCES[:2])) + 2
+
+
 def test_sampling_depends_on_seed_and_hypothesis_alone(models: dict[str, Seq2Seq]) -> None:
     def drawn(**changes: Any) -> list[tuple[int, ...]]:
         request = TranslateRequest("a", SOURCES[1], replace(DRAWN, max_tokens=20, **changes))
