@@ -16,7 +16,7 @@ from torch import Tensor
 from deployments.settings import Task
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.errors import ConfigError
-from engine.kernels import TorchKernels, select_kernels
+from engine.kernels import select_kernels
 from engine.models.transform import Transform
 from engine.quality.compare import Comparison, compare, run_through
 from engine.quality.load import load_probe
@@ -85,7 +85,7 @@ def calibrate(checkpoint: Checkpoint, wish: Wish, observing: Observing, bar: Bar
         bar.advance(line)
         return found
 
-    load_products(checkpoint, TorchKernels(torch.float32, torch.device("cpu")), chosen)
+    load_products(checkpoint, torch.float32, chosen)
     return calibration
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from engine.checkpoint import Checkpoint
 from engine.checkpoint.prepared import FILE, FORMAT, part_name
-from engine.kernels import Kernels, TorchKernels
+from engine.kernels import TorchKernels
+from engine.kernels.base import Activation, Embedding, Gate, Linear
 from engine.models import FAMILIES, encoder_family_of, family_of, load_classifier, load_decoder, load_encoder
 from engine.models.named import Named
 from engine.models.seq2seq import SEQ2SEQ_FAMILIES, load_seq2seq, seq2seq_family_of
@@ -38,12 +39,16 @@ def prepare(checkpoint: Checkpoint, precision: Scheme, transform: Transform, fol
         return products[name]
 
     reading = _Reading(checkpoint, product_tensors(checkpoint))
-    load_products(reading, TorchKernels(torch.bfloat16, torch.device("cpu")), made)
+    load_products(reading, torch.bfloat16, made)
     tensors = {name: checkpoint.tensor(name, dtype) for name, dtype in reading.others.items()}
+    shared: set[int] = set()
     for name, weight in products.items():
         parts = weight.parts() if isinstance(weight, QuantizedWeight) else {"weight": weight.to(torch.bfloat16)}
-        # Two products may share a tensor, files must not.
-        tensors |= {part_name(name, part): tensor.contiguous().clone() for part, tensor in parts.items()}
+        for part, tensor in parts.items():
+            # Two products may share a tensor, files must not.
+            tensor = tensor.contiguous()
+            tensors[part_name(name, part)] = tensor.clone() if tensor.untyped_storage().data_ptr() in shared else tensor
+            shared.add(tensor.untyped_storage().data_ptr())
     _save_files(checkpoint, precision, folder)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "model.safetensors").chmod(0o644)  # the library makes it readable by nobody else
@@ -58,8 +63,30 @@ def prepare(checkpoint: Checkpoint, precision: Scheme, transform: Transform, fol
     (folder / FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def load_products(checkpoint: Checkpoint, kernels: Kernels, transform: Transform) -> None:
-    """Loads a model of any family, so that `transform` sees all its products. Raises as `load_decoder`."""
+class _Discarding(TorchKernels):
+    """Holds no product's weight: for models that are built to see their weights go by."""
+
+    _NOTHING = torch.zeros(2, 1)
+
+    def linear(self, weight: Weight, bias: Tensor | None = None) -> Linear:
+        return super().linear(self._NOTHING)
+
+    def gate(self, weight: Weight, activation: Activation) -> Gate:
+        return super().gate(self._NOTHING, activation)
+
+    def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
+        return super().embedding(self._NOTHING, scale)
+
+    def tied_embedding(
+        self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
+    ) -> tuple[Embedding, Linear]:
+        return super().tied_embedding(self._NOTHING, scale)
+
+
+def load_products(checkpoint: Checkpoint, dtype: torch.dtype, transform: Transform) -> None:
+    """Loads a model of any family, so that `transform` sees all its products, and keeps none of them. Raises as
+    `load_decoder`."""
+    kernels = _Discarding(dtype, torch.device("cpu"))
     config = checkpoint.config
     kind = config.get("model_type")
     if kind in FAMILIES:

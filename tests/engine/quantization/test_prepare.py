@@ -121,12 +121,11 @@ import sys
 from pathlib import Path
 import torch
 from engine.checkpoint import open_checkpoint
-from engine.kernels import TorchKernels
 from engine.quantization.prepare import load_products
 
 for path in sys.argv[1:]:
     with open_checkpoint(Path(path)) as checkpoint:
-        load_products(checkpoint, TorchKernels(torch.bfloat16, torch.device("cpu")), checkpoint.product)
+        load_products(checkpoint, torch.bfloat16, checkpoint.product)
     if "torch._dynamo" in sys.modules:
         raise SystemExit(path)
 """
