@@ -58,6 +58,14 @@ class EngineFailed(StagelineError):
     """The engine or one of its processes died; the request was not at fault."""
 
 
+class StageLost(EngineFailed):
+    """A stage of a pipeline died, froze or cannot be reached. What was under way is lost, the requests are not."""
+
+
+class ReplicaLost(EngineFailed):
+    """The replica as a whole stops working; what it had not finished can be computed by another."""
+
+
 class CheckpointError(StagelineError):
     """A model's files are missing, damaged, or of a kind that is not supported."""
 

@@ -1,0 +1,1 @@
+"""Stages in actors, the links between them, and their repair."""
