@@ -121,7 +121,7 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
                 "kv_cache_usage": round(usage, 4),
                 "tokens_per_s": round(self.rate.per_s(stats.generated_tokens), 1),
                 "generated_tokens": stats.generated_tokens,
-                "kernels": engine.decoder.kernels.name,
+                "kernels": engine.kernels,
                 "max_model_len": engine.limits.max_model_len,
             },
         )

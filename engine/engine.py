@@ -1,32 +1,33 @@
-"""The engine's step: schedule, run, postprocess. Synchronous, one thread; `engine/loop.py` drives it."""
+"""The engine's step: schedule, run, postprocess. Synchronous, one thread; `engine/loop.py` drives it.
+
+Where the runner takes several pieces of work at once, further steps are launched before the first is answered.
+"""
 
 from __future__ import annotations
 
 import itertools
+import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
 from engine.batch import Span, build_batch
 from engine.block_manager import BlockManager
-from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError
-from engine.kernels import CacheBlocks
-from engine.models import Decoder
+from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError, StageLost
+from engine.pipeline.generation import Answer, PromptAsk, Work
+from engine.pipeline.runner import Runner
 from engine.request import Delta, FinishReason, GrammarSpec, Request, Timings
 from engine.sampling.grammar_state import CompiledGrammar
-from engine.sampling.logprobs import prompt_logprobs
 from engine.sampling.row import Row
-from engine.sampling.sampler import Sampled, sample
+from engine.sampling.sampler import Sampled
 from engine.scheduler import Chunk, Scheduler
 from engine.sequence import Sequence as Running
 
-Output = tuple[str, Delta]  # request id and what the request gained
+log = logging.getLogger(__name__)
 
-PROMPT_LOGPROB_ROWS = 64  # logits of so many prompt tokens at a time: a whole chunk of them is a lot of memory
+Output = tuple[str, Delta]  # request id and what the request gained
 
 
 class Grammars(Protocol):
@@ -64,27 +65,40 @@ class Stats:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A chunk on its way: whether its next token is chosen, and its prompt's log-probabilities are noted."""
+
+    chunk: Chunk
+    samples: bool
+    notes_prompt: bool
+
+
 class Engine:
-    """Continuous batching over one decoder. State has one owner: whoever calls `add`, `abort` and `step`."""
+    """Continuous batching over one decoder, which the `runner` computes. State has one owner: whoever calls `add`,
+    `abort` and `step`."""
 
     def __init__(
         self,
-        decoder: Decoder,
-        caches: list[CacheBlocks],
+        runner: Runner[Work, Answer],
         limits: Limits,
+        vocab_size: int,
         eos_token_ids: Sequence[int] = (),
         grammars: Grammars | None = None,
         clock: Callable[[], float] = time.time,
+        kernels: str = "",
     ) -> None:
-        self.decoder = decoder
-        self.caches = caches
+        self.kernels = kernels  # their name, for people
+        self.runner = runner
         self.limits = limits
+        self.vocab_size = vocab_size
         self.eos_token_ids = tuple(eos_token_ids)
         self.grammars = grammars
         self.clock = clock
         self.blocks = BlockManager(limits.blocks, limits.block_size, limits.prefix_cache)
-        self.scheduler = Scheduler(self.blocks, limits.max_batch_tokens, limits.max_running)
+        self.scheduler = Scheduler(self.blocks, limits.max_batch_tokens, limits.max_running, runner.depth)
         self.requests: dict[str, Running] = {}
+        self.under_way: deque[list[Launched]] = deque()  # the steps that are not answered, oldest first
         self.orders = itertools.count()
         self.last_step_tokens = 0
         self.prompt_tokens = self.generated_tokens = self.prefix_queries = self.prefix_hits = self.steps = 0
@@ -102,10 +116,9 @@ class Engine:
                 f"the prompt has {tokens} tokens; the model takes {self.limits.max_model_len} with the answer",
                 param="prompt",
             )
-        vocabulary = self.decoder.arch.vocab_size
         for given in filter(None, (request.prompt, request.generated)):
-            if not 0 <= min(given) <= max(given) < vocabulary:
-                raise InvalidRequest(f"token ids go from 0 to {vocabulary - 1}", param="prompt")
+            if not 0 <= min(given) <= max(given) < self.vocab_size:
+                raise InvalidRequest(f"token ids go from 0 to {self.vocab_size - 1}", param="prompt")
         spec = request.sampling.grammar
         if spec is None:
             return None
@@ -137,7 +150,7 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        return not self.requests
+        return not self.requests and not self.under_way
 
     @property
     def patience_s(self) -> float:
@@ -145,14 +158,22 @@ class Engine:
         return 0.0
 
     def step(self) -> list[Output]:
-        """Computes one batch; returns what each request gained."""
+        """Computes one batch; returns what each request gained. Raises ReplicaLost."""
         outputs = self._expire()
-        chunks = self.scheduler.schedule()
-        self.last_step_tokens = sum(chunk.count for chunk in chunks)
-        if chunks:
-            hidden, ends = self._run(chunks)
-            outputs += self._postprocess(chunks, hidden, ends)
+        self.last_step_tokens = 0
+        try:
+            while len(self.under_way) < self.runner.depth and (chunks := self.scheduler.schedule()):
+                self._launch(chunks)
+            if self.under_way:
+                launched = self.under_way.popleft()
+                outputs += self._postprocess(launched, self.runner.answer())
+        except StageLost as error:
+            self._start_over(error)
         return outputs
+
+    def close(self) -> None:
+        """Ends what the runner has elsewhere."""
+        self.runner.close()
 
     def stats(self) -> Stats:
         return Stats(
@@ -172,6 +193,7 @@ class Engine:
         """Asserts the invariants of scheduler and blocks."""
         self.scheduler.check()
         assert len(self.requests) == len(self.scheduler.running) + len(self.scheduler.waiting)
+        assert len(self.under_way) <= self.runner.depth
 
     def _expire(self) -> list[Output]:
         """Ends requests whose deadline passed; computing on would only keep others waiting."""
@@ -190,36 +212,66 @@ class Engine:
         self.abort(sequence.request.id)
         return sequence.request.id, self.failed(error)
 
-    def _run(self, chunks: list[Chunk]) -> tuple[Tensor, list[int]]:
-        """Hidden states (T, C) of the batch, and where each chunk ends in it."""
+    def _launch(self, chunks: list[Chunk]) -> None:
+        """Submits one step's work."""
         now = self.clock()
-        spans = []
+        launched: list[Launched] = []
+        spans: list[Span] = []
+        rows: list[int] = []
+        picks: list[Row] = []
+        prompts: list[PromptAsk] = []
+        end = 0
         for chunk in chunks:
             sequence = chunk.sequence
             sequence.started_s = sequence.started_s or now
-            start = sequence.computed
-            end = start + chunk.count
-            held = -(-end // self.limits.block_size)
-            spans.append(Span(sequence.tokens[start:end], start, sequence.blocks[:held]))
-        batch = build_batch(spans, self.limits.block_size, self.decoder.kernels.device)
+            held = -(-(chunk.start + chunk.count) // self.limits.block_size)
+            tokens = sequence.tokens[chunk.start : chunk.start + chunk.count]
+            spans.append(Span(tokens, chunk.start, sequence.blocks[:held]))
+            samples = chunk.last and not self._spent(sequence)
+            notes_prompt = sequence.request.sampling.prompt_logprobs is not None and not sequence.reported
+            if notes_prompt:
+                prompts.append(self._prompt_ask(chunk, end))
+            end += chunk.count
+            if samples:
+                rows.append(end - 1)
+                picks.append(sequence.row)
+            launched.append(Launched(chunk, samples, notes_prompt))
+        batch = build_batch(spans, self.limits.block_size)
+        self.runner.submit(Work(batch, tuple(rows), tuple(picks), tuple(prompts)))
         self.steps += 1
-        return self.decoder.forward(batch, self.caches), list(itertools.accumulate(chunk.count for chunk in chunks))
+        self.under_way.append(launched)
 
-    def _postprocess(self, chunks: list[Chunk], hidden: Tensor, ends: list[int]) -> list[Output]:
-        for chunk, end in zip(chunks, ends, strict=True):
-            if chunk.sequence.request.sampling.prompt_logprobs is not None and not chunk.sequence.reported:
-                self._note_prompt_logprobs(chunk, hidden[end - chunk.count : end])
-            self.scheduler.computed(chunk)
-        ready = [(chunk.sequence, end - 1) for chunk, end in zip(chunks, ends, strict=True) if chunk.last]
-        due = [(s, row) for s, row in ready if not self._spent(s)]
-        chosen: dict[str, Sampled] = {}
-        if due:
-            rows = [row for _, row in due]
-            # Choosing rows takes time for each: not while everybody is decoding.
-            logits = self.decoder.logits(hidden if rows == list(range(len(hidden))) else hidden[rows])
-            sampled = sample(logits, [s.row for s, _ in due])
-            chosen = {s.request.id: one for (s, _), one in zip(due, sampled, strict=True)}
-        return [self._report(sequence, chosen.get(sequence.request.id)) for sequence, _ in ready]
+    @staticmethod
+    def _prompt_ask(chunk: Chunk, row: int) -> PromptAsk:
+        """The log-probabilities of the prompt's tokens after each of the chunk's, which begins at the batch's `row`."""
+        prompt, top = chunk.sequence.request.prompt, chunk.sequence.request.sampling.prompt_logprobs
+        assert top is not None
+        return PromptAsk(row, prompt[chunk.start + 1 : chunk.start + chunk.count + 1], top)
+
+    def _postprocess(self, launched: list[Launched], answer: Answer) -> list[Output]:
+        self.last_step_tokens = sum(one.chunk.count for one in launched)
+        sampled, prompts = iter(answer.sampled), iter(answer.prompts)
+        outputs: list[Output] = []
+        for one in launched:
+            chunk, sequence = one.chunk, one.chunk.sequence
+            token = next(sampled) if one.samples else None
+            noted = next(prompts) if one.notes_prompt else None
+            if chunk.stale:
+                continue  # aborted, or preempted to be computed again
+            if noted is not None:
+                # What nothing predicts comes first; anew, if it was preempted.
+                sequence.prompt_logprobs = [*(sequence.prompt_logprobs if chunk.start else [None]), *noted]
+            self.scheduler.landed(chunk)
+            if chunk.last:
+                outputs.append(self._report(sequence, token))
+        return outputs
+
+    def _start_over(self, error: StageLost) -> None:
+        """Nothing that was computed is left but the tokens: has the runner repaired, and everybody wait again."""
+        log.warning("%s; %d requests are computed again once it is repaired", error, len(self.requests))
+        self.under_way.clear()
+        self.scheduler.start_over()
+        self.runner.repair()
 
     def _spent(self, sequence: Running) -> bool:
         """Whether nothing more may be generated: only the prompt was asked for, or a resumed request was complete."""
@@ -272,16 +324,3 @@ class Engine:
             prefill_s=sequence.first_token_s - sequence.started_s,
             decode_s=now - sequence.first_token_s,
         )
-
-    def _note_prompt_logprobs(self, chunk: Chunk, hidden: Tensor) -> None:
-        """Adds the log-probabilities of the prompt's tokens after each of the chunk's: hidden (count, C)."""
-        sequence = chunk.sequence
-        prompt, top, start = sequence.request.prompt, sequence.request.sampling.prompt_logprobs, sequence.computed
-        assert top is not None
-        if start == 0:
-            sequence.prompt_logprobs = [None]  # anew, if it was preempted
-        following = prompt[start + 1 : start + chunk.count + 1]
-        for at in range(0, len(following), PROMPT_LOGPROB_ROWS):
-            wanted = following[at : at + PROMPT_LOGPROB_ROWS]
-            logits = self.decoder.logits(hidden[at : at + len(wanted)])
-            sequence.prompt_logprobs += prompt_logprobs(logits, torch.tensor(wanted), top)

@@ -13,6 +13,9 @@ from engine.engine import Engine, Limits
 from engine.errors import CheckpointError, ConfigError
 from engine.kernels import Kernels, select_kernels
 from engine.models import Architecture, load_decoder, read_architecture
+from engine.models.transform import Transform
+from engine.pipeline.generation import Answer, DecoderLayers, Work
+from engine.pipeline.runner import LocalRunner, Runner
 from engine.sampling.grammar import GrammarCompiler
 from engine.text.tokenizer import Tokenizer
 
@@ -20,27 +23,43 @@ log = logging.getLogger(__name__)
 
 
 def load_engine(path: Path, config: EngineConfig) -> Engine:
-    """The engine for the model at `path`. Raises CheckpointError and ConfigError."""
+    """The engine for the model at `path`, which computes in this process. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
-        check_precision(checkpoint, config.precision)
-        arch = read_architecture(checkpoint)
-        kernels = select_kernels(config.device, compute_dtype(config.precision))
-        limits = resolve_limits(arch, kernels, config)
-        decoder = load_decoder(checkpoint, kernels, limits.max_model_len)
-        return_freed_memory()
-        caches = [kernels.make_cache(limits.blocks, limits.block_size, arch.heads) for _ in decoder.layers]
-        tokenizer = load_tokenizer(checkpoint)
-        eos = eos_token_ids(checkpoint) if tokenizer is None else tokenizer.eos_token_ids
-        grammars = None if tokenizer is None else GrammarCompiler(tokenizer, arch.vocab_size, eos)
-    log.info(
-        "%s: %s kernels, %s, %d blocks of %d tokens",
-        path,
-        kernels.name,
-        config.precision,
-        limits.blocks,
-        limits.block_size,
-    )
-    return Engine(decoder, caches, limits, eos, grammars)
+        layers = load_layers(checkpoint, config)
+        log.info("%s: %s kernels, %s", path, layers.decoder.kernels.name, config.precision)
+        return make_engine(checkpoint, config, LocalRunner(layers.compute))
+
+
+def load_layers(
+    checkpoint: Checkpoint,
+    config: EngineConfig,
+    first: int = 0,
+    last: int | None = None,
+    transform: Transform | None = None,
+) -> DecoderLayers:
+    """Layers `first` to `last` - 1; their caches have as many blocks as all layers' have together in what the
+    configuration allows. Raises as `load_engine`."""
+    check_precision(checkpoint, config.precision)
+    arch = read_architecture(checkpoint)
+    kernels = select_kernels(config.device, compute_dtype(config.precision))
+    limits = resolve_limits(arch, kernels, config)
+    decoder = load_decoder(checkpoint, kernels, limits.max_model_len, first, last, transform)
+    return_freed_memory()
+    caches = [kernels.make_cache(limits.blocks, limits.block_size, arch.heads) for _ in decoder.layers]
+    return DecoderLayers(decoder, caches)
+
+
+def make_engine(checkpoint: Checkpoint, config: EngineConfig, runner: Runner[Work, Answer]) -> Engine:
+    """The engine for layers that `runner` has, wherever they are. Raises as `load_engine`."""
+    check_precision(checkpoint, config.precision)
+    arch = read_architecture(checkpoint)
+    kernels = select_kernels(config.device, compute_dtype(config.precision))
+    limits = resolve_limits(arch, kernels, config)
+    tokenizer = load_tokenizer(checkpoint)
+    eos = eos_token_ids(checkpoint) if tokenizer is None else tokenizer.eos_token_ids
+    grammars = None if tokenizer is None else GrammarCompiler(tokenizer, arch.vocab_size, eos)
+    log.info("%s: %d blocks of %d tokens", checkpoint.path, limits.blocks, limits.block_size)
+    return Engine(runner, limits, arch.vocab_size, eos, grammars, kernels=kernels.name)
 
 
 def check_precision(checkpoint: Checkpoint, precision: Precision) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic
 
-from engine.errors import EngineFailed, InvalidRequest, Overloaded, StagelineError
+from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaLost, StagelineError
 from engine.steps import O, P, R, S, SteppedEngine
 
 log = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ class EngineLoop(Generic[R, P, O, S]):
     def submit(self, request: R) -> None:
         """Queues a request from any thread; prepares it on the caller's.
 
-        Raises InvalidRequest, for an id in use too; Overloaded at once when the queue is full or the engine is being
-        stopped; EngineFailed.
+        Raises InvalidRequest, for an id in use too; Overloaded at once when the queue is full; ReplicaLost when the
+        engine is being stopped, or has ended.
         """
         self.enqueue(request, self.prepare(request))
 
@@ -117,7 +117,7 @@ class EngineLoop(Generic[R, P, O, S]):
             self._wake.notify()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """Ends the thread; requests still here end with an error."""
+        """Ends the thread; requests still here end with ReplicaLost."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
@@ -134,15 +134,18 @@ class EngineLoop(Generic[R, P, O, S]):
             while self._failures < FAILED_STEPS_IN_A_ROW and self._take_messages():
                 if not self._more_came():
                     self._step()
+        except ReplicaLost as error:
+            log.error("%s", error)
         except Exception:
             log.exception("the engine's loop failed")
         self._end()
+        self.engine.close()
 
     def _check_room(self, request_id: str) -> None:
         if self._stopping:
-            raise Overloaded("this replica is shutting down", retry_after_s=1.0)
+            raise ReplicaLost("this replica is shutting down")
         if not self.healthy:
-            raise EngineFailed("the engine has stopped working; its replica is about to be replaced")
+            raise ReplicaLost("the engine has stopped working; its replica is about to be replaced")
         if request_id in self._open:
             raise InvalidRequest(f"request id {request_id!r} is in use", param="request_id")
         if len(self._open) >= self.engine.limits.max_running + self.engine.limits.max_waiting:
@@ -182,6 +185,8 @@ class EngineLoop(Generic[R, P, O, S]):
         try:
             outputs = self.engine.step()
             self._failures = 0
+        except ReplicaLost:
+            raise
         except Exception as error:
             log.exception("an engine step failed; its requests end with an error")
             self._failures += 1
@@ -198,7 +203,7 @@ class EngineLoop(Generic[R, P, O, S]):
             return [(request_id, self.engine.failed(internal(error))) for request_id in sorted(self._open - waiting)]
 
     def _end(self) -> None:
-        """Answers whoever is still here; `submit` takes no more."""
+        """Tells whoever is still here; `submit` takes no more."""
         with self._wake:
             self._ended = True
             self._inbox.clear()
@@ -207,7 +212,7 @@ class EngineLoop(Generic[R, P, O, S]):
             log.error("%d engine steps failed in a row; giving up", self._failures)
         why = "the replica was shut down" if self._stopping else "the engine has stopped working"
         try:
-            self._hand_out([(request_id, self.engine.failed(EngineFailed(why))) for request_id in left])
+            self._hand_out([(request_id, self.engine.failed(ReplicaLost(why))) for request_id in left])
         except Exception:
             log.exception("%d requests could not be told that the engine has ended", len(left))
 

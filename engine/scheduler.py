@@ -3,6 +3,9 @@
 Running sequences come first, in order of (priority, arrival); what is left of the token budget goes to prefill chunks
 of those that wait. When the cache is short, the last in that order gives its blocks back and waits again, to be
 computed anew; so does a running sequence of lower priority than one that waits.
+
+Several steps may be under way, in the order of their making. A prompt's next chunk need not wait for the one before,
+but who decodes waits for the token; so those that decode are dealt out to as many steps as there are stages.
 """
 
 from __future__ import annotations
@@ -16,16 +19,26 @@ from engine.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next `count` uncomputed tokens of one sequence. With `last`, its next token can be sampled afterwards."""
+    """`count` tokens of one sequence from `start` on. With `last`, its next token can be sampled afterwards."""
 
     sequence: Sequence
+    start: int
     count: int
     last: bool
+    epoch: int
+
+    @property
+    def stale(self) -> bool:
+        """Whether the sequence has given its blocks back since: what was computed is of no use."""
+        return self.epoch != self.sequence.epoch
 
 
 class Scheduler:
-    def __init__(self, blocks: BlockManager, max_batch_tokens: int, max_running: int) -> None:
+    """Of steps of which up to `depth` are under way at once."""
+
+    def __init__(self, blocks: BlockManager, max_batch_tokens: int, max_running: int, depth: int = 1) -> None:
         self.blocks = blocks
+        self.depth = depth
         self.max_batch_tokens = max_batch_tokens
         self.max_running = max_running
         self.waiting: list[Sequence] = []  # sorted by rank
@@ -42,13 +55,16 @@ class Scheduler:
         self._release(sequence)
 
     def schedule(self) -> list[Chunk]:
-        """The chunks of the next step; empty only if there is nothing to do. Blocks for them are taken."""
-        budget = self.max_batch_tokens
+        """The chunks of the next step; empty if there is nothing to do that does not wait for a step under way. Blocks
+        for them are taken."""
+        budget = -(-self.max_batch_tokens // self.depth)
+        share = -(-len(self.running) // self.depth)  # of those that decode
         chunks: list[Chunk] = []
         # Decoding first, one token each: a prompt of any length cannot hold up those that stream already.
         preemptions = self.preemptions
         for decoding in (True, False):
-            for sequence in [s for s in self.running if (s.missing == 1) == decoding]:
+            ready = [s for s in self.running if s.missing and (s.missing == 1) == decoding]
+            for sequence in ready[:share] if decoding else ready:
                 if budget > 0 and sequence.running and self._make_room(sequence, budget, chunks):
                     chunks.append(self._chunk(sequence, budget))
                     budget -= chunks[-1].count
@@ -61,15 +77,24 @@ class Scheduler:
             budget -= chunks[-1].count
         return chunks
 
-    def computed(self, chunk: Chunk) -> None:
+    def landed(self, chunk: Chunk) -> None:
         """Notes that the chunk's tokens are in the cache and remembers the blocks that they filled."""
         sequence, size = chunk.sequence, self.blocks.block_size
-        sequence.computed += chunk.count
-        while (sequence.hashed + 1) * size <= sequence.computed:
+        sequence.landed = chunk.start + chunk.count
+        while (sequence.hashed + 1) * size <= sequence.landed:
             at = sequence.hashed
             tokens = sequence.tokens[at * size : (at + 1) * size]
             sequence.parent = self.blocks.remember(sequence.blocks[at], sequence.parent, tokens)
             sequence.hashed += 1
+
+    def start_over(self) -> None:
+        """Nothing is in the cache any more: all that run wait again, and nothing is remembered."""
+        for sequence in self.running:
+            self._release(sequence)
+        for sequence in self.running:
+            self.add(sequence)
+        self.running = []
+        self.blocks.forget()
 
     def check(self) -> None:
         """Asserts that queues and blocks agree."""
@@ -78,14 +103,16 @@ class Scheduler:
         assert len(set(held)) == self.blocks.used
         assert all(not s.blocks and s.computed == 0 for s in self.waiting)
         for sequence in self.running:
-            assert len(sequence.blocks) * self.blocks.block_size >= sequence.computed
+            assert len(sequence.blocks) * self.blocks.block_size >= sequence.computed >= sequence.landed
         for queue in (self.running, self.waiting):
             assert [s.rank for s in queue] == sorted(s.rank for s in queue)
         assert len(self.running) <= self.max_running
 
     def _chunk(self, sequence: Sequence, budget: int) -> Chunk:
         count = min(sequence.missing, budget)
-        return Chunk(sequence, count, last=count == sequence.missing)
+        chunk = Chunk(sequence, sequence.computed, count, last=count == sequence.missing, epoch=sequence.epoch)
+        sequence.computed += count
+        return chunk
 
     def _needed(self, sequence: Sequence, budget: int) -> int:
         """Blocks that the sequence's next chunk lacks."""
@@ -111,7 +138,7 @@ class Scheduler:
             return False
         sequence.blocks = self._match(sequence)
         matched = len(sequence.blocks)
-        sequence.computed = matched * self.blocks.block_size
+        sequence.computed = sequence.landed = matched * self.blocks.block_size
         while True:
             if len(self.running) < self.max_running:
                 taken = self.blocks.take(self._needed(sequence, budget))
@@ -156,5 +183,6 @@ class Scheduler:
 
     def _release(self, sequence: Sequence) -> None:
         self.blocks.release(sequence.blocks)
-        sequence.blocks, sequence.computed, sequence.hashed, sequence.parent = [], 0, 0, b""
+        sequence.blocks, sequence.computed, sequence.landed, sequence.hashed, sequence.parent = [], 0, 0, 0, b""
+        sequence.epoch += 1
         sequence.running = False

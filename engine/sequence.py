@@ -10,7 +10,8 @@ from engine.sampling.row import Row
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """`tokens` is prompt + generated; the cache holds the first `computed` of them, in `blocks`.
+    """`tokens` is prompt + generated; the cache holds the first `computed` of them, in `blocks`, or will when the steps
+    that are under way have ended: then it does hold the first `landed`.
 
     `hashed` blocks have been remembered, the last under `parent`. Times are `time.time()` seconds.
     """
@@ -21,6 +22,8 @@ class Sequence:
     tokens: list[int]
     running: bool = False
     computed: int = 0
+    landed: int = 0
+    epoch: int = 0  # how often it gave its blocks back; what a step computed for an earlier epoch is of no use
     blocks: list[int] = field(default_factory=list)
     hashed: int = 0
     parent: bytes = b""
@@ -38,7 +41,7 @@ class Sequence:
 
     @property
     def missing(self) -> int:
-        """Tokens to compute before the next can be sampled."""
+        """Tokens to compute before the next can be sampled; 0 while that is under way."""
         return len(self.tokens) - self.computed
 
     @property

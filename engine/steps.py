@@ -76,7 +76,11 @@ class SteppedEngine(Protocol[R_in, P, O, S_out]):
         """Takes a request out; nothing more is reported of it. False if it is not here."""
 
     def step(self) -> list[tuple[str, O]]:
-        """Computes one batch; what each request gained."""
+        """Computes one batch; what each request gained. Raises ReplicaLost when there is nothing left to compute with,
+        and what goes wrong with the batch."""
+
+    def close(self) -> None:
+        """Ends what belongs to the engine elsewhere."""
 
     def stats(self) -> S_out: ...
 

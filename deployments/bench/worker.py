@@ -20,9 +20,11 @@ import torch
 from deployments.bench.encoder_worker import encoder_worker
 from deployments.bench.translator_worker import translator_worker
 from deployments.preflight import weight_bytes
+from engine.checkpoint import open_checkpoint
 from engine.config import EngineConfig
 from engine.engine import Engine
-from engine.load import load_engine
+from engine.load import load_layers, make_engine
+from engine.pipeline.runner import LocalRunner
 from engine.request import Request, SamplingParams
 
 PROMPT = (504, 3575, 282, 4649, 314)  # five tokens of any text
@@ -40,15 +42,17 @@ def engine_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[st
     torch.set_num_threads(options["threads"])
     before = peak_bytes()
     started = time.perf_counter()
-    engine = load_engine(path, EngineConfig(**options))
+    config = EngineConfig(**options)
+    with open_checkpoint(path) as checkpoint:
+        layers = load_layers(checkpoint, config)
+        engine = make_engine(checkpoint, config, LocalRunner(layers.compute))
     load_s = time.perf_counter() - started
     weights = weight_bytes(path, options["precision"])
-    cache = sum(part.nbytes for blocks in engine.caches for part in (blocks.keys, blocks.values))
     facts = {
         "load_s": load_s,
-        "kernels": engine.decoder.kernels.name,
+        "kernels": layers.decoder.kernels.name,
         "weight_bytes": weights,
-        "kv_cache_bytes": cache,
+        "kv_cache_bytes": layers.cache_bytes,
         "peak_bytes_above_start": peak_bytes() - before,
         # The cache takes none until it is used.
         "weight_copies_at_peak": (peak_bytes() - before) / weights,

@@ -124,6 +124,9 @@ class EncoderEngine:
         sizes = (len(request.tokens) for _, _, request in self.queue)
         return batch_size(sizes, self.limits.max_batch_tokens, self.limits.max_running)
 
+    def close(self) -> None:
+        """There is nothing elsewhere."""
+
     def stats(self) -> EncoderStats:
         return EncoderStats(
             running=self.last_batch if self.queue else 0,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from engine.request import SamplingParams
-from engine.sampling.row import Row, TokenCounts
+from engine.sampling.pick import Pick, Seen
 
 
-def adjust(logits: np.ndarray, row: Row) -> None:
+def adjust(logits: np.ndarray, row: Pick) -> None:
     """Adjust one row's logits (vocabulary,) float32 in place.
 
     Token ids outside the vocabulary are ignored: a request's mistake must not reach another row's memory.
@@ -16,15 +16,11 @@ def adjust(logits: np.ndarray, row: Row) -> None:
     params = row.params
     if params.logit_bias:
         _add_bias(logits, params)
-    if row.counts is not None:
-        row.counts.update(row.generated)
-        _penalize(logits, params, row.counts)
-    allowed = None
-    if row.grammar is not None:
-        row.grammar.advance(row.generated)
-        allowed = row.grammar.allowed(len(logits))
-    if row.suppresses_stops and row.stop_token_ids:
-        stops = _inside(np.asarray(row.stop_token_ids, dtype=np.int64), len(logits))
+    if (seen := row.seen()) is not None:
+        _penalize(logits, params, seen)
+    allowed = row.allowed(len(logits))
+    if row.held_back:
+        stops = _inside(np.asarray(row.held_back, dtype=np.int64), len(logits))
         # A grammar that has come to its end leaves nothing but stop tokens: then it ends, min_tokens or not.
         if allowed is None or np.count_nonzero(allowed) > np.count_nonzero(allowed[stops]):
             logits[stops] = -np.inf
@@ -39,9 +35,9 @@ def _add_bias(logits: np.ndarray, params: SamplingParams) -> None:
     logits[tokens[inside]] += bias[inside]
 
 
-def _penalize(logits: np.ndarray, params: SamplingParams, seen: TokenCounts) -> None:
+def _penalize(logits: np.ndarray, params: SamplingParams, seen: Seen) -> None:
     """Repetition over prompt and generated tokens; frequency and presence over generated ones only."""
-    tokens, counts = seen.tokens, seen.counts
+    tokens, counts = seen
     if len(tokens) and tokens.max() >= len(logits):
         inside = tokens < len(logits)
         tokens, counts = tokens[inside], counts[inside]

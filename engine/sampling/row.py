@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.request import SamplingParams
 from engine.sampling.grammar_state import GrammarState
+from engine.sampling.pick import Seen, is_greedy
 
 
 class TokenCounts:
@@ -71,7 +72,7 @@ class Row:
 
     def __post_init__(self) -> None:
         params = self.params
-        self.greedy = params.temperature == 0 or params.top_k == 1
+        self.greedy = is_greedy(params)
         self.stop_token_ids = tuple(dict.fromkeys((*self.eos_token_ids, *params.stop_token_ids)))
         if params.repetition_penalty != 1:
             self.counts = TokenCounts(self.prompt)
@@ -87,6 +88,25 @@ class Row:
     @property
     def suppresses_stops(self) -> bool:
         return len(self.generated) < self.params.min_tokens
+
+    @property
+    def held_back(self) -> tuple[int, ...]:
+        """Stop tokens that may not come yet."""
+        return self.stop_token_ids if self.suppresses_stops else ()
+
+    def seen(self) -> Seen | None:
+        """What penalties are for, up to the last token."""
+        if self.counts is None:
+            return None
+        self.counts.update(self.generated)
+        return self.counts.tokens, self.counts.counts
+
+    def allowed(self, size: int) -> np.ndarray | None:
+        """What the grammar allows after the last token, bool (size,)."""
+        if self.grammar is None:
+            return None
+        self.grammar.advance(self.generated)
+        return self.grammar.allowed(size)
 
     @property
     def position(self) -> int:

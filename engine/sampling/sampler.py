@@ -16,7 +16,7 @@ from engine.request import TokenLogprobs
 from engine.sampling.adjust import adjust
 from engine.sampling.draw import argmax, draw_truncated, draw_weighed, padded_rows, weigh
 from engine.sampling.logprobs import token_logprobs
-from engine.sampling.row import Row
+from engine.sampling.pick import Pick
 from engine.sampling.uniform import uniform
 
 
@@ -28,7 +28,7 @@ class Sampled:
     logprobs: TokenLogprobs | None = None
 
 
-def sample(logits: torch.Tensor, rows: Sequence[Row]) -> list[Sampled]:
+def sample(logits: torch.Tensor, rows: Sequence[Pick]) -> list[Sampled]:
     """Choose each row's next token from logits (rows, vocabulary) of any float dtype, which are not modified.
 
     The caller appends the tokens to the rows' `generated`. A row without any possible token (all -inf, or NaN) gets
@@ -49,7 +49,7 @@ def sample(logits: torch.Tensor, rows: Sequence[Row]) -> list[Sampled]:
     return [found[i] for i in range(len(rows))]
 
 
-def _draw(work: torch.Tensor, rows: Sequence[Row], vocabulary: int) -> list[int]:
+def _draw(work: torch.Tensor, rows: Sequence[Pick], vocabulary: int) -> list[int]:
     """Adjust the rows' logits in place (rows, padded vocabulary) and draw."""
     logits = work.numpy()
     tokens: list[int | None] = [None] * len(rows)
@@ -75,7 +75,7 @@ def _draw(work: torch.Tensor, rows: Sequence[Row], vocabulary: int) -> list[int]
     return [int(logits[i].argmax()) if token is None else token for i, token in enumerate(tokens)]
 
 
-def _report(work: torch.Tensor, rows: Sequence[Row], tokens: Sequence[int]) -> list[TokenLogprobs | None]:
+def _report(work: torch.Tensor, rows: Sequence[Pick], tokens: Sequence[int]) -> list[TokenLogprobs | None]:
     wanted = [(i, row.params.logprobs) for i, row in enumerate(rows) if row.params.logprobs is not None]
     found: list[TokenLogprobs | None] = [None] * len(rows)
     if wanted:

@@ -133,6 +133,9 @@ class Seq2SeqEngine:
             outputs += self._decode()
         return outputs
 
+    def close(self) -> None:
+        """There is nothing elsewhere."""
+
     def stats(self) -> Seq2SeqStats:
         return Seq2SeqStats(
             running=self._running(),

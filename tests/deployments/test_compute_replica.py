@@ -70,6 +70,9 @@ class Squares:
             for one in batch
         ]
 
+    def close(self) -> None:
+        self.requests.clear()
+
     def stats(self) -> int:
         return len(self.requests)
 

@@ -16,6 +16,8 @@ from engine.engine import Engine, Limits
 from engine.errors import DeadlineExceeded, InvalidRequest
 from engine.kernels import Kernels, TorchKernels, select_kernels
 from engine.models import Decoder, load_decoder
+from engine.pipeline.generation import Answer, DecoderLayers, Work
+from engine.pipeline.runner import LocalRunner
 from engine.request import Delta, FinishReason, Request, SamplingParams
 from tests.engine.tiny import VOCABULARY, Reference, write_checkpoint
 
@@ -55,8 +57,12 @@ def reference(model: tuple[Callable[[Kernels], Decoder], Reference]) -> Referenc
 
 def make_engine(decoder: Decoder, clock: Callable[[], float] = lambda: 0.0, **changes: int | bool) -> Engine:
     limits = replace(LIMITS, **changes)  # type: ignore[arg-type]
+    return Engine(local(decoder, limits), limits, VOCABULARY, eos_token_ids=(EOS,), clock=clock)
+
+
+def local(decoder: Decoder, limits: Limits) -> LocalRunner[Work, Answer]:
     caches = [decoder.kernels.make_cache(limits.blocks, limits.block_size, decoder.arch.heads) for _ in decoder.layers]
-    return Engine(decoder, caches, limits, eos_token_ids=(EOS,), clock=clock)
+    return LocalRunner(DecoderLayers(decoder, caches).compute)
 
 
 def run(

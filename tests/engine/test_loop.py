@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ import pytest
 
 from engine.checkpoint import open_checkpoint
 from engine.engine import Engine, Limits, Output, Stats
-from engine.errors import EngineFailed, InvalidRequest, Overloaded
+from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaLost, StageLost
 from engine.kernels import select_kernels
 from engine.loop import FAILED_STEPS_IN_A_ROW, EngineLoop
 from engine.models import Decoder, load_decoder
+from engine.pipeline.generation import Answer, DecoderLayers
+from engine.pipeline.runner import LocalRunner
 from engine.request import Delta, FinishReason, Request, SamplingParams
 from engine.sampling.grammar_state import CompiledGrammar
 from tests.engine.tiny import write_checkpoint
@@ -75,11 +78,15 @@ def collected() -> Collected:
 
 @pytest.fixture
 def loop(decoder: Decoder, collected: Collected) -> Iterator[Loop]:
-    caches = [decoder.kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
-    loop = EngineLoop(lambda: Engine(decoder, caches, LIMITS), collected)
+    loop = EngineLoop(lambda: engine_for(decoder), collected)
     loop.start()
     yield loop
     loop.stop(TIMEOUT_S)
+
+
+def engine_for(decoder: Decoder) -> Engine:
+    caches = [decoder.kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
+    return Engine(LocalRunner(DecoderLayers(decoder, caches).compute), LIMITS, decoder.arch.vocab_size)
 
 
 def endless(name: str) -> Request:
@@ -153,7 +160,7 @@ def test_a_failed_step_ends_its_requests_and_not_the_loop(
     loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(engine_of(loop).decoder, "logits", lambda hidden: 1 / 0)
+        patch.setattr(engine_of(loop).runner, "answer", lambda: 1 / 0)
         loop.submit(brief("a"))
         assert isinstance(collected.last("a").error, EngineFailed)
     loop.submit(brief("b"))
@@ -164,13 +171,13 @@ def test_a_failed_step_ends_its_requests_and_not_the_loop(
 def test_steps_that_keep_failing_make_it_unhealthy(
     loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_of(loop).decoder, "logits", lambda hidden: 1 / 0)
+    monkeypatch.setattr(engine_of(loop).runner, "answer", lambda: 1 / 0)
     for i in range(FAILED_STEPS_IN_A_ROW):
         loop.submit(brief(f"r{i}"))
         collected.last(f"r{i}")
     loop.stop(TIMEOUT_S)
     assert not loop.healthy
-    with pytest.raises((EngineFailed, Overloaded)):
+    with pytest.raises(ReplicaLost):
         loop.submit(brief("late"))
 
 
@@ -183,8 +190,8 @@ def test_stopping_tells_those_that_still_wait(loop: Loop, collected: Collected) 
     loop.submit(endless("a"))
     collected.some("a")
     loop.stop(TIMEOUT_S)
-    assert isinstance(collected.last("a").error, EngineFailed)
-    with pytest.raises(Overloaded):
+    assert isinstance(collected.last("a").error, ReplicaLost)
+    with pytest.raises(ReplicaLost):
         loop.submit(brief("late"))
 
 
@@ -217,11 +224,11 @@ def test_what_comes_during_the_last_step_is_answered_too(
 ) -> None:
     steps = iter(range(FAILED_STEPS_IN_A_ROW))
 
-    def fail(hidden: object) -> None:
+    def fail() -> None:
         loop.submit(brief(f"during {next(steps)}"))
         raise ZeroDivisionError
 
-    monkeypatch.setattr(engine_of(loop).decoder, "logits", fail)
+    monkeypatch.setattr(engine_of(loop).runner, "answer", fail)
     loop.submit(brief("a"))
     for i in range(FAILED_STEPS_IN_A_ROW):
         assert isinstance(collected.last(f"during {i}").error, EngineFailed)
@@ -232,8 +239,7 @@ def test_what_comes_during_the_last_step_is_answered_too(
 
 
 def test_a_reader_that_fails_ends_the_loop_and_is_seen(decoder: Decoder) -> None:
-    caches = [decoder.kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
-    loop = EngineLoop(lambda: Engine(decoder, caches, LIMITS), lambda outputs: 1 / 0)  # type: ignore[arg-type]
+    loop = EngineLoop(lambda: engine_for(decoder), lambda outputs: 1 / 0)  # type: ignore[arg-type]
     loop.start()
     loop.submit(brief("a"))
     loop._thread.join(TIMEOUT_S)
@@ -269,3 +275,44 @@ def test_a_patient_engine_waits_for_more_before_it_steps(
     assert collected.last("a").tokens
     assert collected.last("b").tokens
     assert sizes == [2]
+
+
+def test_a_replica_that_is_lost_says_so_to_all(
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose() -> None:
+        raise StageLost("a stage was lost")
+
+    def give_up() -> None:
+        raise ReplicaLost("it cannot be replaced")
+
+    loop.submit(endless("a"))
+    collected.some("a")
+    monkeypatch.setattr(engine_of(loop).runner, "repair", give_up)
+    monkeypatch.setattr(engine_of(loop).runner, "answer", lose)
+    assert isinstance(collected.last("a").error, ReplicaLost)
+    loop.stop(TIMEOUT_S)
+    assert not loop.healthy
+    with pytest.raises(ReplicaLost):
+        loop.submit(brief("late"))
+
+
+def test_requests_outlive_a_stage(loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = engine_of(loop).runner
+    answer, repaired, count = runner.answer, threading.Event(), itertools.count()
+
+    def lose_once() -> Answer:
+        if next(count) == 7:
+            answer()
+            raise StageLost("a stage was lost")
+        return answer()
+
+    monkeypatch.setattr(runner, "answer", lose_once)
+    monkeypatch.setattr(runner, "repair", repaired.set)
+    loop.submit(brief("a", tokens=20))
+    assert collected.last("a").finish_reason == FinishReason.LENGTH
+    assert repaired.is_set()
+    lost = [token for delta in collected.deltas["a"] for token in delta.tokens]
+    loop.submit(brief("b", tokens=20))
+    assert collected.last("b").finish_reason == FinishReason.LENGTH
+    assert lost == [token for delta in collected.deltas["b"] for token in delta.tokens]

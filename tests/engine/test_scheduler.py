@@ -41,8 +41,8 @@ class Bench:
             sequence = chunk.sequence
             assert chunk.count > 0
             assert sequence.running
-            assert len(sequence.blocks) * SIZE >= sequence.computed + chunk.count
-            self.scheduler.computed(chunk)
+            assert len(sequence.blocks) * SIZE >= sequence.computed == chunk.start + chunk.count
+            self.scheduler.landed(chunk)
             if chunk.last:
                 sequence.tokens.append(1000 + sequence.order)
                 if sequence.generated >= sequence.request.sampling.max_tokens:

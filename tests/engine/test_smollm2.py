@@ -84,7 +84,7 @@ def test_greedy_answers_are_those_of_transformers(
 
 def test_bf16_answers_do_not_depend_on_the_company(demo_model: Path, prompts: list[tuple[int, ...]]) -> None:
     engine = load_engine(demo_model, EngineConfig(precision="bf16", threads=1, prefix_cache=False))
-    if engine.decoder.kernels.name != "native":
+    if engine.kernels != "native":
         pytest.skip("torch's own bf16 products round differently for different numbers of rows")
     together = generate(engine, prompts)
     for at in (0, 7, 19):

@@ -15,7 +15,7 @@ from engine.checkpoint import open_checkpoint
 from engine.checkpoint.prepared import FILE
 from engine.config import EngineConfig
 from engine.errors import CheckpointError, SourceError
-from engine.load import load_engine
+from engine.load import load_layers
 from engine.quantization.recipe import Recipe, load_recipe, quantize
 from tests.engine import tiny
 
@@ -38,8 +38,9 @@ def test_it_is_made_once_and_loads(base: Path, tmp_path: Path) -> None:
     assert prepared(base, BASE, RECIPE, progress=told.append, cache=cache) == folder
     assert (folder / FILE).stat().st_mtime_ns == made
     assert load_recipe(folder).digest() == RECIPE.digest()
-    engine = load_engine(folder, EngineConfig(precision="int8-weight", kv_cache_bytes=1 << 20))
-    assert engine.decoder.arch.num_layers == 3
+    with open_checkpoint(folder) as checkpoint:
+        layers = load_layers(checkpoint, EngineConfig(precision="int8-weight", kv_cache_bytes=1 << 20))
+    assert layers.decoder.arch.num_layers == 3
     assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{folder.name}.lock"}
 
 

@@ -1,0 +1,199 @@
+"""A decoder in stages gives what it gives in one piece, bit for bit; with several steps under way, and with losses."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.checkpoint import open_checkpoint
+from engine.engine import Engine, Limits
+from engine.kernels import select_kernels
+from engine.models import load_decoder
+from engine.pipeline.generation import DecoderLayers
+from engine.pipeline.generation_messages import DecoderStage, to_answer, to_message
+from engine.pipeline.messenger import Messenger
+from engine.pipeline.runner import LocalRunner
+from engine.request import Delta, Request, SamplingParams
+from tests.engine.pipeline.staged import StagedPipeline
+from tests.engine.tiny import FAMILIES, VOCABULARY, write_checkpoint
+
+LIMITS = Limits(
+    max_model_len=96, blocks=60, block_size=4, max_batch_tokens=16, max_running=8, max_waiting=64, prefix_cache=True
+)
+EOS = 7
+Make = Callable[..., DecoderLayers]
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    folder = tmp_path_factory.mktemp(request.param)
+    write_checkpoint(request.param, folder)
+    return partial(layers, folder)
+
+
+def layers(folder: Path, first: int = 0, last: int | None = None, dtype: torch.dtype = torch.float32) -> DecoderLayers:
+    kernels = select_kernels("cpu", dtype)
+    with open_checkpoint(folder) as checkpoint:
+        decoder = load_decoder(checkpoint, kernels, LIMITS.max_model_len, first, last)
+    caches = [kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
+    return DecoderLayers(decoder, caches)
+
+
+def staged(make: Make, bounds: tuple[int, ...], limits: Limits = LIMITS, **options: Any) -> Engine:
+    """Cut at `bounds`, say (0, 2, 3)."""
+    dtype = options.pop("dtype", torch.float32)
+
+    def stages() -> list[DecoderStage]:
+        cuts = itertools.pairwise(bounds)
+        return [DecoderStage(make(first, last, dtype), weight_bytes=0) for first, last in cuts]
+
+    made = stages()
+    vocabulary = made[0].layers.decoder.arch.vocab_size
+    pipeline = StagedPipeline(made, renew=stages, **options)
+    runner = Messenger(pipeline, partial(to_message, vocab_size=vocabulary), to_answer)
+    return Engine(runner, limits, vocabulary, eos_token_ids=(EOS,), clock=lambda: 0.0)
+
+
+def pipeline_of(engine: Engine) -> StagedPipeline:
+    runner = engine.runner
+    assert isinstance(runner, Messenger)
+    assert isinstance(runner.pipeline, StagedPipeline)
+    return runner.pipeline
+
+
+def whole(make: Make, dtype: torch.dtype = torch.float32, limits: Limits = LIMITS) -> Engine:
+    one = make(dtype=dtype)
+    return Engine(
+        LocalRunner(one.compute), limits, one.decoder.arch.vocab_size, eos_token_ids=(EOS,), clock=lambda: 0.0
+    )
+
+
+def requests() -> list[Request]:
+    """Of every kind that the choice of tokens knows."""
+    kinds: list[dict[str, Any]] = [
+        {"temperature": 0.0},
+        {"temperature": 0.0, "logprobs": 2, "prompt_logprobs": 1, "ignore_eos": True},
+        {"temperature": 0.9, "top_p": 0.9, "seed": 3},
+        {"temperature": 0.7, "top_k": 5, "seed": 4, "repetition_penalty": 1.3, "logprobs": 0},
+        {"temperature": 1.0, "min_p": 0.05, "seed": 5, "frequency_penalty": 0.4, "presence_penalty": 0.2},
+        {"temperature": 0.0, "logit_bias": {3: 4.0, EOS: 2.0}, "min_tokens": 6},
+        {"temperature": 0.0, "stop_token_ids": (11, 12)},
+    ]
+    return [
+        Request(str(i), tuple((7 * i + 5 * j) % VOCABULARY for j in range(1 + 6 * i)), SamplingParams(9, **kind))
+        for i, kind in enumerate(kinds)
+    ]
+
+
+def run(engine: Engine, wanted: list[Request], aborted: dict[int, str] | None = None) -> dict[str, list[Delta]]:
+    """All at once; `aborted` says who leaves after which step."""
+    gained: dict[str, list[Delta]] = {request.id: [] for request in wanted}
+    for request in wanted:
+        engine.prepare(request)
+        engine.add(request)
+    step = 0
+    while not engine.idle:
+        for request_id, delta in engine.step():
+            gained[request_id].append(delta)
+        if aborted and step in aborted:
+            engine.abort(aborted[step])
+        engine.check()
+        step += 1
+        assert step < 2000
+    assert engine.blocks.used == 0
+    return gained
+
+
+def told(deltas: list[Delta]) -> tuple[Any, ...]:
+    """What an answer comes to, however it was bundled."""
+    return (
+        [token for delta in deltas for token in delta.tokens],
+        [entry for delta in deltas for entry in delta.logprobs],
+        [entry for delta in deltas for entry in delta.prompt_logprobs],
+        deltas[-1].finish_reason,
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_any_split_gives_the_same(make: Make, dtype: torch.dtype) -> None:
+    layers = make().decoder.arch.num_layers
+    expected = {name: told(deltas) for name, deltas in run(whole(make, dtype), requests()).items()}
+    inner = range(1, layers)
+    for bounds in [(0, layers), *((0, cut, layers) for cut in inner), tuple(range(layers + 1))]:
+        engine = staged(make, bounds, dtype=dtype)
+        found = {name: told(deltas) for name, deltas in run(engine, requests()).items()}
+        assert found == expected, bounds
+        assert pipeline_of(engine).most_under_way == len(bounds) - 1
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    folder = tmp_path_factory.mktemp("llama")
+    write_checkpoint("llama", folder)
+    return partial(layers, folder)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lost=st.frozensets(st.integers(1, 60), max_size=4),
+    aborted=st.dictionaries(st.integers(0, 40), st.integers(0, 6).map(str), max_size=2),
+    blocks=st.integers(24, 60),
+    budget=st.integers(2, 40),
+    cuts=st.sampled_from([(0, 1, 3), (0, 2, 3), (0, 1, 2, 3)]),
+    prefix_cache=st.booleans(),
+)
+def test_lost_stages_change_nothing(
+    llama: Make,
+    lost: frozenset[int],
+    aborted: dict[int, str],
+    blocks: int,
+    budget: int,
+    cuts: tuple[int, ...],
+    prefix_cache: bool,
+) -> None:
+    limits = Limits(96, blocks, 4, budget, min(8, budget), 64, prefix_cache)
+    # New stages have other numbers where the cache was: what is not computed again shows.
+    engine = staged(partial(dirty, llama), cuts, limits, loses=lambda answer: answer in lost)
+    found = run(engine, requests(), aborted)
+    alone = run(whole(llama), requests())
+    pipeline = pipeline_of(engine)
+    assert pipeline.repairs == sum(one <= pipeline.answers for one in lost)
+    for name, deltas in found.items():
+        if name not in aborted.values():
+            assert told(deltas) == told(alone[name])
+
+
+def dirty(make: Make, *options: Any) -> DecoderLayers:
+    made = make(*options)
+    for cache in made.caches:
+        cache.keys.fill_(3.0)
+        cache.values.fill_(-5.0)
+    return made
+
+
+def test_a_long_prompt_goes_through_the_stages_in_chunks_at_once(llama: Make) -> None:
+    engine = staged(llama, (0, 1, 2, 3))
+    engine.add(Request("long", tuple(i % VOCABULARY for i in range(60)), SamplingParams(2, temperature=0)))
+    engine.step()
+    assert len(engine.under_way) == 2  # the third is the one that was answered
+    assert [one.chunk.start for launched in engine.under_way for one in launched] == [6, 12]
+
+
+def test_those_that_decode_are_dealt_out(llama: Make) -> None:
+    engine = staged(llama, (0, 1, 3))
+    for i in range(8):
+        engine.add(Request(str(i), (i, 2), SamplingParams(20, temperature=0, ignore_eos=True)))
+    sizes = []
+    for _ in range(12):
+        engine.step()
+        sizes.append([len(launched) for launched in engine.under_way])
+    assert sizes[-1] == [4]
+    assert sizes[-2] == [4]
