@@ -77,6 +77,7 @@ class Network:
     places: dict[str, Place] = field(default_factory=dict)
     _apart: set[frozenset[str]] = field(default_factory=set)
     _cut: set[str] = field(default_factory=set)
+    _slow: dict[str, float] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -135,8 +136,10 @@ class Network:
             run_ip(f"link set {place.cable} master {self.name}")
         for end in ("", f"-n {place.namespace}"):
             tc(f"{end} qdisc del dev {place.cable if not end else 'eth0'} root", check=False)
+        self._slow.pop(name, None)
         if not delay_ms:
             return
+        self._slow[name] = delay_ms
         each, jitter = delay_ms / 2, jitter_ms / 2
         netem = f"root netem limit 100000 delay {each}ms" + (f" {jitter}ms" if jitter else "")
         if tc(f"qdisc add dev {place.cable} {netem}", check=False):
@@ -147,6 +150,16 @@ class Network:
     def is_cut(self, name: str) -> bool:
         """Whether the cable of `name` is pulled."""
         return name in self._cut
+
+    def cable_state(self, name: str) -> str:
+        """In words: whole, cut, slow, or apart from which others."""
+        if name in self._cut:
+            return "cut"
+        others = sorted({other for pair in self._apart if name in pair for other in pair} - {name})
+        words = [f"cut from {', '.join(others)}"] if others else []
+        if name in self._slow:
+            words.append(f"+{self._slow[name]:g} ms")
+        return ", ".join(words) or "whole"
 
     def place(self, name: str) -> Place:
         """Raises `ConfigError` for a name that is not there."""

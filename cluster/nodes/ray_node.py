@@ -98,6 +98,9 @@ class LocalNode:
         ]
         if self.is_head:
             arguments += ["--head", f"--port={GCS_PORT}", "--include-dashboard=false"]
+            if "RAY_REDIS_PASSWORD" in self.environment:
+                # The GCS reads the variable, `ray start` itself only this.
+                arguments += [f"--redis-password={self.environment['RAY_REDIS_PASSWORD']}"]
         else:
             arguments += [f"--address={head}"]
         self._run(arguments)
@@ -155,8 +158,9 @@ class LocalNode:
             process.wait(_START_S)
             status = -1
         if status:
-            words = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise EngineFailed(f"The node {self.name} could not be started:\n" + "\n".join(words[-15:]))
+            words, _, _ = log.read_text(encoding="utf-8", errors="replace").partition("*** StackTrace")
+            last = "\n".join(words.strip().splitlines()[-15:])
+            raise EngineFailed(f"The node {self.name} could not be started:\n{last}")
 
 
 def _name(process: psutil.Process) -> str:
