@@ -1,5 +1,5 @@
 """The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
-`finetune`.
+`finetune`, `cluster`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from deployments.cli.bench import bench
 from deployments.cli.chat import chat
+from deployments.cli.cluster import cluster
 from deployments.cli.control import status, stop
 from deployments.cli.evaluate import evaluate
 from deployments.cli.fetch import fetch
@@ -34,6 +35,7 @@ for command in (serve, status, stop, chat, fetch, evaluate, quantize):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(finetune, name="finetune")
+app.add_typer(cluster, name="cluster")
 
 
 def _show_version(wanted: bool) -> None:

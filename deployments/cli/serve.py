@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster.node import RayNode, available_cores, joined_cluster, local_node, node_temp_dir
+from cluster.nodes.entering import enter
+from deployments.cli.cluster_state import ClusterState, local_cluster_at
 from deployments.cli.fetch import ConfigArgument, fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
 from deployments.cli.state import StateFile, clear_leftovers, registered, running_servers
@@ -32,7 +35,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen at; 0.0.0.0 is all of them.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen at.")] = None,
     address: Annotated[
-        str | None, typer.Option(help="Join this Ray cluster (host:port, or auto) instead of starting a node.")
+        str | None, typer.Option(help="Join this Ray cluster (host:port, auto, or local) instead of starting a node.")
     ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the replicas to become ready.")] = 600.0,
     allow_unmeasured: Annotated[
@@ -43,7 +46,9 @@ def serve(
     """Serve models until Ctrl-C, which ends everything that was started."""
     console = Console(stderr=True)
     path = config or DEMO_CONFIG
-    settings = load_settings(path).with_http(host=host, port=port)
+    local = None if address is None else local_cluster_at(address)
+    # A local cluster's nodes are machines of their own: at their loopback address nobody here reaches them.
+    settings = load_settings(path).with_http(host=host or (local and local.ip), port=port)
     with stopping() as signals:
         try:
             _serve(
@@ -51,6 +56,7 @@ def serve(
                 path,
                 signals,
                 address=address,
+                local=local,
                 timeout_s=timeout,
                 allow_unmeasured=allow_unmeasured,
                 verbose=verbose,
@@ -67,6 +73,7 @@ def _serve(
     signals: StopSignals,
     *,
     address: str | None,
+    local: ClusterState | None,
     timeout_s: float,
     allow_unmeasured: bool,
     verbose: bool,
@@ -97,7 +104,7 @@ def _serve(
                 # Here once, or every replica of the start would wait for the one that does. Found in the cache mostly.
                 build.library()
         with console.status("Starting Ray ...") as spinner:
-            node = stack.enter_context(_node(address, signals, verbose=verbose))
+            node = stack.enter_context(_node(address, local, signals, verbose=verbose))
             state.update(ray_address=node.address, temp_dir=str(node.temp_dir or ""))
             if address is not None:
                 settings = settings.with_cores(node.cores)
@@ -152,7 +159,12 @@ def _refuse_second_server(port: int) -> None:
 
 
 @contextmanager
-def _node(address: str | None, signals: StopSignals, *, verbose: bool) -> Iterator[RayNode]:
+def _node(address: str | None, local: ClusterState | None, signals: StopSignals, *, verbose: bool) -> Iterator[RayNode]:
+    if local is not None:
+        # A driver needs a raylet at its own address. What had to be fetched from outside is here by now.
+        os.environ.update(local.environment)
+        enter(local.head_namespace)
+        address = local.address
     if address is not None:
         with signals.undisguised(), joined_cluster(address, serve_switches(), verbose=verbose) as node:
             signals.listen()
