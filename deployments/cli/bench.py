@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deployments.cli.bench_tables import show, show_step, show_variants
+from deployments.cli.bench_tables import show, show_faults, show_step, show_variants
 from deployments.cli.evaluate import choose
 from deployments.cli.fetch import ConfigArgument
 from deployments.settings import DEMO_CONFIG, load_settings
 from engine.errors import ConfigError
+
+FAULTS_CONFIG = Path(__file__).parents[1] / "bench" / "faults.yaml"
 
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
@@ -176,3 +178,41 @@ def step(
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw(result, picture)
     show_step(result, console, output)
+
+
+@bench.command("faults")
+def faults(
+    config: ConfigArgument = None,
+    model: Annotated[str, typer.Option(help="Which of the configuration's models that generate text.")] = "",
+    streams: Annotated[int, typer.Option(min=1, help="Streams at once.")] = 100,
+    tokens: Tokens = 200,
+    minutes: Annotated[float, typer.Option(min=0, help="Of losses at random, after each kind in turn.")] = 10.0,
+    nodes: Annotated[int, typer.Option(min=2, help="The head, and those that may be lost.")] = 5,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs of each node that Ray may give away.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of what is lost when.")] = 0,
+    output: Output = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw it here, as png or svg.")] = None,
+) -> None:
+    """Streams while stages, replicas, nodes and links are lost: is any token lost or changed, and how long do they
+    stand still? Starts a cluster of real nodes, each in a network namespace (needs root)."""
+    from deployments.bench.faults.picture import draw
+    from deployments.bench.faults.run import Trial, bench_faults, check_here
+    from deployments.bench.step_picture import require_matplotlib
+
+    check_here()
+    if picture is not None:
+        require_matplotlib()
+    path = config or FAULTS_CONFIG
+    settings = load_settings(path)
+    names = [one.name for one in settings.models if one.task == "text-generation"]
+    if not names or (model and model not in names):
+        raise ConfigError(f"Which model? {', '.join(names) or 'None of this configuration'} can generate text.")
+    console = Console(stderr=True)
+    trial = Trial(model or names[0], streams, tokens, minutes, nodes, cpus, seed)
+    result = bench_faults(settings, path, trial, console)
+    if picture is not None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        draw(result, picture)
+    show_faults(result, console, output)
+    if result["lost"] or result["changed"]:
+        raise typer.Exit(1)

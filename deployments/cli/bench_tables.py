@@ -69,3 +69,27 @@ def show_variants(result: dict[str, Any], console: Console, output: Path | None)
     console.print(table)
     write(result, output)
     typer.echo(json.dumps(result))
+
+
+def show_faults(result: dict[str, Any], console: Console, output: Path | None) -> None:
+    """A row for each kind of loss: how often, and how long streams stood still for it."""
+    table = Table("", "times", "streams", "longest pause", "median pause", "whole again after")
+    for kind in dict.fromkeys(one["kind"] for one in result["injuries"]):
+        found = [one for one in result["injuries"] if one["kind"] == kind]
+        again = [one["recovered_s"] - one["at_s"] for one in found if one["recovered_s"] is not None]
+        table.add_row(
+            kind,
+            str(len(found)),
+            str(sum(one["streams"] for one in found)),
+            f"{max(one['longest_gap_s'] for one in found):.2f} s",
+            f"{sorted(one['median_gap_s'] for one in found)[len(found) // 2]:.2f} s",
+            f"{sorted(again)[len(again) // 2]:.1f} s" if again else "never",
+        )
+    console.print(table)
+    console.print(
+        f"{result['streams']} streams, {result['tokens']} tokens: {result['lost']} lost, {result['changed']} changed. "
+        f"Undisturbed, the longest pause was {result['undisturbed']['longest_gap_s']:.2f} s.",
+        highlight=False,
+    )
+    write(result, output)
+    typer.echo(json.dumps(result))

@@ -1,0 +1,214 @@
+"""Streams on a cluster of real nodes, and one loss after another: no answer may differ from the undisturbed one."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from cluster.nodes.local_cluster import HEAD, LocalCluster, local_cluster
+from deployments.bench.faults.bodies import bodies
+from deployments.bench.faults.gaps import longest, median_of_longest, ran
+from deployments.bench.faults.injuries import KINDS, Injury, Kind, Part, choose, inflict, parts, undo
+from deployments.bench.faults.reader import Told
+from deployments.bench.faults.streams import Streams, undisturbed
+from deployments.bench.machine import provenance
+from deployments.cli.fetch import fetch_models
+from deployments.serving import local_environment
+from deployments.settings import Settings
+from engine.errors import ConfigError, EngineFailed
+
+START_S = 300.0
+STOP_S = 60.0
+PORT = 8000
+UNDO_AFTER_S = 8.0  # a node or link is away for so long
+RECOVER_S = 90.0  # for all replicas to be whole again
+WINDOW_S = 15.0  # after an injury, in which pauses count as its own
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """`streams` at once, of some `tokens` tokens each; every kind of injury in turn, then any of them for `minutes`."""
+
+    model: str
+    streams: int
+    tokens: int
+    minutes: float
+    nodes: int
+    cpus: int
+    seed: int
+    kinds: tuple[Kind, ...] = KINDS
+
+
+def bench_faults(settings: Settings, config: Path, trial: Trial, console: Console) -> dict[str, Any]:
+    """Starts cluster and server, hurts them, compares every stream. Raises ConfigError where it cannot run here."""
+    fetch_models(settings, console)
+    console.print(f"Starting {trial.nodes} nodes ...")
+    with local_cluster(
+        trial.nodes, cpus=[0, *[trial.cpus] * (trial.nodes - 1)], environment=local_environment
+    ) as cluster:
+        console.print("Starting the server ...")
+        with served(cluster, config) as url:
+            return asyncio.run(_happen(cluster, url, trial, console))
+
+
+@contextmanager
+def served(cluster: LocalCluster, config: Path) -> Iterator[str]:
+    """`stageline serve` on the head: its address, from when it is ready."""
+    log = cluster.folder / "serve.log"
+    command = [sys.executable, "-m", "deployments.cli", "serve", str(config), "--address", cluster.address]
+    url = f"http://{cluster.head.ip}:{PORT}"
+    with log.open("wb") as output:
+        process = cluster.run(HEAD, [*command, "--host", "0.0.0.0", "--port", str(PORT)], stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + START_S
+            while not _ready(url):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    words = log.read_text(errors="replace").strip().splitlines()[-5:]
+                    raise EngineFailed("The server did not start:\n" + "\n".join(words))
+                time.sleep(POLL_S)
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/ready", timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+async def _happen(cluster: LocalCluster, url: str, trial: Trial, console: Console) -> dict[str, Any]:
+    whole = await asyncio.to_thread(found_parts, url, trial.model)
+    nodes = {node.ip: name for name, node in cluster.nodes.items() if name != HEAD}
+    wanted = bodies(trial.model, trial.streams, trial.tokens)
+    console.print(f"{len(whole)} processes on {len({part.node for part in whole})} nodes. Undisturbed first ...")
+    calm = await undisturbed(url, wanted)
+    for told in calm:
+        if told.error:
+            raise EngineFailed(f"A stream failed though nothing was done to it: {told.error}")
+    console.print(f"Undisturbed: the longest pause was {longest(calm):.2f} s.")
+    draw = random.Random(trial.seed)
+    injuries: list[Injury] = []
+    async with Streams(url, wanted) as streams:
+        await asyncio.sleep(WINDOW_S / 3)
+        for kind in trial.kinds:
+            injuries += await _hurt(cluster, url, trial, kind, nodes, draw, len(whole), console)
+        end_s = time.time() + 60 * trial.minutes
+        while time.time() < end_s:
+            injuries += await _hurt(cluster, url, trial, draw.choice(trial.kinds), nodes, draw, len(whole), console)
+            await asyncio.sleep(draw.uniform(0.0, 3.0))
+    return result(trial, calm, streams.told, injuries)
+
+
+async def _hurt(
+    cluster: LocalCluster,
+    url: str,
+    trial: Trial,
+    kind: Kind,
+    nodes: dict[str, str],
+    draw: random.Random,
+    whole: int,
+    console: Console,
+) -> list[Injury]:
+    """One injury, from the blow until all is as it was."""
+    chosen = choose(kind, await asyncio.to_thread(found_parts, url, trial.model), nodes, draw)
+    if chosen is None:
+        return []
+    node, part = chosen
+    at = f"stage {part.stage} on {node}" if part.stage is not None else f"replica on {node}"
+    injury = Injury(kind, node if kind in ("node killed", "link cut") else at, time.time())
+    await asyncio.to_thread(inflict, kind, cluster, node, part)
+    if kind in ("node killed", "link cut"):
+        await asyncio.sleep(UNDO_AFTER_S)
+        await asyncio.to_thread(undo, kind, cluster, node)
+        injury.undone_s = time.time()
+    deadline = time.monotonic() + RECOVER_S
+    while time.monotonic() < deadline:
+        found = await asyncio.to_thread(found_parts, url, trial.model)
+        if len(found) >= whole and part.pid not in {one.pid for one in found}:
+            injury.recovered_s = time.time()
+            break
+        await asyncio.sleep(POLL_S)
+    else:
+        injury.notes.append(f"not whole again after {RECOVER_S:.0f} s")
+    after = "" if injury.recovered_s is None else f", whole again after {injury.recovered_s - injury.at_s:.1f} s"
+    console.print(f"{kind} ({injury.target}){after}")
+    return [injury]
+
+
+def found_parts(url: str, model: str) -> list[Part]:
+    """What serves the model now; nothing where the server does not tell."""
+    try:
+        return parts(httpx.get(f"{url}/status", timeout=10.0).raise_for_status().json(), model)
+    except (httpx.HTTPError, ValueError):
+        return []
+
+
+def result(
+    trial: Trial, calm: Sequence[Told], told: Sequence[tuple[int, Told]], injuries: Sequence[Injury]
+) -> dict[str, Any]:
+    """What it comes to. `changed` are streams that ended well and differ from the undisturbed one."""
+    streams = [one for _, one in told]
+    for injury in injuries:
+        end_s = max(injury.at_s + WINDOW_S, injury.recovered_s or 0.0)
+        injury.longest_gap_s = round(longest(streams, injury.at_s, end_s), 3)
+        injury.median_gap_s = round(median_of_longest(streams, injury.at_s, end_s), 3)
+        injury.streams = sum(ran(one, injury.at_s, injury.at_s) for one in streams)
+    lost = [(index, one.error) for index, one in told if one.error]
+    changed = [(index, one) for index, one in told if not one.error and one.content != calm[index].content]
+    return {
+        "benchmark": "faults",
+        **provenance(),
+        "trial": asdict(trial),
+        "undisturbed": {"longest_gap_s": round(longest(calm), 3), "tokens": sum(one.tokens for one in calm)},
+        "streams": len(told),
+        "tokens": sum(one.tokens for one in streams),
+        "lost": len(lost),
+        "changed": len(changed),
+        "longest_gap_s": round(longest(streams), 3),
+        "injuries": [asdict(injury) for injury in injuries],
+        "lost_streams": lost[:20],
+        "changed_streams": [
+            {"undisturbed": repr(calm[index].content)[:2000], "told": repr(one.content)[:2000]}
+            for index, one in changed[:20]
+        ],
+        "arrivals": _per_second(streams),
+    }
+
+
+def _per_second(streams: Sequence[Told]) -> dict[str, Any]:
+    """Events that came in each second, from the first on."""
+    times = [at for told in streams for at in told.arrivals]
+    if not times:
+        return {"begin_s": 0.0, "events": []}
+    begin = min(times)
+    events = [0] * (int(max(times) - begin) + 1)
+    for at in times:
+        events[int(at - begin)] += 1
+    return {"begin_s": begin, "events": events}
+
+
+def check_here() -> None:
+    """Raises ConfigError where there are no such clusters."""
+    from cluster.nodes.namespaces import unavailable
+
+    reason = unavailable()
+    if reason is not None:
+        raise ConfigError(f"A cluster of nodes cannot be had on this machine: {reason}.")
