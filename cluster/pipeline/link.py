@@ -1,0 +1,293 @@
+"""A link carries messages one way over TCP, from one process of a ring to the next: from a `Sender` to a `Receiver`.
+
+Whoever waits on a link is told with `LinkLost`: at once when the other process ended, when `close` is called here by
+another thread, or when anything arrives that should not; after `silence_s` when nothing arrives at all, as the other
+end gives a sign of life every `ALIVE_EVERY_S`. A link that is lost stays lost.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from cluster.pipeline import frames
+from cluster.pipeline.handshake import HELLO_BYTES, REPLY_BYTES, Place
+from engine.errors import EngineFailed
+from engine.pipeline.message import Message
+
+ALIVE_EVERY_S = 0.5
+_HANDSHAKE_S = 2.0  # for a stranger who connects and says nothing
+_SOCKET_BYTES = 4 << 20  # in each direction: so much can lie ready while the receiver computes
+_READ_AHEAD = 64 << 10  # small messages come whole with one read
+
+Address = tuple[str, int]
+
+
+class LinkLost(EngineFailed):
+    """The other end of a link is gone, silent, or not who it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLimits:
+    """Seconds. `send_s` is without any progress, and covers the receiver's longest step: it reads nothing meanwhile."""
+
+    connect_s: float = 5.0
+    silence_s: float = 2.0
+    send_s: float = 90.0
+
+
+class Listener:
+    """Waits for the one connection of a place in the ring, at a free port of `host` (IPv4 or IPv6)."""
+
+    def __init__(self, host: str, place: Place, limits: LinkLimits) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=family, backlog=8)
+        self._place, self._limits = place, limits
+        self._lock = threading.Lock()
+        self._closed = False
+        self.address: Address = (host, int(self._socket.getsockname()[1]))
+
+    def accept(self) -> Receiver:
+        """Waits for the right one to connect; others are turned away. Raises LinkLost after `connect_s`."""
+        deadline = time.monotonic() + self._limits.connect_s
+        turned_away = ""
+        with self._lock:
+            while not self._closed and (left := deadline - time.monotonic()) > 0:
+                try:
+                    self._socket.settimeout(left)
+                    connection, _ = self._socket.accept()
+                except TimeoutError:
+                    break
+                except OSError as error:
+                    raise LinkLost(f"listening at {self.address} ended: {error}") from None
+                try:
+                    connection.settimeout(min(_HANDSHAKE_S, left))
+                    hello = _read_exactly(connection, HELLO_BYTES)
+                    refusal = self._place.refusal(hello)
+                    if refusal is None:
+                        connection.sendall(self._place.reply())
+                        return Receiver(connection, self._limits)
+                    turned_away = f"; somebody was turned away: {refusal}"
+                except OSError as error:
+                    turned_away = f"; somebody was turned away: {error}"
+                connection.close()
+        reason = "it was closed here" if self._closed else f"nobody came within {self._limits.connect_s} s"
+        raise LinkLost(f"no link was made to {self.address}: {reason}{turned_away}")
+
+    def close(self) -> None:
+        """From any thread; one that waits in `accept` is told."""
+        self._closed = True
+        _shut(self._socket, self._lock)
+
+
+class Sender:
+    """The sending end. One thread sends; another, of its own, gives signs of life when there is nothing to send.
+
+    Made without waiting for the other end, which replies when it gets round to it: call `confirm` before sending.
+    Raises LinkLost.
+    """
+
+    def __init__(self, to: Address, place: Place, limits: LinkLimits) -> None:
+        self._to, self._place, self._limits = to, place, limits
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._lost: str | None = None
+        self._number = 0
+        self._sent_at = time.monotonic()
+        try:
+            self._socket = socket.create_connection(to, timeout=limits.connect_s)
+        except OSError as error:
+            raise LinkLost(f"no link can be made to {to}: {error}") from None
+        try:
+            _tune(self._socket, limits)
+            self._socket.sendall(place.hello())
+        except OSError as error:
+            self._socket.close()
+            raise LinkLost(f"no link can be made to {to}: {error}") from None
+        self._alive = threading.Thread(target=self._give_signs_of_life, name="link-alive", daemon=True)
+        self._alive.start()
+
+    def confirm(self) -> None:
+        """Waits for the other end's reply. Raises LinkLost."""
+        try:
+            if not self._place.replied(_read_exactly(self._socket, REPLY_BYTES)):
+                raise LinkLost(f"who listens at {self._to} does not know this pipeline")
+            self._socket.settimeout(self._limits.send_s)
+        except OSError as error:
+            raise self._loss(f"{self._to} did not take the link on: {error}") from None
+
+    def pack(self, message: Message) -> list[bytes | memoryview]:
+        """The next message's frame, for `send`. Raises FrameError for what cannot be sent."""
+        return frames.pack(message, self._number)
+
+    def send(self, frame: list[bytes | memoryview]) -> None:
+        """Sends a frame just packed. Blocks while the other end has not read what was sent before. Raises LinkLost."""
+        with self._lock:
+            if self._lost is not None:
+                raise LinkLost(self._lost)
+            try:
+                self._write(frame)
+            except OSError as error:
+                raise self._loss(f"nothing can be sent to {self._to}: {error}") from None
+            self._number += 1
+            self._sent_at = time.monotonic()
+
+    def close(self) -> None:
+        """From any thread; one that waits in `send` is told."""
+        self._lost = self._lost or "the link was closed here"
+        self._ended.set()
+        _shut(self._socket, self._lock)
+        self._alive.join(timeout=2 * ALIVE_EVERY_S)
+
+    def _write(self, pieces: list[bytes | memoryview]) -> None:
+        deadline = time.monotonic() + self._limits.send_s
+        views = [memoryview(piece) for piece in pieces]
+        while True:
+            sent = self._socket.sendmsg(views)
+            while views and sent >= len(views[0]):
+                sent -= len(views.pop(0))
+            if not views:
+                return
+            views[0] = views[0][sent:]
+            if time.monotonic() > deadline:
+                raise TimeoutError("timed out, byte by byte")
+
+    def _give_signs_of_life(self) -> None:
+        wait_s = ALIVE_EVERY_S
+        while not self._ended.wait(wait_s):
+            wait_s = self._sent_at + ALIVE_EVERY_S - time.monotonic()
+            if wait_s > 0 or not self._lock.acquire(blocking=False):
+                wait_s = max(wait_s, ALIVE_EVERY_S / 4)
+                continue
+            try:
+                if self._lost is None:
+                    self._sign_of_life()
+            except OSError as error:
+                self._lost = f"nothing can be sent to {self._to}: {error}"
+            finally:
+                self._lock.release()
+            if self._lost is not None:
+                return
+            wait_s = ALIVE_EVERY_S
+
+    def _sign_of_life(self) -> None:
+        sign = frames.alive(self._number)
+        try:
+            sent = self._socket.send(sign, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return  # the other end has plenty to read
+        if sent < len(sign):
+            self._write([sign[sent:]])
+        self._sent_at = time.monotonic()
+
+    def _loss(self, reason: str) -> LinkLost:
+        self._lost = self._lost or reason
+        return LinkLost(self._lost)
+
+
+class Receiver:
+    """The receiving end, made by `Listener.accept`. One thread receives."""
+
+    def __init__(self, connection: socket.socket, limits: LinkLimits) -> None:
+        self._socket, self._limits = connection, limits
+        self._lock = threading.Lock()
+        self._lost: str | None = None
+        self.number = 0  # of the message that comes next
+        self._ahead = memoryview(bytearray(_READ_AHEAD))
+        self._start = self._end = 0  # of what was read ahead and is not taken yet
+        try:
+            _tune(connection, limits)
+            connection.settimeout(limits.silence_s)
+        except OSError as error:
+            connection.close()
+            raise LinkLost(f"the link was lost as it was made: {error}") from None
+
+    def receive(self, timeout_s: float | None = None) -> Message:
+        """Waits for the next message. Raises LinkLost, also where none comes within `timeout_s` (give or take a sign of
+        life)."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self._lock:
+            if self._lost is not None:
+                raise LinkLost(self._lost)
+            try:
+                while True:
+                    header = frames.Header.unpack(self._take(frames.HEADER_BYTES), self.number)
+                    if header.kind == frames.MESSAGE:
+                        return self._message(header)
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise TimeoutError(f"no message came within {timeout_s:.0f} s, though its sender lives")
+            except TimeoutError as error:
+                silence = f"nothing arrived for {self._limits.silence_s} s"
+                self._lost = self._lost or (str(error) if str(error) != "timed out" else silence)
+            except (OSError, frames.FrameError) as error:
+                self._lost = self._lost or str(error)
+            raise LinkLost(self._lost)
+
+    def close(self) -> None:
+        """From any thread; one that waits in `receive` is told."""
+        self._lost = self._lost or "the link was closed here"
+        _shut(self._socket, self._lock)
+
+    def _message(self, header: frames.Header) -> Message:
+        message = frames.unpack_head(header, self._take(header.head_bytes))
+        for tensor in message.tensors:
+            self._fill(frames.memory(tensor))
+        self.number += 1
+        return message
+
+    def _take(self, size: int) -> bytes:
+        if size <= self._end - self._start:
+            self._start += size
+            return bytes(self._ahead[self._start - size : self._start])
+        taken = bytearray(size)
+        self._fill(memoryview(taken))
+        return bytes(taken)
+
+    def _fill(self, target: memoryview) -> None:
+        """With what was read ahead first. The rest of something large goes from the socket to where it belongs."""
+        while target:
+            if self._start == self._end and len(target) < _READ_AHEAD:
+                self._start, self._end = 0, self._read(self._ahead)
+            if self._start < self._end:
+                got = min(len(target), self._end - self._start)
+                target[:got] = self._ahead[self._start : self._start + got]
+                self._start += got
+            else:
+                got = self._read(target)
+            target = target[got:]
+
+    def _read(self, target: memoryview) -> int:
+        got = self._socket.recv_into(target)
+        if not got:
+            raise ConnectionError("the other end of the link is gone")
+        return got
+
+
+def _tune(connection: socket.socket, limits: LinkLimits) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BYTES)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
+    # Linux also gives up after so long where the receiver is alive but has not read: no less than a step may take.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limits.send_s * 1000))
+
+
+def _read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        if not piece:
+            raise ConnectionError("the other end closed it")
+        data += piece
+    return bytes(data)
+
+
+def _shut(connection: socket.socket, in_use: threading.Lock) -> None:
+    """Wakes whoever waits on a socket, then closes it once nobody uses it: its number may be another's right after."""
+    with suppress(OSError):  # it may not be connected any more
+        connection.shutdown(socket.SHUT_RDWR)
+    if in_use.acquire(timeout=5.0):
+        connection.close()
+        in_use.release()
