@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -26,8 +26,9 @@ from engine.pipeline.probes.seq2seq import seq2seq_probes
 
 ModelTask = Literal["text-generation", "text-classification", "embedding", "translation"]
 
-ROUNDS = 7  # of which the median counts
-WARM_UP = 2  # rounds before: the first ones record what is played again later
+LEAST_ROUNDS, MOST_ROUNDS = 5, 50  # of which the median counts
+BUDGET_S = 0.3  # in which as many rounds are run as go into it
+WARM_UP = 2  # rounds that do not count
 
 
 def measure_costs(checkpoint: Checkpoint, task: ModelTask, kernels: Kernels, threads: int) -> Costs:
@@ -35,7 +36,8 @@ def measure_costs(checkpoint: Checkpoint, task: ModelTask, kernels: Kernels, thr
     `load_decoder`."""
     with loading(checkpoint), _threads(threads):
         probes = _probes(checkpoint, task, kernels)
-        return costs_of(probes, median_seconds(probes.run))
+        finish = torch.cuda.synchronize if kernels.device.type == "cuda" else lambda: None
+        return costs_of(probes, median_seconds(probes.run, finish))
 
 
 def count_layers(checkpoint: Checkpoint, task: ModelTask) -> int:
@@ -61,14 +63,18 @@ def costs_of(probes: Probes, seconds: Mapping[str, float]) -> Costs:
     return Costs(tuple(map(cost, probes.layers)), cost(probes.first), cost(probes.last))
 
 
-def median_seconds(probes: Mapping[str, Probe]) -> dict[str, float]:
-    """What each takes. They take turns: a busy neighbour slows all of them, and no layer finds its weights in the cache
-    only because it is alone here."""
+def median_seconds(probes: Mapping[str, Probe], finish: Callable[[], object] = lambda: None) -> dict[str, float]:
+    """What each takes; `finish` waits for a device that is given work ahead. They take turns: a busy neighbour slows
+    all of them, and no layer finds its weights in the cache only because it is alone here."""
     found: dict[str, list[float]] = {name: [] for name in probes}
-    for _ in range(WARM_UP + ROUNDS):
+    began = time.perf_counter()
+    rounds = 0
+    while rounds < WARM_UP + LEAST_ROUNDS or (rounds < MOST_ROUNDS and time.perf_counter() - began < BUDGET_S):
+        rounds += 1
         for name, probe in probes.items():
             started = time.perf_counter()
             probe()
+            finish()
             found[name].append(time.perf_counter() - started)
     return {name: statistics.median(taken[WARM_UP:]) for name, taken in found.items()}
 
