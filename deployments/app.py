@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ray import serve
 
+from cluster.pipeline.placement import Resources, place
 from deployments.encoder_replica import EncoderReplica
 from deployments.gate import Verdict
 from deployments.generation_replica import GenerationReplica
@@ -84,7 +86,8 @@ def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
 
 
 def variant_deployment(model: Model, variant: Variant, path: Path, share: float) -> serve.Application:
-    """One variant's replicas, each with as many threads as cores, of which it reserves a share."""
+    """One variant's replicas, each with as many threads as cores, of which it reserves a share. A replica of several
+    stages reserves them for each stage, and a place for itself."""
     assert variant.cores is not None
     kind = kind_of(model, variant, cores=variant.cores)
     room = kind.running + model.max_queue
@@ -97,13 +100,30 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
         logging_config=QUIET,
-        ray_actor_options={
-            "num_cpus": round(variant.cores * share, 4),
-            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(variant.cores)}},
-        },
+        **placed(variant, share),
     )
     app: serve.Application = deploy(kind.replica).bind(model.name, variant.name, str(path), *kind.arguments)
     return app
+
+
+def placed(variant: Variant, share: float) -> dict[str, Any]:
+    """What a replica reserves, as Serve takes it: of each of its cores a share, and places for its stages."""
+    assert variant.cores is not None
+    # Rounded down to Ray's smallest unit: rounded up, the last one would find no place.
+    cpus = max(1, math.floor(variant.cores * share * 1e4 + 1e-6)) / 1e4
+    threads = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(variant.cores)}}}
+    stages = variant.stages
+    if stages.count == 1:
+        return {"ray_actor_options": {"num_cpus": cpus, **threads}}
+    placement = place(
+        stages.count, Resources(cpus, stages.num_gpus), stages.placement, driver={"CPU": stages.driver_cpus}
+    )
+    return {
+        # Serve puts the replica into the first bundle, and what it starts into the group.
+        "ray_actor_options": {"num_cpus": stages.driver_cpus, **threads},
+        "placement_group_bundles": [dict(bundle) for bundle in placement.bundles],
+        "placement_group_strategy": placement.strategy,
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from deployments.settings import Http, Model, Settings
+from cluster.pipeline.placement import nodes_needed
+from deployments.settings import Http, Model, Settings, Variant
 from deployments.sizes import format_size
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.config import Precision, compute_dtype, needs_preparing
@@ -18,6 +19,8 @@ from engine.encoder.describe import describe
 from engine.errors import CheckpointError, ConfigError
 from engine.models import read_architecture
 from engine.models.seq2seq import seq2seq_family_of
+from engine.pipeline.costs import count_layers
+from engine.pipeline.partition import check_count, given_boundaries
 from engine.text.translation import open_translation_text
 
 # Rough figures on the safe side: of a quantized variant embeddings and some layers stay bf16; a node with Serve and the
@@ -84,13 +87,49 @@ def check_memory(settings: Settings, paths: Mapping[str, Path]) -> str | None:
 
 def check_models(settings: Settings, paths: Mapping[str, Path]) -> None:
     """Raise `CheckpointError` for a model that could not be served: damaged, of unknown kind, without tokenizer, or not
-    made for its task."""
+    made for its task. Raise `ConfigError` for stages that it cannot be cut into."""
     for model in settings.models:
         try:
             with open_checkpoint(paths[model.name]) as checkpoint:
                 _check_task(model, checkpoint)
+                _check_stages(model, checkpoint)
         except CheckpointError as error:
             raise CheckpointError(f"The model {model.name} cannot be served: {error.message}") from error
+
+
+def check_machine(settings: Settings, gpus: int) -> None:
+    """Raise `ConfigError` for stages that this machine alone, with so many GPUs, has no place for."""
+    for model in settings.models:
+        for variant in model.variants:
+            stages = variant.stages
+            if nodes_needed(stages.count, stages.placement) > 1:
+                raise ConfigError(
+                    f"The variant {model.name}:{variant.name} cannot be placed: strict-spread wants a node for each of "
+                    f"its {stages.count} stages and one for what feeds them, and this is one node. Use 'spread', or "
+                    "join a cluster with --address.",
+                    param="placement",
+                )
+    wanted = sum(v.least_processes * v.stages.num_gpus for model in settings.models for v in model.variants)
+    if wanted > gpus:
+        raise ConfigError(
+            f"The stages that always run need {wanted:g} GPUs and there are {gpus}: lower num_gpus, replicas.min or "
+            "the number of stages, or leave num_gpus out to compute on CPU cores.",
+            param="num_gpus",
+        )
+
+
+def _check_stages(model: Model, checkpoint: Checkpoint) -> None:
+    layers = count_layers(checkpoint, model.task)
+    for variant in model.variants:
+        try:
+            if variant.stages.balance is None:
+                check_count(variant.stages.count, layers)
+            else:
+                given_boundaries(variant.stages.balance, layers, variant.stages.count)
+        except ConfigError as error:
+            raise ConfigError(
+                f"The variant {model.name}:{variant.name} cannot be served: {error.message}.", param=error.param
+            ) from None
 
 
 def _check_task(model: Model, checkpoint: Checkpoint) -> None:
@@ -107,14 +146,18 @@ def _check_task(model: Model, checkpoint: Checkpoint) -> None:
 
 
 def memory_of(model: Model, weights: int, *, most: bool = False) -> int:
-    """Bytes that a model's replicas take that always run, or all of them at their `most`. `weights` is the number of
-    parameters."""
-    beside = model.kv_cache + _REPLICA_BYTES
+    """Bytes that a model's replicas take that always run, or all of them at their `most`, stages included. `weights` is
+    the number of parameters."""
     return sum(
         (variant.replicas.max if most else variant.replicas.min)
-        * (int(weights * _BYTES_PER_WEIGHT[variant.precision]) + beside)
+        * (int(weights * _BYTES_PER_WEIGHT[variant.precision]) + model.kv_cache + _processes(variant) * _REPLICA_BYTES)
         for variant in model.variants
     )
+
+
+def _processes(variant: Variant) -> int:
+    """Of a replica: its stages, if there are several, are processes of their own."""
+    return 1 if variant.stages.count == 1 else 1 + variant.stages.count
 
 
 def count_weights(path: Path) -> int:

@@ -52,3 +52,8 @@ def place(
         raise ConfigError(f"placement has to be one of {', '.join(_RAY)}, not {strategy}.", param="stages.placement")
     first = [] if driver is None else [{name: float(amount) for name, amount in driver.items()}]
     return Placement((*first, *[resources.bundle] * stages), _RAY[strategy], len(first))
+
+
+def nodes_needed(stages: int, strategy: Strategy) -> int:
+    """On how many nodes a pipeline has to be placed: its driver is on one of its own, too."""
+    return stages + 1 if strategy == "strict-spread" else 1

@@ -79,6 +79,8 @@ def _serve(
     verbose: bool,
     console: Console,
 ) -> None:
+    import torch
+
     from deployments import preflight
     from engine.kernels import build
 
@@ -86,6 +88,7 @@ def _serve(
         clear_leftovers()
         _refuse_second_server(settings.http.port)
         preflight.check_port(settings.http)
+        preflight.check_machine(settings, torch.cuda.device_count())
         settings = settings.with_cores(available_cores())
     paths = fetch_models(settings, console)
     preflight.check_models(settings, paths)

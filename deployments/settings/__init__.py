@@ -6,6 +6,7 @@ name. Everything is frozen: what is left open ("cores") is resolved into a new o
 
 from deployments.settings.file import DEMO_CONFIG, Http, Settings, load_settings
 from deployments.settings.model import Gate, Model, Promise, Task
+from deployments.settings.stages import Stages
 from deployments.settings.variant import Replicas, Variant
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Promise",
     "Replicas",
     "Settings",
+    "Stages",
     "Task",
     "Variant",
     "load_settings",

@@ -49,26 +49,28 @@ class Settings(Section):
     def with_cores(self, available: int) -> Settings:
         """A copy in which every variant has its `cores`.
 
-        What is left open is shared evenly among a variant's replicas, at their most: more threads than cores would make
-        all of them slower. Different variants share the cores, of one model too: while the best one keeps up the others
-        have little to do, and where all are busy their threads do not wait for each other.
+        What is left open is shared evenly among a variant's replicas and their stages, at their most: more threads than
+        cores would make all of them slower. Different variants share the cores, of one model too: while the best one
+        keeps up the others have little to do, and where all are busy their threads do not wait for each other.
         Raises `ConfigError` when the cores do not suffice for the replicas that always run.
         """
         variants = [variant for model in self.models for variant in model.variants]
-        given = sum(variant.replicas.min * (variant.cores or 0) for variant in variants)
-        always = given + max((variant.replicas.min for variant in variants if not variant.cores), default=0)
+        given = sum(variant.least_processes * (variant.cores or 0) for variant in variants)
+        always = given + max((variant.least_processes for variant in variants if not variant.cores), default=0)
         if always > available:
             raise ConfigError(
-                f"The replicas that always run need {always} cores and there are {available}: lower replicas.min or "
-                "cores, or serve fewer models."
+                f"The replicas that always run need {always} cores and there are {available}: lower replicas.min, "
+                "stages or cores, or serve fewer models."
             )
-        left = available - sum(variant.replicas.max * (variant.cores or 0) for variant in variants)
+        left = available - sum(variant.most_processes * (variant.cores or 0) for variant in variants)
         return self.model_copy(update={"models": tuple(model.with_cores(left) for model in self.models)})
 
     def reserved_share(self, available: int) -> float:
-        """How much of their `cores` replicas can reserve so that all find a place, at their most: at most 1."""
-        wanted = sum(v.replicas.max * (v.cores or 0) for model in self.models for v in model.variants)
-        return min(1.0, available / wanted) if wanted else 1.0
+        """How much of their `cores` replicas and stages can reserve so that all find a place, at their most: at most
+        1."""
+        wanted = sum(v.most_processes * (v.cores or 0) for model in self.models for v in model.variants)
+        drivers = sum(v.replicas.max * v.stages.driver_cpus for model in self.models for v in model.variants)
+        return min(1.0, max(0.0, available - drivers) / wanted) if wanted else 1.0
 
 
 def load_settings(path: Path) -> Settings:

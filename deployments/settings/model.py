@@ -135,9 +135,10 @@ class Model(Section):
         return Objective((asked.latency_ms or _LATENCY_MS) / 1000)
 
     def with_cores(self, left: int) -> Model:
-        """A copy in which the replicas of a variant that leaves `cores` open share those that are `left`."""
+        """A copy in which the replicas of a variant that leaves `cores` open, or their stages, share those that are
+        `left`."""
         variants = tuple(
-            variant.model_copy(update={"cores": variant.cores or max(1, left // variant.replicas.max)})
+            variant.model_copy(update={"cores": variant.cores or max(1, left // variant.most_processes)})
             for variant in self.variants
         )
         return self.model_copy(update={"variants": variants})
@@ -146,6 +147,7 @@ class Model(Section):
         """The settings of one replica's engine, for text generation."""
         return EngineConfig(
             precision=variant.precision,
+            device=variant.stages.device,
             threads=cores,
             kv_cache_bytes=self.kv_cache,
             max_model_len=self.max_model_len,
@@ -159,6 +161,7 @@ class Model(Section):
         """The same for classification and embeddings."""
         return EncoderConfig(
             precision=variant.precision,
+            device=variant.stages.device,
             threads=cores,
             max_model_len=self.max_model_len,
             max_batch_tokens=self.max_batch_tokens,
@@ -169,6 +172,7 @@ class Model(Section):
         """The same for translation."""
         return Seq2SeqConfig(
             precision=variant.precision,
+            device=variant.stages.device,
             threads=cores,
             cache_bytes=self.kv_cache,
             max_model_len=self.max_model_len,

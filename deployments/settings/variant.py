@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from deployments.settings.section import Section
+from deployments.settings.stages import Stages
 from engine.config import Precision
 
 
@@ -35,8 +36,8 @@ class Replicas(Section):
 
 
 class Variant(Section):
-    """One model at one precision. `cores` of each replica: its CPU cores and threads; left out, its replicas share what
-    is left.
+    """One model at one precision. `cores` of each replica, or of each of its `stages` where there are several: its CPU
+    cores and threads; left out, they share what is left.
 
     `prepared` is a folder that `stageline quantize` wrote: a recipe with what was measured of it, and perhaps weights.
     """
@@ -44,6 +45,7 @@ class Variant(Section):
     precision: Precision
     prepared: str | None = Field(None, min_length=1)
     replicas: Replicas = Replicas()
+    stages: Stages = Stages()
     cores: int | None = Field(None, ge=1)
 
     @model_validator(mode="after")
@@ -57,3 +59,13 @@ class Variant(Section):
     @property
     def name(self) -> str:
         return self.precision
+
+    @property
+    def least_processes(self) -> int:
+        """That compute, of the replicas that always run."""
+        return self.replicas.min * self.stages.count
+
+    @property
+    def most_processes(self) -> int:
+        """The same of all replicas."""
+        return self.replicas.max * self.stages.count

@@ -55,6 +55,12 @@ class Checkpoint(ABC):
         """
         return weight
 
+    def held(self, name: str, weight: Weight) -> tuple[Scheme | None, int]:
+        """How `product` would give that weight: the scheme it is quantized by, and its bytes. Nothing is read, and
+        `weight` may be one without values."""
+        assert isinstance(weight, torch.Tensor)
+        return None, weight.nbytes
+
     def tensor(self, name: str, dtype: torch.dtype, *, shape: Sequence[int] | None = None) -> torch.Tensor:
         """Read one tensor into memory of its own: contiguous, on the CPU, converted to `dtype`.
 

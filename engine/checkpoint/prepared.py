@@ -7,6 +7,7 @@ its own name. Tensors that such products were made of are there by name and shap
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,6 +75,16 @@ class PreparedCheckpoint(HuggingFaceCheckpoint):
         found = QuantizedWeight(scheme, values, parts.pop("scales"), **parts)
         check(f"{self.path}, {name}", found)
         return found
+
+    def held(self, name: str, weight: Weight) -> tuple[Scheme | None, int]:
+        if name not in self._schemes:
+            raise CheckpointError(f"{self.path} has no weight for {name}; quantize the model again")
+        scheme = self._schemes[name]
+        if scheme is None:
+            return super().held(name, weight)
+        parts = [part_name(name, part) for part in ("values", "scales", "zeros", "multiplier")]
+        stored = {part: self._where[part].dtype(part).itemsize for part in parts if part in self._where}
+        return scheme, sum(math.prod(self.shape(part)) * size for part, size in stored.items())
 
     def _part(self, product: str, part: str, dtype: torch.dtype) -> Tensor:
         name = part_name(product, part)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.checkpoint import Checkpoint
+from engine.checkpoint.outline import Outline
 from engine.checkpoint.prepared import FILE, FORMAT, part_name
 from engine.kernels import TorchKernels
 from engine.kernels.base import Activation, Embedding, Gate, Linear
@@ -19,7 +20,6 @@ from engine.models.named import Named
 from engine.models.seq2seq import SEQ2SEQ_FAMILIES, load_seq2seq, seq2seq_family_of
 from engine.models.transform import Transform
 from engine.quantization.weight import QuantizedWeight, Scheme, Weight
-from engine.text.tokenizer import Tokenizer
 from engine.text.tokenizer_files import save_tokenizer
 
 LENGTH = 64  # tokens of the tables of positions that are made while loading and then thrown away
@@ -104,7 +104,7 @@ def load_products(checkpoint: Checkpoint, dtype: torch.dtype, transform: Transfo
 def product_tensors(checkpoint: Checkpoint) -> frozenset[str]:
     """Names of the tensors that products' weights are made of, none of which needs to be read for that."""
     config = checkpoint.config
-    recorded = _Recording(checkpoint)
+    recorded = Outline(checkpoint)
     kind = config.get("model_type")
     if kind in FAMILIES:
         arch = family_of(config).architecture(config)
@@ -139,40 +139,7 @@ def product_tensors(checkpoint: Checkpoint) -> frozenset[str]:
     return frozenset(recorded.names_read)
 
 
-class _Recording(Checkpoint):
-    """Remembers which matrices are asked for, and gives them without values."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        self.inner = checkpoint
-        self.path, self.config = checkpoint.path, checkpoint.config
-        self.generation_config = checkpoint.generation_config
-        self.names_read: set[str] = set()
-        self.recording = False
-
-    def start(self) -> None:
-        self.recording = True
-
-    def names(self) -> frozenset[str]:
-        return self.inner.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.inner.shape(name)
-
-    def _read(self, name: str, dtype: torch.dtype) -> Tensor:
-        shape = self.shape(name)
-        if not self.recording or len(shape) < 2:
-            return self.inner.tensor(name, dtype)
-        self.names_read.add(name)
-        return torch.empty(shape, dtype=dtype, device="meta")
-
-    def tokenizer(self) -> Tokenizer:
-        return self.inner.tokenizer()
-
-    def close(self) -> None:
-        self.inner.close()
-
-
-class _Reading(_Recording):
+class _Reading(Outline):
     """Gives the tensors of products in fp32, and remembers in which dtype others are wanted.
 
     A product's tensor that is read a second time is wanted for something else too: an embedding for the encoder.

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from deployments.app import offered
+from deployments.app import build_app, offered, placed
 from deployments.gate import Verdict
-from deployments.settings import Variant
+from deployments.settings import Model, Replicas, Settings, Stages, Variant
 from engine.config import Precision
 
 
@@ -15,3 +17,33 @@ def test_what_is_taken_for_granted_of_a_variant(precision: Precision, retained: 
     for verdict in (None, Verdict(None, measured=False)):
         found = offered(Variant(precision=precision), verdict)
         assert (found.name, found.retained, found.measured, found.may_sleep) == (precision, retained, measured, False)
+
+
+def test_a_replica_of_one_process_reserves_its_cores() -> None:
+    threads = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2"}}}
+    assert placed(Variant(precision="bf16", cores=2), 1.0) == {"ray_actor_options": {"num_cpus": 2, **threads}}
+
+
+def test_shares_are_rounded_so_that_all_find_a_place() -> None:
+    cpus = [placed(Variant(precision="bf16", cores=2), 1 / 3)["ray_actor_options"]["num_cpus"] for _ in range(3)]
+    assert 1.999 < sum(cpus) <= 2
+    assert placed(Variant(precision="bf16", cores=1), 1e-9)["ray_actor_options"]["num_cpus"] == 1e-4
+
+
+def test_stages_get_a_bundle_each_after_the_one_of_the_replica() -> None:
+    stages = Stages(count=2, placement="strict-pack", num_gpus=0.5)
+    options = placed(Variant(precision="bf16", cores=4, stages=stages), 0.25)
+    driver, *others = options["placement_group_bundles"]
+    assert options["ray_actor_options"]["num_cpus"] <= driver["CPU"] < 0.1
+    assert others == [{"CPU": 1, "GPU": 0.5}] * 2
+    assert options["placement_group_strategy"] == "STRICT_PACK"
+
+
+def test_serve_takes_deployments_with_stages(tmp_path: Path) -> None:
+    """Of a fixed number of replicas, and with autoscaling."""
+    variants = (
+        Variant(precision="bf16", stages=Stages(count=2)),
+        Variant(precision="fp32", stages=Stages(count=3, placement="spread"), replicas=Replicas(min=0, max=2)),
+    )
+    settings = Settings(models=(Model(name="m", source="m", variants=variants),)).with_cores(8)
+    build_app(settings, {"m": tmp_path}, 8)

@@ -9,8 +9,9 @@ import pytest
 
 from cluster.node import free_ports
 from deployments import preflight
-from deployments.settings import Http, Model, Replicas, Settings, Task, Variant
+from deployments.settings import Http, Model, Replicas, Settings, Stages, Task, Variant
 from engine.errors import CheckpointError, ConfigError
+from tests.deployments.tiny_served import write_model
 from tests.engine.tiny import write_checkpoint
 
 
@@ -122,3 +123,47 @@ def test_a_model_without_a_tokenizer_is_told_before_anything_starts(tmp_path: Pa
 @pytest.mark.model
 def test_the_demo_models_weights_are_counted(demo_model: Path) -> None:
     assert preflight.count_weights(demo_model) == 134_515_008
+
+
+def test_every_stage_is_a_process_that_takes_memory() -> None:
+    model = settings().models[0]
+    one = model.model_copy(update={"variants": (Variant(precision="bf16"),)})
+    three = model.model_copy(update={"variants": (Variant(precision="bf16", stages=Stages(count=3)),)})
+    process = preflight.memory_of(one, 0) - one.kv_cache
+    assert preflight.memory_of(three, 1000) - preflight.memory_of(one, 1000) == 3 * process
+
+
+def staged(stages: Stages, replicas: Replicas = Replicas()) -> Settings:  # noqa: B008
+    variants = (Variant(precision="fp32", stages=stages, replicas=replicas),)
+    return Settings(models=(Model(name="m", source="m", variants=variants),))
+
+
+@pytest.mark.parametrize(
+    ("stages", "complaint"),
+    [
+        (Stages(count=4), "m:fp32 cannot be served: 4 stages are not possible: the model has 3 layers"),
+        (Stages(count=2, balance=(2, 2)), "m:fp32 cannot be served: balance .2, 2. places 4 layers and the model has"),
+    ],
+)
+def test_a_model_of_few_layers_is_told_before_anything_starts(
+    stages: Stages, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model("text-generation", tmp_path)
+    preflight.check_models(staged(Stages(count=3)), {"m": tmp_path})
+    preflight.check_models(staged(Stages(count=2, balance=(2, 1))), {"m": tmp_path})
+    with pytest.raises(ConfigError, match=complaint):
+        preflight.check_models(staged(stages), {"m": tmp_path})
+
+
+def test_gpus_that_are_not_there_are_told() -> None:
+    wanted = staged(Stages(count=2, num_gpus=0.5), Replicas(min=2))
+    preflight.check_machine(wanted, 2)
+    with pytest.raises(ConfigError, match="need 2 GPUs and there are 1"):
+        preflight.check_machine(wanted, 1)
+    preflight.check_machine(staged(Stages(count=2)), 0)
+
+
+def test_one_machine_is_not_several_nodes() -> None:
+    preflight.check_machine(staged(Stages(count=2, placement="spread")), 0)
+    with pytest.raises(ConfigError, match="this is one node"):
+        preflight.check_machine(staged(Stages(count=2, placement="strict-spread")), 0)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from deployments.routing.prediction import Objective
-from deployments.settings import DEMO_CONFIG, Settings, load_settings
+from deployments.settings import DEMO_CONFIG, Settings, Stages, load_settings
+from deployments.settings.stages import DRIVER_CPUS
 from engine.errors import ConfigError
 
 MINIMAL = "models:\n  - name: tiny\n    source: ./tiny\n"
@@ -60,9 +61,9 @@ def test_sources_elsewhere_are_left_alone(tmp_path: Path) -> None:
         (MINIMAL + "    kv_cash: 1GiB\n", "stageline.yaml:4: models[0].kv_cash: unknown key; did you mean 'kv_cache'?"),
         (MINIMAL + "htttp: {}\n", "stageline.yaml:4: htttp: unknown key; did you mean 'http'?"),
         (
-            MINIMAL + "    variants:\n      - precision: bf16\n        stages: 2\n",
-            "stageline.yaml:6: models[0].variants[0].stages: unknown key; known here: cores, precision, prepared, "
-            "replicas.",
+            MINIMAL + "    variants:\n      - precision: bf16\n        colour: 2\n",
+            "stageline.yaml:6: models[0].variants[0].colour: unknown key; known here: cores, precision, prepared, "
+            "replicas, stages.",
         ),
         (
             MINIMAL + "    variants:\n      - {precision: bf16, replicas: {mim: 2}}\n",
@@ -288,3 +289,76 @@ def test_the_gate_has_defaults_and_bounds(tmp_path: Path) -> None:
     assert "gate.min_cosine: input should be less than or equal to 1" in complaint(
         tmp_path, MINIMAL + "    gate: {min_cosine: 2}\n"
     )
+
+
+def stages_of(folder: Path, text: str) -> Stages:
+    return load(folder, MINIMAL + f"    variants: [{{precision: bf16, stages: {text}}}]\n").models[0].variants[0].stages
+
+
+def test_a_variant_has_one_stage_unless_the_file_says_more(tmp_path: Path) -> None:
+    variant = load(tmp_path, MINIMAL).models[0].variants[0]
+    assert (variant.stages.count, variant.stages.driver_cpus, variant.stages.device) == (1, 0.0, "cpu")
+    assert stages_of(tmp_path, "1") == variant.stages
+
+
+def test_stages_as_a_number_and_as_a_section(tmp_path: Path) -> None:
+    assert stages_of(tmp_path, "2") == Stages(count=2)
+    assert stages_of(tmp_path, "{balance: [2, 2, 2]}") == Stages(count=3, balance=(2, 2, 2))
+    found = stages_of(tmp_path, "{count: 2, balance: [19, 11], placement: spread, num_gpus: 0.5, repair_limit_s: 30}")
+    assert found == Stages(count=2, balance=(19, 11), placement="spread", num_gpus=0.5, repair_limit_s=30)
+    assert (found.device, Stages(count=2).device) == ("cuda", "cpu")
+    assert stages_of(tmp_path, "{count: 2, num_gpus: 2}").num_gpus == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", "stages.count: input should be greater than or equal to 1, not 0."),
+        ("two", "stages: a number of stages, or a section with 'count' or 'balance', is needed here."),
+        ("true", "stages: a number of stages, or a section with 'count' or 'balance', is needed here."),
+        ("[2, 2]", "stages: a number of stages, or a section with 'count' or 'balance', is needed here."),
+        ("{counts: 2}", "stages.counts: unknown key; did you mean 'count'?"),
+        ("{count: '2'}", "stages.count: input should be a valid integer, not '2'."),
+        ("{balance: []}", "stages.balance: a list with at least one item is needed here."),
+        ("{balance: [2, 0]}", "stages.balance[1]: input should be greater than or equal to 1, not 0."),
+        (
+            "{count: 3, balance: [2, 2]}",
+            "stages: balance is for 2 stages and count is 3; one of both is enough.",
+        ),
+        ("{count: 2, placement: near}", "stages.placement: 'near' is not one of 'pack', 'spread', 'strict-pack' or"),
+        ("{count: 2, num_gpus: -1}", "stages.num_gpus: input should be greater than or equal to 0, not -1."),
+        ("{count: 2, num_gpus: 1.5}", "stages: num_gpus 1.5 is not possible: a share of one, or a whole number."),
+        ("{count: 2, repair_limit_s: 0}", "stages.repair_limit_s: input should be greater than 0, not 0."),
+        (
+            "{placement: spread}",
+            "stages: 'placement' means nothing for one stage; give a count of 2 or more, or leave it out.",
+        ),
+        ("{count: 1, num_gpus: 1}", "stages: 'num_gpus' means nothing for one stage"),
+    ],
+)
+def test_stages_that_make_no_sense_are_refused_with_their_line(tmp_path: Path, text: str, expected: str) -> None:
+    told = complaint(tmp_path, MINIMAL + f"    variants:\n      - precision: bf16\n        stages: {text}\n")
+    assert told.startswith(f"stageline.yaml:6: models[0].variants[0].{expected}")
+
+
+def test_cores_are_those_of_each_stage(tmp_path: Path) -> None:
+    variants = "{precision: bf16, stages: 2, replicas: {min: 1, max: 2}}, {precision: fp32, cores: 1, stages: 3}"
+    settings = load(tmp_path, MINIMAL + f"    variants: [{variants}]\n")
+    shared = settings.with_cores(16)
+    assert [variant.cores for variant in shared.models[0].variants] == [(16 - 3) // 4, 1]
+    with pytest.raises(ConfigError, match="need 5 cores and there are 4"):
+        settings.with_cores(4)
+
+
+def test_stages_and_what_feeds_them_find_a_place(tmp_path: Path) -> None:
+    settings = load(tmp_path, MINIMAL + "    variants: [{precision: bf16, stages: 2, cores: 2}, {precision: fp32}]\n")
+    shared = settings.with_cores(8)
+    share = shared.reserved_share(8)
+    wanted = sum(variant.most_processes * (variant.cores or 0) for variant in shared.models[0].variants)
+    assert wanted * share + DRIVER_CPUS == pytest.approx(8)
+
+
+def test_the_engine_computes_where_its_stages_do(tmp_path: Path) -> None:
+    text = MINIMAL + "    variants: [{precision: bf16, stages: {count: 2, num_gpus: 0.5}}, {precision: fp32}]\n"
+    model = load(tmp_path, text).models[0]
+    assert [model.engine_config(variant, cores=1).device for variant in model.variants] == ["cuda", "cpu"]

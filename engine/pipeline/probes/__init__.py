@@ -1,0 +1,1 @@
+"""The parts of each kind of model, loaded one of each, ready to be run and timed."""
