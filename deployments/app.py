@@ -16,6 +16,7 @@ from deployments.gate import Verdict
 from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
+from deployments.pipelines import Cut
 from deployments.replica import Replica
 from deployments.serve_scaling import autoscaling
 from deployments.serving import DRAIN_S
@@ -89,7 +90,7 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
     """One variant's replicas, each with as many threads as cores, of which it reserves a share. A replica of several
     stages reserves them for each stage, and a place for itself."""
     assert variant.cores is not None
-    kind = kind_of(model, variant, cores=variant.cores)
+    kind = kind_of(model, variant, cores=variant.cores, cut=Cut.of(variant.stages, stage_cpus(variant, share)))
     room = kind.running + model.max_queue
     deploy = serve.deployment(
         name=deployment_name(model.name, variant.name),
@@ -109,8 +110,7 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
 def placed(variant: Variant, share: float) -> dict[str, Any]:
     """What a replica reserves, as Serve takes it: of each of its cores a share, and places for its stages."""
     assert variant.cores is not None
-    # Rounded down to Ray's smallest unit: rounded up, the last one would find no place.
-    cpus = max(1, math.floor(variant.cores * share * 1e4 + 1e-6)) / 1e4
+    cpus = stage_cpus(variant, share)
     threads = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(variant.cores)}}}
     stages = variant.stages
     if stages.count == 1:
@@ -126,6 +126,13 @@ def placed(variant: Variant, share: float) -> dict[str, Any]:
     }
 
 
+def stage_cpus(variant: Variant, share: float) -> float:
+    """What each process that computes reserves."""
+    assert variant.cores is not None
+    # Rounded down to Ray's smallest unit: rounded up, the last one would find no place.
+    return max(1, math.floor(variant.cores * share * 1e4 + 1e-6)) / 1e4
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What runs a task: the class of its replicas, what it takes beside names and files, and how many requests one runs
@@ -136,12 +143,12 @@ class Kind:
     running: int
 
 
-def kind_of(model: Model, variant: Variant, *, cores: int) -> Kind:
+def kind_of(model: Model, variant: Variant, *, cores: int, cut: Cut | None) -> Kind:
     """By the model's task."""
     match model.task:
         case "text-generation":
             config = model.engine_config(variant, cores=cores)
-            return Kind(GenerationReplica, (config,), model.max_running)
+            return Kind(GenerationReplica, (config, cut), model.max_running)
         case "translation":
             return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores),), model.max_running)
     encoder = model.encoder_config(variant, cores=cores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from deployments.load import Load
 from deployments.outbox import Outbox
+from deployments.pipelines import Cut, load_pipelined
 from deployments.replica import Replica
 from deployments.replica_metrics import Measures, Rate, load_gauges
 from engine.config import EngineConfig
@@ -55,11 +56,14 @@ def joined(first: Delta, second: Delta) -> Delta:
 class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
 
-    def __init__(self, model: str, variant: str, path: str, config: EngineConfig) -> None:
+    def __init__(self, model: str, variant: str, path: str, config: EngineConfig, cut: Cut | None = None) -> None:
         self.streams: dict[str, Stream] = {}
         self.outbox = Outbox()
         self.rate = Rate()
-        super().__init__(model, variant, config.threads, partial(load_engine, Path(path), config))
+        load: Callable[[], Engine] = partial(load_engine, Path(path), config)
+        if cut is not None:
+            load = partial(load_pipelined, "text-generation", Path(path), config, cut)
+        super().__init__(model, variant, config.threads, load)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:
         """The request's deltas until it is finished. Closing the iterator aborts the request.

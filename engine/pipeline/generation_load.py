@@ -30,7 +30,7 @@ def load_decoder_stage(path: Path, config: EngineConfig, first: int, last: int) 
         return DecoderStage(layers, counted.bytes + table)
 
 
-def load_staged_engine(path: Path, config: EngineConfig, pipeline: Runner[Message, Message]) -> Engine:
+def load_staged_decoder(path: Path, config: EngineConfig, pipeline: Runner[Message, Message]) -> Engine:
     """The engine for stages that `pipeline` has; no weights are read. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
         vocab_size = read_architecture(checkpoint).vocab_size

@@ -10,7 +10,7 @@ import torch
 from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.load import load_engine
-from engine.pipeline.generation_load import load_decoder_stage, load_staged_engine
+from engine.pipeline.generation_load import load_decoder_stage, load_staged_decoder
 from engine.request import Request, SamplingParams
 from tests.engine.pipeline.staged import StagedPipeline
 
@@ -25,7 +25,7 @@ def test_the_demo_model_in_two_stages(demo_model: Path) -> None:
     layer = (sum(stage.weight_bytes for stage in stages) - 2 * table) / 30
     assert [round((stage.weight_bytes - table) / layer, 3) for stage in stages] == [18, 12]
     assert stages[0].cache_bytes * 12 == stages[1].cache_bytes * 18
-    staged = load_staged_engine(demo_model, CONFIG, StagedPipeline(stages))
+    staged = load_staged_decoder(demo_model, CONFIG, StagedPipeline(stages))
     torch.manual_seed(0)
     wanted = [
         Request(

@@ -1,0 +1,83 @@
+"""From a variant's settings to an engine whose stages run in processes of their own."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from cluster.pipeline.limits import Limits
+from cluster.pipeline.pipeline import Pipeline
+from cluster.pipeline.placement import Resources
+from deployments.settings.stages import Placement, Stages
+from engine.checkpoint import open_checkpoint
+from engine.config import compute_dtype
+from engine.kernels import select_kernels
+from engine.pipeline.costs import ModelTask, count_layers, measure_costs
+from engine.pipeline.load import Config, load_stage, load_staged_engine
+from engine.pipeline.partition import Device, given_boundaries, partition
+from engine.steps import SteppedEngine
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a replica's model is cut. `cpus` are what each stage reserves; its threads are in its engine's settings."""
+
+    count: int
+    balance: tuple[int, ...] | None
+    placement: Placement
+    cpus: float
+    gpus: float
+    repair_limit_s: float
+
+    @classmethod
+    def of(cls, stages: Stages, cpus: float) -> Cut | None:
+        """None for a single stage, which is computed in the replica's own process."""
+        if stages.count == 1:
+            return None
+        return cls(stages.count, stages.balance, stages.placement, cpus, stages.num_gpus, stages.repair_limit_s)
+
+
+def load_pipelined(task: ModelTask, path: Path, config: Config, cut: Cut) -> SteppedEngine[Any, Any, Any, Any]:
+    """Starts the stages and returns the engine that drives them; closing it ends them. Raises CheckpointError,
+    ConfigError and EngineFailed."""
+    pipeline = start_pipeline(task, path, config, cut)
+    try:
+        return load_staged_engine(task, path, config, pipeline)
+    except BaseException:
+        pipeline.close()
+        raise
+
+
+def start_pipeline(task: ModelTask, path: Path, config: Config, cut: Cut) -> Pipeline:
+    """The stages alone, in the placement group that this process is in, or in one of their own."""
+    bounds = boundaries(task, path, config, cut)
+    log.info("%s: stages begin at layers %s", path, ", ".join(map(str, bounds[:-1])))
+    return Pipeline(
+        [partial(load_stage, task, path, config, first, last) for first, last in pairwise(bounds)],
+        labels=[layer_range(first, last) for first, last in pairwise(bounds)],
+        threads=config.threads,
+        resources=Resources(cut.cpus, cut.gpus),
+        strategy=cut.placement,
+        limits=Limits(repair_s=cut.repair_limit_s),
+    )
+
+
+def boundaries(task: ModelTask, path: Path, config: Config, cut: Cut) -> tuple[int, ...]:
+    """Where stages begin, and the end: as given, or by what the layers cost here."""
+    with open_checkpoint(path) as checkpoint:
+        if cut.balance is not None:
+            return given_boundaries(cut.balance, count_layers(checkpoint, task), cut.count)
+        kernels = select_kernels(config.device, compute_dtype(config.precision))
+        costs = measure_costs(checkpoint, task, kernels, config.threads)
+    return partition(costs, [Device()] * cut.count)
+
+
+def layer_range(first: int, last: int) -> str:
+    """Layers `first` to `last` - 1, the last one included."""
+    return str(first) if last - first == 1 else f"{first}-{last - 1}"
