@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from typing import IO, Any
 from engine.errors import EngineFailed
 
 ANSWER_TIMEOUT_S = 300.0
+END_S = 30.0  # for a worker to end what it started
+
+Start = Callable[..., "subprocess.Popen[Any]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,11 @@ class Contender:
         return _answer(self.process, self.log)
 
 
-def contender(kind: str, path: Path, options: dict[str, Any]) -> AbstractContextManager[Contender]:
-    """A worker of that kind (see `worker.py`) with the model loaded; ended on leaving."""
-    return _started([sys.executable, "-m", "deployments.bench.worker", kind, str(path), json.dumps(options)])
+def contender(
+    kind: str, path: Path, options: dict[str, Any], start: Start = subprocess.Popen
+) -> AbstractContextManager[Contender]:
+    """A worker of that kind (see `worker.py`) with the model loaded; ended on leaving. `start` is called as `Popen`."""
+    return _started([sys.executable, "-m", "deployments.bench.worker", kind, str(path), json.dumps(options)], start)
 
 
 def peer(python: Path, kind: str, path: Path, options: dict[str, Any]) -> AbstractContextManager[Contender]:
@@ -46,14 +51,17 @@ def peer(python: Path, kind: str, path: Path, options: dict[str, Any]) -> Abstra
 
 
 @contextmanager
-def _started(command: list[str]) -> Iterator[Contender]:
+def _started(command: list[str], start: Start = subprocess.Popen) -> Iterator[Contender]:
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             yield Contender(process, log, _answer(process, log))
         finally:
-            process.kill()
-            process.communicate()
+            try:
+                process.communicate(timeout=END_S)  # it ends when its input does
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
 def _answer(process: subprocess.Popen[str], log: IO[bytes]) -> dict[str, Any]:

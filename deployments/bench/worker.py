@@ -18,16 +18,15 @@ from typing import Any
 import torch
 
 from deployments.bench.encoder_worker import encoder_worker
+from deployments.bench.generate import PROMPT, run_engine
+from deployments.bench.pipeline.worker import pipeline_worker
 from deployments.bench.translator_worker import translator_worker
 from deployments.preflight import weight_bytes
 from engine.checkpoint import open_checkpoint
 from engine.config import EngineConfig
-from engine.engine import Engine
 from engine.load import load_layers, make_engine
 from engine.pipeline.runner import LocalRunner
-from engine.request import Request, SamplingParams
 
-PROMPT = (504, 3575, 282, 4649, 314)  # five tokens of any text
 Command = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -60,26 +59,6 @@ def engine_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[st
     return lambda command: run_engine(engine, command), facts
 
 
-def run_engine(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
-    """Generates `tokens` for `streams` prompts of `prompt` tokens at once."""
-    prompt = (PROMPT * (command["prompt"] // len(PROMPT) + 1))[: command["prompt"]]
-    sampling = SamplingParams(max_tokens=command["tokens"], temperature=0, ignore_eos=True)
-    started = time.perf_counter()
-    for i in range(command["streams"]):
-        # Different first tokens, or the prefix cache would compute them all at once.
-        engine.add(Request(f"{started}-{i}", (1000 + i, *prompt[1:]), sampling, arrival_s=time.time()))
-    first = generated = 0
-    first_s = 0.0
-    while not engine.idle:
-        for _, delta in engine.step():
-            generated += len(delta.tokens)
-            first += bool(delta.tokens and not first_s)
-        first_s = first_s or (time.perf_counter() - started if first else 0.0)
-    seconds = time.perf_counter() - started
-    engine.blocks.forget()  # the next run starts as cold as this one
-    return {"seconds": seconds, "tokens": generated, "first_s": first_s}
-
-
 def transformers_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[str, Any]]:
     """transformers in fp32, one request at a time: what somebody would write first."""
     from transformers import AutoModelForCausalLM
@@ -105,6 +84,7 @@ def transformers_worker(path: Path, options: dict[str, Any]) -> tuple[Command, d
 
 KINDS = {
     "engine": engine_worker,
+    "pipeline": pipeline_worker,
     "encoder": encoder_worker,
     "translator": translator_worker,
     "transformers": transformers_worker,

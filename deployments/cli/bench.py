@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deployments.cli.bench_tables import show, show_faults, show_step, show_variants
+from deployments.cli.bench_tables import show, show_faults, show_pipeline, show_step, show_variants
 from deployments.cli.evaluate import choose
 from deployments.cli.fetch import ConfigArgument
 from deployments.settings import DEMO_CONFIG, load_settings
@@ -178,6 +178,47 @@ def step(
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw(result, picture)
     show_step(result, console, output)
+
+
+@bench.command("pipeline")
+def pipeline(
+    config: ConfigArgument = None,
+    model: Choice = "",
+    stages: Annotated[int, typer.Option(min=2, help="Stages, which share the cores that one process would have.")] = 2,
+    balance: Annotated[
+        str, typer.Option(help="Layers of each stage, as in 18,12; by default as their costs have it.")
+    ] = "",
+    nodes: Annotated[
+        int, typer.Option(min=1, help="Nodes, each in a network namespace (needs root); 1 for this machine as it is.")
+    ] = 1,
+    streams: Streams = 32,
+    tokens: Tokens = 64,
+    prompt: Prompt = 5,
+    rounds: Rounds = 7,
+    output: Output = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw stages and batches over time here, as png or svg.")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write them here as a trace for chrome://tracing or ui.perfetto.dev.")
+    ] = None,
+) -> None:
+    """A pipeline of stages against one process with the same cores: speed, what a hop takes, memory, the bubble."""
+    from deployments.bench.pipeline.run import Shape, bench_pipeline
+    from deployments.bench.pipeline.timeline import write_pictures
+    from deployments.bench.run import Work
+    from deployments.bench.step_picture import require_matplotlib
+
+    if picture is not None:
+        require_matplotlib()
+    try:
+        layers = tuple(int(part) for part in balance.split(",")) if balance else None
+    except ValueError:
+        raise ConfigError(f"--balance {balance}: give whole numbers with commas, as in 18,12.") from None
+    console = Console(stderr=True)
+    shape = Shape(len(layers) if layers else stages, layers, nodes)
+    settings = load_settings(config or DEMO_CONFIG)
+    result = bench_pipeline(settings, Work(streams, tokens, prompt, rounds), shape, console, model)
+    write_pictures(result, picture, trace)
+    show_pipeline(result, console, output)
 
 
 @bench.command("faults")

@@ -71,6 +71,34 @@ def show_variants(result: dict[str, Any], console: Console, output: Path | None)
     typer.echo(json.dumps(result))
 
 
+def show_pipeline(result: dict[str, Any], console: Console, output: Path | None) -> None:
+    """Speeds beside each other, then what each stage holds and does."""
+    shape = result["shape"]
+    where = "on this machine" if shape["nodes"] == 1 else f"on {shape['nodes']} nodes"
+    title = f"{result['model']}:{result['variant']}, {shape['stages']} stages {where}, commit {result['commit']}"
+    table = Table("tokens/s, medians", "one process", "pipeline", "pipeline / one process", title=title)
+    for what, efficiency in result["efficiency"].items():
+        speeds = (result["tokens_per_s"][f"{name}, {what}"]["median"] for name in ("one process", "pipeline"))
+        table.add_row(what, *(f"{speed:.0f}" for speed in speeds), f"{efficiency:.0%}")
+    console.print(table)
+    stages = Table(
+        "stage", "layers", "weights", "peak memory", "loaded in", f"busy, {result['work']['streams']} streams"
+    )
+    for stage, share in zip(result["stages"], result["busy"], strict=True):
+        stages.add_row(
+            str(stage["index"]),
+            stage["layers"],
+            f"{stage['weight_bytes'] / 2**20:.0f} MiB",
+            f"{stage['peak_memory_bytes'] / 2**20:.0f} MiB",
+            f"{stage['load_s']:.1f} s",
+            f"{share:.0%}",
+        )
+    console.print(stages)
+    console.print(f"A hop between stages: {result['hop_ms']:.2f} ms. Bubble: {result['bubble']:.0%}.", highlight=False)
+    write(result, output)
+    typer.echo(json.dumps({key: value for key, value in result.items() if key != "spans"}))
+
+
 def show_faults(result: dict[str, Any], console: Console, output: Path | None) -> None:
     """A row for each kind of loss: how often, and how long streams stood still for it."""
     table = Table("", "times", "streams", "longest pause", "median pause", "whole again after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +78,19 @@ def chrome_trace(spans: Sequence[Span]) -> dict[str, Any]:
                 }
             )
     return {"traceEvents": events, "displayTimeUnit": "ms"}
+
+
+def write_pictures(result: dict[str, Any], picture: Path | None, trace: Path | None) -> None:
+    """What `bench_pipeline` traced, in one form or the other or both."""
+    spans = [Span(**span) for span in result["spans"]]
+    for path in (picture, trace):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    if picture is not None:
+        title = f"{result['model']}:{result['variant']}, {result['work']['streams']} streams, commit {result['commit']}"
+        draw(spans, title, picture)
+    if trace is not None:
+        trace.write_text(json.dumps(chrome_trace(spans)) + "\n", encoding="utf-8")
 
 
 def draw(spans: Sequence[Span], title: str, path: Path) -> None:
