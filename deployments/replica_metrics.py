@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
@@ -14,6 +14,7 @@ LABELS = ("model_name", "engine")
 STEP_TOKENS = (1.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0)
 RATE_WINDOW_S = 5.0
 
+Families = Sequence[CounterMetricFamily | GaugeMetricFamily]
 Values = Mapping[str, tuple[str, float]]  # metric's name without prefix -> its explanation, its value
 
 
@@ -38,9 +39,9 @@ class Rate:
     """How fast a count grows, over the last seconds."""
 
     def __init__(self) -> None:
-        self._marks: list[tuple[float, int]] = []  # (time, count by then)
+        self._marks: list[tuple[float, float]] = []  # (time, count by then)
 
-    def per_s(self, count: int) -> float:
+    def per_s(self, count: float) -> float:
         """Since the call before the last `RATE_WINDOW_S` seconds, or since the first call."""
         now = time.monotonic()
         self._marks.append((now, count))
@@ -56,6 +57,7 @@ class ReplicaMetrics(Collector):
     def __init__(self, model: str, variant: str) -> None:
         self.labels = (model, variant)
         self.measures = Measures()
+        self.more: Families = ()
         self.registry = CollectorRegistry()
         self.registry.register(self)
         histogram = Histogram(
@@ -75,9 +77,9 @@ class ReplicaMetrics(Collector):
             self.step_tokens.observe(tokens)
             self.busy_s.inc(seconds)
 
-    def exposition(self, measures: Measures) -> str:
-        """All of it in Prometheus' text format."""
-        self.measures = measures
+    def exposition(self, measures: Measures, more: Families = ()) -> str:
+        """All of it in Prometheus' text format, and `more`."""
+        self.measures, self.more = measures, more
         return generate_latest(self.registry).decode()
 
     def collect(self) -> list[CounterMetricFamily | GaugeMetricFamily]:
@@ -90,4 +92,4 @@ class ReplicaMetrics(Collector):
             counter = CounterMetricFamily(name, text, labels=LABELS)
             counter.add_metric(self.labels, value)
             families.append(counter)
-        return families
+        return [*families, *self.more]

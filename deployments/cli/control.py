@@ -16,6 +16,7 @@ from rich.table import Table
 
 from cluster.node import has_ended
 from deployments.cli.state import ServerState, find_server
+from deployments.sizes import format_size
 from engine.errors import EngineFailed
 
 _POLL_S = 0.1
@@ -62,7 +63,7 @@ def stop(
 
 
 def status_table(models: list[dict[str, Any]]) -> Table:
-    """One line for each replica; a variant without any still has one."""
+    """One line for each replica, and one for each of its stages; a variant without any still has one."""
     titles = ("model", "variant", "state", "replica", "running", "waiting", "KV cache", "tokens/s")
     table = Table(*titles, box=None, padding=(0, 2, 0, 0))
     for column in table.columns:
@@ -79,7 +80,25 @@ def status_table(models: list[dict[str, Any]]) -> Table:
                     _shown(replica.get("kv_cache_usage"), "{:.0%}"),
                     _shown(replica.get("tokens_per_s"), "{:.1f}"),
                 )
+                for stage in replica.get("stages", ()):
+                    table.add_row("", *stage_cells(stage))
+                if replica.get("bubble") is not None:
+                    table.add_row("", f"  bubble {replica['bubble']:.0%}")
     return table
+
+
+def stage_cells(stage: dict[str, Any]) -> tuple[str, ...]:
+    """A stage's line, from the second column on: how it spends its time stands where its replica has requests, its
+    memory where that has the cache."""
+    return (
+        f"  {stage['index']}: layers {stage['layers']}",
+        stage["state"],
+        _place(stage),
+        f"{stage['busy']:.0%} busy",
+        f"{stage['waiting']:.0%} waits",
+        format_size(stage["memory_bytes"]),
+        f"replaced {stage['restarts']}x" if stage["restarts"] else "",
+    )
 
 
 def _place(replica: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from deployments.generation_replica import GenerationReplica, joined
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
 from engine.request import Delta, FinishReason, GrammarSpec, Request, SamplingParams
+from tests.cluster.pipeline.test_state import STAGE
 from tests.engine.tiny import write_checkpoint
 
 ENDLESS = SamplingParams(max_tokens=100_000, temperature=0, ignore_eos=True)
@@ -98,3 +100,22 @@ async def test_a_failed_engine_is_unhealthy(replica: GenerationReplica, monkeypa
 def test_joined_deltas_keep_every_token() -> None:
     first, second = Delta((1, 2), cached_tokens=3), Delta((3,), FinishReason.STOP, cached_tokens=3)
     assert joined(first, second) == Delta((1, 2, 3), FinishReason.STOP, cached_tokens=3)
+
+
+async def test_a_replica_of_several_stages_tells_of_them(
+    replica: GenerationReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "stages" not in await replica.describe()
+    assert "stageline:stage" not in await replica.exposition()
+    monkeypatch.setattr(replica, "stages", lambda: (STAGE, STAGE))
+    monkeypatch.setattr(replica, "in_flight", lambda: 1.0)
+    told = await replica.describe()
+    assert told["stages"] == [asdict(STAGE)] * 2
+    assert told["bubble"] == 0.4
+    assert 'stageline:stage_busy_ratio{engine="fp32",model_name="m",replica="' in await replica.exposition()
+
+
+async def test_time_in_steps_is_time_with_work(replica: GenerationReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica.in_flight()
+    monkeypatch.setattr(replica, "step_s", replica.step_s + 1e6)
+    assert replica.in_flight() == 1.0
