@@ -48,7 +48,7 @@ def stage_families(
         waiting.add_metric(values, stage.waiting)
         memory.add_metric(values, stage.memory_bytes)
         restarts.add_metric(values, stage.restarts)
-    families = [busy, waiting, memory, restarts]
+    families: list[GaugeMetricFamily | CounterMetricFamily] = [busy, waiting, memory, restarts]
     lost = bubble(stages, in_flight)
     if lost is not None:
         ratio = GaugeMetricFamily(

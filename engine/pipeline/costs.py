@@ -21,7 +21,7 @@ from engine.models.seq2seq import seq2seq_family_of
 from engine.pipeline.partition import Cost, Costs
 from engine.pipeline.probes.decoder import decoder_probes
 from engine.pipeline.probes.encoder import encoder_probes
-from engine.pipeline.probes.parts import Part, Probe, Probes
+from engine.pipeline.probes.parts import Part, Probe, Probes, believable
 from engine.pipeline.probes.seq2seq import seq2seq_probes
 
 ModelTask = Literal["text-generation", "text-classification", "embedding", "translation"]
@@ -55,10 +55,10 @@ def count_layers(checkpoint: Checkpoint, task: ModelTask) -> int:
 
 def costs_of(probes: Probes, seconds: Mapping[str, float]) -> Costs:
     """The costs of a model's parts, from what each probe takes."""
+    taken = believable(seconds)
 
     def cost(part: Part) -> Cost:
-        total = sum(factor * seconds[name] for name, factor in part.times.items())
-        return Cost(max(0.0, total), part.bytes)  # differences of very short times can be anything
+        return Cost(sum(factor * taken[name] for name, factor in part.times.items()), part.bytes)
 
     return Costs(tuple(map(cost, probes.layers)), cost(probes.first), cost(probes.last))
 

@@ -64,6 +64,19 @@ def one_more(kind: str, times: int = 1) -> dict[str, float]:
     return {f"{kind}, {DEPTH}": times / (DEPTH - 1), f"{kind}, 1": -times / (DEPTH - 1)}
 
 
+def believable(seconds: Mapping[str, float]) -> dict[str, float]:
+    """The probes' times with those of runs of one layer within bounds: at least their share of the long run, and not so
+    much that a further layer would take less than half of its share. Beside busy neighbours a short time can be
+    measured as anything."""
+    found = dict(seconds)
+    for name, long in seconds.items():
+        kind, _, depth = name.rpartition(", ")
+        if depth == str(DEPTH):
+            most = long * (1 - (DEPTH - 1) / (2 * DEPTH))
+            found[f"{kind}, 1"] = min(max(seconds[f"{kind}, 1"], long / DEPTH), most)
+    return found
+
+
 class LayerRun(Protocol):
     """A run of a model's layers: a decoder or an encoder."""
 

@@ -138,7 +138,8 @@ def test_costs_are_what_further_layers_add() -> None:
     costs = costs_of(probes, seconds)
     assert costs.layers == (Cost(2.0, 7),) * 2
     assert (costs.first, costs.last) == (Cost(0.25, 3), Cost(10.0, 4))
-    assert costs_of(probes, seconds | {"layer 0, 4": 1.4}).layers[0].seconds == 0, "never negative"
+    assert costs_of(probes, seconds | {"layer 0, 1": 9.0}).layers[0].seconds == 2 * 4.5 / 8, "half of its share"
+    assert costs_of(probes, seconds | {"layer 0, 1": 0.1}).layers[0].seconds == 2 * 4.5 / 4, "its share"
 
 
 def test_a_layer_of_each_kind_is_taken_from_the_middle() -> None:
