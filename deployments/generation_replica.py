@@ -20,6 +20,7 @@ from engine.engine import Engine, Output, Stats
 from engine.load import load_engine
 from engine.request import Delta, Request
 from engine.sampling.grammar_state import CompiledGrammar
+from engine.steps import SteppedEngine
 
 
 class Stream:
@@ -60,7 +61,8 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
         self.streams: dict[str, Stream] = {}
         self.outbox = Outbox()
         self.rate = Rate()
-        load: Callable[[], Engine] = partial(load_engine, Path(path), config)
+        load: Callable[[], SteppedEngine[Request, CompiledGrammar | None, Delta, Stats]]
+        load = partial(load_engine, Path(path), config)
         if cut is not None:
             load = partial(load_pipelined, "text-generation", Path(path), config, cut)
         super().__init__(model, variant, config.threads, load)

@@ -12,12 +12,14 @@ from typing import Any
 from cluster.pipeline.limits import Limits
 from cluster.pipeline.pipeline import Pipeline
 from cluster.pipeline.placement import Resources
+from cluster.pipeline.state import StageState, layer_range
 from deployments.settings.stages import Placement, Stages
 from engine.checkpoint import open_checkpoint
 from engine.config import compute_dtype
 from engine.kernels import select_kernels
 from engine.pipeline.costs import ModelTask, count_layers, measure_costs
 from engine.pipeline.load import Config, load_stage, load_staged_engine
+from engine.pipeline.messenger import Messenger
 from engine.pipeline.partition import Device, given_boundaries, partition
 from engine.steps import SteppedEngine
 
@@ -78,6 +80,8 @@ def boundaries(task: ModelTask, path: Path, config: Config, cut: Cut) -> tuple[i
     return partition(costs, [Device()] * cut.count)
 
 
-def layer_range(first: int, last: int) -> str:
-    """Layers `first` to `last` - 1, the last one included."""
-    return str(first) if last - first == 1 else f"{first}-{last - 1}"
+def stages_of(engine: object) -> list[StageState]:
+    """What its stages do; none where it computes by itself."""
+    runner = getattr(engine, "runner", None)
+    pipeline = runner.pipeline if isinstance(runner, Messenger) else None
+    return pipeline.stages() if isinstance(pipeline, Pipeline) else []

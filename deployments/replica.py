@@ -24,7 +24,8 @@ from cluster.pipeline.state import StageState
 from deployments import IMPORTED_S
 from deployments.load import Load
 from deployments.load_meter import LoadMeter
-from deployments.replica_metrics import LABELS, Measures, Rate, ReplicaMetrics
+from deployments.pipelines import stages_of
+from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
 from engine.errors import EngineFailed
@@ -63,7 +64,6 @@ class Replica(ABC, Generic[R, P, O, S]):
         self.metrics = ReplicaMetrics(model, variant)
         self.meter = LoadMeter()
         self.told_s = -math.inf
-        self.step_s, self.steps = 0.0, Rate()  # in steps altogether, and how fast that grows
         self.calls = itertools.count()
         self.events: asyncio.AbstractEventLoop | None = None
         torch.set_num_threads(threads)
@@ -91,17 +91,12 @@ class Replica(ABC, Generic[R, P, O, S]):
 
     def stages(self) -> Sequence[StageState]:
         """The stages of a replica that is a pipeline, in order; none of one that computes by itself."""
-        return ()
-
-    def in_flight(self) -> float:
-        """The share of the last seconds in which the engine had work under way, 0 to 1."""
-        return min(1.0, self.steps.per_s(self.step_s))
+        return stages_of(self.loop.engine)
 
     def observe(self, tokens: int, seconds: float) -> None:
         """Takes a step's tokens and seconds, on the engine's thread."""
         self.metrics.observe_step(tokens, seconds)
         self.meter.step(tokens, seconds)
-        self.step_s += seconds
 
     async def load(self, turned_away_per_s: float = 0.0) -> Load:
         """This replica's load. The front door asks several times a second, and tells how many tokens/s for this variant
@@ -142,12 +137,12 @@ class Replica(ABC, Generic[R, P, O, S]):
             "state": "ready" if self.loop.healthy else "failed",
             **self.start.status,
             **self.measures(self.loop.stats()).status,
-            **stage_status(self.stages(), self.in_flight()),
+            **stage_status(self.stages()),
         }
 
     async def exposition(self) -> str:
         """This replica's metrics in Prometheus' text format."""
-        more = stage_families(self.stages(), self.in_flight(), self.name[:8], LABELS, self.metrics.labels)
+        more = stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels)
         return self.metrics.exposition(self.measures(self.loop.stats()), more)
 
     def check_health(self) -> None:

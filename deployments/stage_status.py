@@ -13,20 +13,26 @@ SHARES = ("busy", "waiting", "sending")
 STAGE_LABELS = ("replica", "stage")
 
 
-def stage_status(stages: Sequence[StageState], in_flight: float) -> dict[str, object]:
+def stage_status(stages: Sequence[StageState]) -> dict[str, object]:
     """What is added to the replica's line in `/status`; `bubble` is null while there is no work."""
     if not stages:
         return {}
-    lost = bubble(stages, in_flight)
+    lost = bubble(stages)
     return {
-        "stages": [{**asdict(stage), **{name: round(getattr(stage, name), 4) for name in SHARES}} for stage in stages],
+        "stages": [shown(stage) for stage in stages],
         "bubble": None if lost is None else round(lost, 4),
     }
 
 
+def shown(stage: StageState) -> dict[str, object]:
+    """One stage."""
+    fields = asdict(stage)
+    shares = fields.pop("shares")
+    return {**fields, "load_s": round(stage.load_s, 2), **{name: round(shares[name], 4) for name in SHARES}}
+
+
 def stage_families(
     stages: Sequence[StageState],
-    in_flight: float,
     replica: str,
     label_names: Sequence[str],
     labels: Sequence[str],
@@ -44,12 +50,12 @@ def stage_families(
     restarts = CounterMetricFamily("stageline:stage_restarts", "Times that the stage was replaced.", labels=names)
     for stage in stages:
         values = (*labels, replica, str(stage.index))
-        busy.add_metric(values, stage.busy)
-        waiting.add_metric(values, stage.waiting)
+        busy.add_metric(values, stage.shares.busy)
+        waiting.add_metric(values, stage.shares.waiting)
         memory.add_metric(values, stage.memory_bytes)
         restarts.add_metric(values, stage.restarts)
     families: list[GaugeMetricFamily | CounterMetricFamily] = [busy, waiting, memory, restarts]
-    lost = bubble(stages, in_flight)
+    lost = bubble(stages)
     if lost is not None:
         ratio = GaugeMetricFamily(
             "stageline:pipeline_bubble_ratio",

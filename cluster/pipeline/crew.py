@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _SOON_S = 0.3  # within which a process answers that has nothing wrong with it
 _END_S = 8.0
+_ASK_S = 10.0
 
 
 class NotYet(Exception):
@@ -122,6 +123,19 @@ class Crew:
             self._actor(index).serve.remote(address, places[index + 1], self._limits.link)
             for index, address in enumerate(to)
         ]
+
+    def address(self, index: int) -> str:
+        """Of the node where a stage is; "" while there is none."""
+        return "" if self.seats[index].born is None else self._address(index)[0]
+
+    def ask(self, method: str, *arguments: Any) -> list[Any]:
+        """What the stages answer, in their order. Raises EngineFailed where one does not."""
+        calls = {i: getattr(self._actor(i), method).remote(*arguments) for i in range(len(self.seats))}
+        found = actors.answers(calls, _ASK_S)
+        for index in calls:
+            if index not in found or isinstance(found[index], Exception):
+                raise EngineFailed(f"Stage {index} does not answer: {found.get(index, 'it took too long')}")
+        return [found[index] for index in calls]
 
     def keep_spares(self) -> None:
         """Starts spare processes where there are to be some and are none. Does not wait for them."""

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 from ray.util.placement_group import PlacementGroup
 
+from cluster.pipeline.clock import Traced
 from cluster.pipeline.crew import Crew, NotYet
 from cluster.pipeline.frames import FrameError
 from cluster.pipeline.handshake import Membership, Place
@@ -17,7 +18,7 @@ from cluster.pipeline.limits import Limits
 from cluster.pipeline.link import LinkLost, Listener, Receiver, Sender
 from cluster.pipeline.placement import Resources, Strategy
 from cluster.pipeline.stage import FAILED, MakeStage
-from cluster.pipeline.status import StageStatus
+from cluster.pipeline.state import StageState
 from cluster.pipeline.watch import Watch
 from engine.errors import EngineFailed, ReplicaLost, StagelineError, StageLost
 from engine.pipeline.message import Message
@@ -139,9 +140,17 @@ class Pipeline:
             raise ReplicaLost(f"The pipeline could not be repaired: {error}") from error
         log.warning("repaired in %.2f s, replacing stages %s: %s", time.monotonic() - began, replaced, reason)
 
-    def stages(self) -> list[StageStatus]:
+    def stages(self) -> list[StageState]:
         """What each stage is and does at present."""
         return [self._status(index) for index in range(self.depth)]
+
+    def trace(self, *, on: bool) -> None:
+        """Has the stages remember the times of each batch from now on, or no longer."""
+        self._crew.ask("trace", on)
+
+    def take_trace(self) -> list[list[Traced]]:
+        """What each stage remembered since the last call."""
+        return self._crew.ask("take_trace")
 
     def close(self) -> None:
         """Ends the stages and what else was started for them."""
@@ -210,18 +219,18 @@ class Pipeline:
         under_way, since = self._under_way, self._active_since
         return self._active_s + (time.monotonic() - since if under_way else 0.0)
 
-    def _status(self, index: int) -> StageStatus:
+    def _status(self, index: int) -> StageState:
         seat = self._crew.seats[index]
         beat, shares = self._watch.last(index)
         loaded, born = seat.loaded, seat.born
-        return StageStatus(
+        return StageState(
             index=index,
-            label=seat.label,
-            state="starting" if loaded is None else "ready" if self._lost is None else "lost",
-            node="" if born is None else born.node,
+            layers=seat.label,
+            node=self._crew.address(index),
             pid=0 if born is None else born.pid,
-            rss_bytes=beat.rss_bytes if beat else loaded.rss_bytes if loaded else 0,
-            peak_rss_bytes=loaded.peak_rss_bytes if loaded else 0,
+            state="starting" if loaded is None else "ready" if self._lost is None else "lost",
+            memory_bytes=beat.rss_bytes if beat else loaded.rss_bytes if loaded else 0,
+            peak_memory_bytes=loaded.peak_rss_bytes if loaded else 0,
             weight_bytes=loaded.weight_bytes if loaded else 0,
             cache_bytes=loaded.cache_bytes if loaded else 0,
             load_s=loaded.load_s if loaded else 0.0,

@@ -10,23 +10,35 @@ State = Literal["ready", "starting", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """Of the last seconds, 0 to 1: computing, waiting for work that has not come, sending; and `active`, in which the
+    pipeline had work under way."""
+
+    busy: float = 0.0
+    waiting: float = 0.0
+    sending: float = 0.0
+    active: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class StageState:
-    """One stage. `layers` as in "0-18", the last one included. Memory in bytes: of the process, and of it the weights
-    and what the caches may grow to. `busy` (computing), `waiting` (for work that has not come) and `sending` are
-    shares, 0 to 1, of the last seconds. `restarts` counts how often the stage was replaced."""
+    """One stage. `layers` as in "0-18", the last one included; `node` is an address. Memory in bytes: of the process
+    now and at its most while loading, and of it the weights and what the caches may grow to. `restarts` counts how
+    often the stage was replaced, `batches` those of its process."""
 
     index: int
     layers: str
     node: str
     pid: int
+    state: State
     memory_bytes: int
+    peak_memory_bytes: int
     weight_bytes: int
     cache_bytes: int
-    busy: float
-    waiting: float
-    sending: float
-    state: State
-    restarts: int = 0
+    load_s: float
+    batches: int
+    restarts: int
+    shares: Shares
 
 
 def layer_range(first: int, last: int) -> str:
@@ -34,12 +46,9 @@ def layer_range(first: int, last: int) -> str:
     return f"{first}-{last - 1}" if last - first > 1 else str(first)
 
 
-def bubble(stages: Sequence[StageState], in_flight: float) -> float | None:
-    """The share of the stages' time that was lost while work was in flight: 1 - their mean share of being busy then.
-
-    `in_flight` is the share of the last seconds in which there was any work. None where there was none.
-    """
-    if not stages or in_flight <= 0:
+def bubble(stages: Sequence[StageState]) -> float | None:
+    """The share of the stages' time that was lost while work was under way. None where there was none."""
+    active = sum(stage.shares.active for stage in stages)
+    if active <= 0:
         return None
-    busy = sum(stage.busy for stage in stages) / len(stages)
-    return min(1.0, max(0.0, 1.0 - busy / in_flight))
+    return min(1.0, max(0.0, 1.0 - sum(stage.shares.busy for stage in stages) / active))

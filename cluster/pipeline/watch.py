@@ -15,7 +15,8 @@ import ray
 from cluster.pipeline.actors import Actor, answer
 from cluster.pipeline.clock import Beat, Phase
 from cluster.pipeline.limits import Limits
-from cluster.pipeline.status import Sample, Shares, shares
+from cluster.pipeline.samples import Sample, shares
+from cluster.pipeline.state import Shares
 
 log = logging.getLogger(__name__)
 

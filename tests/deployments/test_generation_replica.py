@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from deployments.generation_replica import GenerationReplica, joined
+from deployments.stage_status import shown
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
 from engine.request import Delta, FinishReason, GrammarSpec, Request, SamplingParams
@@ -108,14 +108,7 @@ async def test_a_replica_of_several_stages_tells_of_them(
     assert "stages" not in await replica.describe()
     assert "stageline:stage" not in await replica.exposition()
     monkeypatch.setattr(replica, "stages", lambda: (STAGE, STAGE))
-    monkeypatch.setattr(replica, "in_flight", lambda: 1.0)
     told = await replica.describe()
-    assert told["stages"] == [asdict(STAGE)] * 2
+    assert told["stages"] == [shown(STAGE)] * 2
     assert told["bubble"] == 0.4
     assert 'stageline:stage_busy_ratio{engine="fp32",model_name="m",replica="' in await replica.exposition()
-
-
-async def test_time_in_steps_is_time_with_work(replica: GenerationReplica, monkeypatch: pytest.MonkeyPatch) -> None:
-    replica.in_flight()
-    monkeypatch.setattr(replica, "step_s", replica.step_s + 1e6)
-    assert replica.in_flight() == 1.0

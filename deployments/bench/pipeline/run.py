@@ -19,6 +19,7 @@ from deployments.bench.run import Chosen, Work, choose_generator, engine_options
 from deployments.pipelines import Cut
 from deployments.serving import local_environment
 from deployments.settings import Settings
+from deployments.settings.stages import Placement
 from engine.errors import ConfigError
 
 TRACED_TOKENS = 32  # of each stream while batches are traced
@@ -42,7 +43,7 @@ def bench_pipeline(settings: Settings, work: Work, shape: Shape, console: Consol
         raise ConfigError(
             f"{shape.stages} stages need a core each, and this machine has {chosen.cores}.", param="stages"
         )
-    placement = "pack" if shape.nodes == 1 else "strict-spread"
+    placement: Placement = "pack" if shape.nodes == 1 else "strict-spread"
     cut = Cut(shape.stages, shape.balance, placement, float(cores), 0.0, repair_limit_s=10.0)
     options = {"cut": asdict(cut), "engine": {**engine_options(chosen), "threads": cores}}
     with ExitStack() as stack:

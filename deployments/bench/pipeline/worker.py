@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -24,7 +24,7 @@ from engine.engine import Engine
 from engine.pipeline.load import load_staged_engine
 
 Command = Callable[[dict[str, Any]], dict[str, Any]]
-TASK = "text-generation"
+TASK: Final = "text-generation"
 
 
 def pipeline_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[str, Any]]:
@@ -48,9 +48,9 @@ def pipeline_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[
         if "trace" not in command:
             return run_engine(engine, command)
         if command["trace"]:
-            pipeline.trace(True)
+            pipeline.trace(on=True)
             return {}
-        pipeline.trace(False)
+        pipeline.trace(on=False)
         return {"stages": [[asdict(batch) for batch in stage] for stage in pipeline.take_trace()]}
 
     return run, {"stages": [asdict(stage) for stage in pipeline.stages()]}
