@@ -98,7 +98,8 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
         # The engine's own queue is the limit; Serve's is for the time when no replica lives.
         max_queued_requests=room,
         max_ongoing_requests=2 * room,
-        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
+        # (Its `__init__` is annotated wrongly.)
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),  # type: ignore[arg-type]
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class GivenUp(Exception):
-    """Nothing is heard of the replica any more."""
+    """The wait was ended from outside: nothing is heard of the replica any more."""
 
 
 class CutOff(Exception):
@@ -44,13 +44,13 @@ class Run:
     async def wait(self, begin: Callable[[], Awaitable[T]], until_s: float | None = None) -> T:
         """What `begin()` comes to. Raises GivenUp, TimeoutError at `until_s` of the event loop's clock, and CutOff."""
         if self._given_up:
-            raise GivenUp
+            raise GivenUp("nothing is heard of the replica any more")
         try:
             async with asyncio.timeout_at(until_s) as self._waiting:
                 return await begin()
         except TimeoutError:
             if self._given_up:
-                raise GivenUp from None
+                raise GivenUp("nothing is heard of the replica any more") from None
             raise
         except asyncio.CancelledError:
             task = asyncio.current_task()
