@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
+from ray.serve.config import RequestRouterConfig
 
 from cluster.pipeline.placement import Resources, place
 from deployments.encoder_replica import EncoderReplica
@@ -18,13 +19,16 @@ from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
 from deployments.pipelines import Cut
 from deployments.replica import Replica
+from deployments.serve_router import AroundSilent
 from deployments.serve_scaling import autoscaling
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
 from deployments.translation_replica import TranslationReplica
 
 FRONT_DOOR = "front-door"
+ROUTER = f"{AroundSilent.__module__}:{AroundSilent.__qualname__}"
 HEALTH_CHECK_PERIOD_S = 2.0
+HEALTH_CHECK_TIMEOUT_S = 10.0  # three in a row without an answer, and a replica is replaced
 QUIET = {"enable_access_log": False}  # Serve's line for each request costs as much as tokenizing a short text
 
 
@@ -98,7 +102,10 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
         # The engine's own queue is the limit; Serve's is for the time when no replica lives.
         max_queued_requests=room,
         max_ongoing_requests=2 * room,
+        # (Its `__init__` is annotated wrongly.)
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),  # type: ignore[arg-type]
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,
         logging_config=QUIET,
         **placed(variant, share),

@@ -1,113 +1,175 @@
-"""Calls from the front door to the replicas, and what goes wrong with them in our own errors."""
+"""Calls from the front door to the replicas, which outlive them: what dies with a replica is asked of another one."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from deployments.load import Load
-from engine.errors import EngineFailed, Overloaded, StagelineError
+from deployments.losses import NOT_READY, cause_of, given_up, translated
+from deployments.presence import Presence
+from deployments.retries import Cause, GiveUp, Trials, after
+from deployments.run import Run
+from deployments.told import Told, rest, tells_loss
+from engine.errors import Overloaded, ReplicaLost
 from engine.request import Delta, Request
 
 log = logging.getLogger(__name__)
 
-Handles = Mapping[tuple[str, str], DeploymentHandle[Any]]  # by (model, variant)
-Hear = Callable[[str, str, Load], None]  # (model, variant, a replica's load that came with an answer)
-
 ACCEPT_TIMEOUT_S = 30.0  # for a replica to take a request: time enough for one to be replaced
-ATTEMPTS = 2  # of a call that answers whole: nothing of it was told to anybody when its replica dies
+
+Handles = Mapping[tuple[str, str], DeploymentHandle[Any]]  # by (model, variant)
+Item = str | Delta | tuple[Delta, Load]
+"""See `GenerationReplica.told_generate`."""
 
 
-async def stream(handles: Handles, hear: Hear, model: str, variant: str, request: Request) -> AsyncIterator[Delta]:
-    """Deltas of one request from one of the variant's replicas. Closing the iterator aborts the request."""
-    handle = handles[model, variant].options(
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """Those of all variants. `hear` takes (model, variant, a replica's load that came with an answer), `resumed`
+    (model, variant, why) of a stream that goes on elsewhere."""
+
+    handles: Handles
+    presence: Presence
+    hear: Callable[[str, str, Load], None]
+    resumed: Callable[[str, str, Cause], None]
+
+
+async def stream(replicas: Replicas, model: str, variant: str, request: Request) -> AsyncIterator[Delta]:
+    """Deltas of one request. Closing the iterator aborts the request.
+
+    When its replica is lost, another one of the same variant goes on after the last token; nothing shows but a pause.
+    Raises what a replica says is wrong with the request, Overloaded where none takes it, and EngineFailed.
+    """
+    handle = replicas.handles[model, variant].options(
         stream=True, request_serialization="pickle", response_serialization="pickle"
     )
-    items: DeploymentResponseGenerator[Delta | tuple[Delta, Load]]
-    items = handle.told_generate.remote(request)  # type: ignore[assignment]
-    finished = False
-    try:
-        await accepted(items)
-        async for item in items:
-            if isinstance(item, tuple):
-                delta, load = item
-                hear(model, variant, load)
-            else:
-                delta = item
-            finished = delta.finished
-            yield delta
-    except Exception as error:
-        finished = True
-        raise translated(error) from error
-    finally:
-        if not finished:
-            items.cancel()
+    told, trials = Told(request), started()
+    while True:
+        items: DeploymentResponseGenerator[Item]
+        items = handle.told_generate.remote(told.request())  # type: ignore[assignment]
+        run = replicas.presence.begin((model, variant))
+        ended = taken = False
+        failure: Exception = ReplicaLost("the replica ended this request without finishing it")
+        try:
+            await accepted(items, run, trials.until_s)
+            taken = True
+            while (item := await received(items, run)) is not None:
+                if isinstance(item, str):
+                    trials = trials.took()
+                    continue
+                delta: Delta | None
+                delta, load = item if isinstance(item, tuple) else (item, None)
+                if load is not None:
+                    replicas.hear(model, variant, load)
+                if delta.error is not None and tells_loss(delta):
+                    failure, ended, delta = delta.error, True, rest(delta)
+                    if delta is not None:
+                        yield told.take(delta)
+                    break
+                else:
+                    trials = trials.gained()
+                    ended = delta.finished
+                    yield told.take(delta)
+                    if ended:
+                        return
+        except Exception as error:
+            failure = error
+        finally:
+            replicas.presence.end((model, variant), run)
+            if not ended:
+                items.cancel()
+        if (end := told.complete()) is not None:
+            yield end
+            return
+        cause = cause_of(failure, taken)
+        trials = await next_trial(trials, cause, failure)
+        if cause in ("died", "silent"):
+            log.warning("%s:%s: a stream goes on elsewhere after %d tokens: %s", model, variant, told.tokens, failure)
+            replicas.resumed(model, variant, cause)
 
 
-async def compute(handles: Handles, hear: Hear, model: str, variant: str, requests: Sequence[Any]) -> Sequence[Any]:
-    """Outcomes of all requests, in order, from one of the variant's replicas; from another where that one dies.
+async def compute(replicas: Replicas, model: str, variant: str, requests: Sequence[Any]) -> Sequence[Any]:
+    """Outcomes of all requests, in order, from one of the variant's replicas; from another where that one is lost.
 
     What went wrong with one is in its `error`. Being cancelled aborts all. Raises Overloaded and EngineFailed.
     """
-    handle = handles[model, variant].options(request_serialization="pickle", response_serialization="pickle")
-    for attempt in range(1, ATTEMPTS + 1):
+    handle = replicas.handles[model, variant].options(request_serialization="pickle", response_serialization="pickle")
+    outcomes: dict[int, Any] = {}
+    trials = started()
+    while True:
+        left = [i for i in range(len(requests)) if i not in outcomes]
         response: DeploymentResponse[tuple[Sequence[Any], Load | None]]
-        response = handle.told_compute.remote(tuple(requests))  # type: ignore[assignment]
-        ended = False
+        response = handle.told_compute.remote(tuple(requests[i] for i in left))  # type: ignore[assignment]
+        run = replicas.presence.begin((model, variant))
+        ended = taken = False
+        failure: Exception | None = None
         try:
-            await accepted(response)
-            outcomes, load = await response
+            await accepted(response, run, trials.until_s)
+            taken = True
+            found, load = await run.wait(lambda answer=response: answer)  # type: ignore[misc]
             ended = True
             if load is not None:
-                hear(model, variant, load)
-            return outcomes
+                run.sign(load.replica)
+                replicas.hear(model, variant, load)
+            for i, outcome in zip(left, found, strict=True):
+                if isinstance(outcome.error, ReplicaLost):
+                    failure = outcome.error
+                else:
+                    outcomes[i] = outcome
+                    trials = trials.gained()
+            if failure is None:
+                return [outcomes[i] for i in range(len(requests))]
         except Exception as error:
-            ended = True
-            if attempt == ATTEMPTS or not lost(error):
-                raise translated(error) from error
-            log.warning("a replica was lost, asking another: %s", error)
+            failure = error
         finally:
+            replicas.presence.end((model, variant), run)
             if not ended:
                 response.cancel()
-    raise AssertionError("the last attempt returns or raises")
+        trials = await next_trial(trials, cause_of(failure, taken), failure)
+        log.warning("%s:%s: a call is asked of another replica: %s", model, variant, failure)
 
 
-async def accepted(response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any]) -> None:
-    """Waits until a replica took the request.
+def started() -> Trials:
+    """Of a request that has just come."""
+    return Trials(asyncio.get_running_loop().time() + ACCEPT_TIMEOUT_S)
+
+
+async def accepted(
+    response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any], run: Run, until_s: float
+) -> None:
+    """Waits until a replica took the request, at most until then by the event loop's clock.
 
     Serve itself would wait for ever: for a replica that cannot start again, or, where an application is removed, for
     one that will not. Raises Overloaded.
     """
     try:
-        async with asyncio.timeout(ACCEPT_TIMEOUT_S):
-            await response._fetch_future_result_async()  # what awaiting it begins with; no public name has it
+        # What awaiting it begins with; no public name has it.
+        await run.wait(response._fetch_future_result_async, until_s)
     except TimeoutError:
-        raise Overloaded("no replica of this model is ready; try again later", retry_after_s=5.0) from None
+        raise Overloaded(NOT_READY, retry_after_s=5.0) from None
 
 
-def lost(error: Exception) -> bool:
-    """Whether the replica went away, as against having answered with an error."""
-    return isinstance(error, RayError) and not isinstance(
-        error, RayTaskError | BackPressureError | DeploymentUnavailableError
-    )
+async def received(items: DeploymentResponseGenerator[Item], run: Run) -> Item | None:
+    """The next item; None at the end."""
+    try:
+        item = await run.wait(items.__anext__)
+    except StopAsyncIteration:
+        return None
+    run.sign(item if isinstance(item, str) else None)
+    return item
 
 
-def translated(error: Exception) -> Exception:
-    """What Ray raises, as one of ours: the replica's own error, or that the replica is gone."""
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    if isinstance(cause, StagelineError):
-        return cause
-    if isinstance(error, BackPressureError):
-        return Overloaded("too many requests are waiting already; try again later")
-    if isinstance(error, DeploymentUnavailableError):
-        return Overloaded("this model is being removed or replaced; try again later")
-    if isinstance(error, RayError):
-        log.error("a replica failed in mid-request: %s", error)
-        return EngineFailed("the replica that computed this answer died; try again")
-    return error
+async def next_trial(trials: Trials, cause: Cause | None, failure: Exception) -> Trials:
+    """Waits until the request may be tried again. Raises what the caller is told where it may not."""
+    if cause is None:
+        raise translated(failure) from failure
+    step = after(trials, cause, asyncio.get_running_loop().time(), ACCEPT_TIMEOUT_S)
+    if isinstance(step, GiveUp):
+        raise given_up(failure, step.deadly) from failure
+    await asyncio.sleep(step.wait_s)
+    return step.trials

@@ -59,13 +59,13 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
 
     async def compute(self, requests: Sequence[R]) -> tuple[Result, ...]:
         """The results of all requests, in order; what went wrong with one is in its own. Being cancelled aborts what is
-        left. Raises EngineFailed where the engine has stopped working."""
+        left. Raises ReplicaLost where the engine has stopped working."""
         self.events = asyncio.get_running_loop()
         # Ids of its own for each call: a caller may send a request again before the first is gone.
         number = next(self.calls)
         mine = [self.renamed(request, f"{number}/{i}") for i, request in enumerate(requests)]
         call: Call[Result] = Call([request.id for request in mine])
-        self.check_health()
+        self.check_engine()
         for request, error in zip(mine, self._enqueue(mine), strict=True):
             if error is None:
                 self.open_calls[request.id] = call

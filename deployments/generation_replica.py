@@ -51,6 +51,8 @@ def joined(first: Delta, second: Delta) -> Delta:
         tokens=first.tokens + second.tokens,
         logprobs=first.logprobs + second.logprobs,
         prompt_logprobs=first.prompt_logprobs + second.prompt_logprobs,
+        cached_tokens=max(first.cached_tokens, second.cached_tokens),  # an error does not tell them
+        timings=second.timings or first.timings,
     )
 
 
@@ -67,11 +69,14 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
             load = partial(load_pipelined, "text-generation", Path(path), config, cut)
         super().__init__(model, variant, config.threads, load)
 
-    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
-        """The request's deltas until it is finished. Closing the iterator aborts the request.
+    async def generate(self, request: Request) -> AsyncGenerator[Delta | None]:
+        """None when the engine has taken the request, and its deltas until it is finished. Closing the iterator aborts
+        the request.
 
-        Raises InvalidRequest, Overloaded and EngineFailed before the first delta; what fails later is in a delta.
+        Raises InvalidRequest, Overloaded and EngineFailed before that; what fails later is in a delta. ReplicaLost in
+        either place means that another replica can do it.
         """
+        self.check_engine()
         self.events = asyncio.get_running_loop()
         # An id of its own for each call: a caller may send a request again before the first is gone.
         request = replace(request, id=f"{request.id}/{next(self.calls)}")
@@ -84,7 +89,9 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
                 grammar = await asyncio.to_thread(self.loop.prepare, request)  # compiling takes time
             self.loop.enqueue(request, grammar)
             queued = True
-            self.meter.came(request.id, len(request.prompt), request.sampling.max_tokens)
+            written = len(request.generated)  # by another replica: here they are computed, as the prompt is
+            self.meter.came(request.id, len(request.prompt) + written, request.sampling.max_tokens - written)
+            yield None
             while not finished:
                 delta = await stream.take()
                 finished = delta.finished
@@ -95,10 +102,14 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
             if queued and not finished:
                 self.loop.abort(request.id)
 
-    async def told_generate(self, request: Request) -> AsyncIterator[Delta | tuple[Delta, Load]]:
-        """As `generate`; now and then with this replica's load."""
+    async def told_generate(self, request: Request) -> AsyncIterator[str | Delta | tuple[Delta, Load]]:
+        """As `generate`, but first this replica's name, so that the front door knows who has the request; and now and
+        then with its load."""
         async with aclosing(self.generate(request)) as deltas:
             async for delta in deltas:
+                if delta is None:
+                    yield self.name
+                    continue
                 load = self.load_due()
                 yield delta if load is None else (delta, load)
 

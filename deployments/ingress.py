@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -16,12 +16,17 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.asking import answers
+from deployments.calls import Replicas
+from deployments.choosable import SHUNNED, listed
 from deployments.front_door.app import create_app
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
 from deployments.load import Load
 from deployments.load_watch import LoadWatch
 from deployments.offers import Offer, OfferedVariant, served
+from deployments.presence import Key, Presence
+from deployments.retries import Cause
 from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
@@ -45,6 +50,8 @@ class Ingress:
         self.connecting: list[asyncio.Task[None]] = []
         self.watches: list[LoadWatch] = []
         self.waking: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self.presence = Presence(self.who_is_here, lambda key: listed(handles[key].deployment_name), SHUNNED)
+        self.replicas = Replicas(handles, self.presence, self.hear, self.resumed)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         service = Service(
@@ -57,6 +64,7 @@ class Ingress:
         )
         events = asyncio.get_running_loop()
         self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]
+        self.connecting.append(events.create_task(self.presence.watch()))
         return create_app(service)
 
     def ready(self) -> bool:
@@ -68,7 +76,7 @@ class Ingress:
         while True:
             try:
                 told = await self.first_described(offer)
-                model = await asyncio.to_thread(served, offer, told["max_model_len"], self.handles, self.hear)
+                model = await asyncio.to_thread(served, offer, told["max_model_len"], self.replicas)
                 model.router.wake = partial(self.wake, offer.name)
                 self.watches.append(LoadWatch(model.router, partial(self.loads, offer.name)))
                 await self.heard(model)
@@ -110,19 +118,24 @@ class Ingress:
     async def loads(self, model: str, variant: str, turned_away_per_s: float) -> list[Load] | None:
         """What a variant's replicas tell of their load: none where it has no replica, None where none answered in
         time."""
-        try:
-            asked = self.handles[model, variant].broadcast("load", turned_away_per_s)
-            answers = await asked.results_async(timeout_s=LOAD_TIMEOUT_S, return_exceptions=True)
-        except TimeoutError:
-            return None
-        except (RayError, RayServeException):
-            return []
-        return [answer for answer in answers if isinstance(answer, Load)]
+        key = model, variant
+        found: list[Load] | None = await answers(self.handles[key], "load", turned_away_per_s, timeout_s=LOAD_TIMEOUT_S)
+        self.presence.heard(key, [load.replica for load in found or ()])
+        return found
+
+    async def who_is_here(self, key: Key) -> Collection[str]:
+        """The names of a variant's replicas that give a sign of life."""
+        return await answers(self.handles[key], "here", timeout_s=LOAD_TIMEOUT_S) or ()
 
     def hear(self, model: str, variant: str, load: Load) -> None:
         """Takes a replica's load that came with an answer."""
         if model in self.models:
             self.models[model].router.hear_one(variant, load)
+
+    def resumed(self, model: str, variant: str, cause: Cause) -> None:
+        """Counts a stream that goes on at another replica."""
+        if model in self.models:
+            self.models[model].router.resumptions[variant, cause] += 1
 
     def wake(self, model: str, variant: str) -> None:
         """Has a sleeping variant start: a call that waits for a replica is what makes one."""
@@ -175,9 +188,4 @@ class Ingress:
 
     async def ask(self, key: tuple[str, str], method: str) -> list[Any]:
         """What the replicas of one variant answer; those that do not are left out."""
-        with contextlib.suppress(TimeoutError, RayError, RayServeException):
-            answers = (
-                await self.handles[key].broadcast(method).results_async(timeout_s=ASK_TIMEOUT_S, return_exceptions=True)
-            )
-            return [answer for answer in answers if not isinstance(answer, BaseException)]
-        return []
+        return await answers(self.handles[key], method, timeout_s=ASK_TIMEOUT_S) or []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from deployments.bundles import Bundles
-from deployments.calls import Handles, Hear, compute, stream
+from deployments.calls import Replicas, compute, stream
 from deployments.front_door.served_models import (
     TEXT_OBJECTIVE,
     ClassificationModel,
@@ -53,7 +53,7 @@ class Offer:
     objective: Objective = TEXT_OBJECTIVE
 
 
-def served(offer: Offer, max_model_len: int, handles: Handles, hear: Hear) -> ServedModel:
+def served(offer: Offer, max_model_len: int, replicas: Replicas) -> ServedModel:
     """The model as the front door serves it. Raises CheckpointError."""
     common: dict[str, Any] = {
         "name": offer.name,
@@ -65,11 +65,11 @@ def served(offer: Offer, max_model_len: int, handles: Handles, hear: Hear) -> Se
     with open_checkpoint(Path(offer.path)) as checkpoint:
         match offer.task:
             case "text-generation":
-                return generation(offer, checkpoint, handles, hear, common)
+                return generation(offer, checkpoint, replicas, common)
             case "translation":
                 text = open_translation_text(checkpoint, offer.pairs)
-                return TranslationModel(**common, text=text, translate=partial(compute, handles, hear, offer.name))
-        return encoding(offer, checkpoint, handles, hear, common)
+                return TranslationModel(**common, text=text, translate=partial(compute, replicas, offer.name))
+        return encoding(offer, checkpoint, replicas, common)
 
 
 def _info(variant: OfferedVariant) -> VariantInfo:
@@ -84,15 +84,13 @@ def _info(variant: OfferedVariant) -> VariantInfo:
     )
 
 
-def generation(
-    offer: Offer, checkpoint: Checkpoint, handles: Handles, hear: Hear, common: dict[str, Any]
-) -> GenerationModel:
+def generation(offer: Offer, checkpoint: Checkpoint, replicas: Replicas, common: dict[str, Any]) -> GenerationModel:
     tokenizer = checkpoint.tokenizer()
     return GenerationModel(
         **common,
         tokenizer=tokenizer,
         vocab_size=read_architecture(checkpoint).vocab_size,
-        generate=partial(stream, handles, hear, offer.name),
+        generate=partial(stream, replicas, offer.name),
         chat_template=tokenizer.chat_template,
         eos_token_ids=tokenizer.eos_token_ids,
         defaults=sampling_defaults(checkpoint.generation_config),
@@ -100,12 +98,12 @@ def generation(
 
 
 def encoding(
-    offer: Offer, checkpoint: Checkpoint, handles: Handles, hear: Hear, common: dict[str, Any]
+    offer: Offer, checkpoint: Checkpoint, replicas: Replicas, common: dict[str, Any]
 ) -> ClassificationModel | EmbeddingModel:
     info = describe(checkpoint, cast(Task, offer.task))
     # Short texts of many callers travel together: a call of its own for each would cost as much as computing it.
     bundles: dict[str, Bundles[Any, Any]] = {
-        variant.name: Bundles(partial(compute, handles, hear, offer.name, variant.name)) for variant in offer.variants
+        variant.name: Bundles(partial(compute, replicas, offer.name, variant.name)) for variant in offer.variants
     }
     shared: dict[str, Any] = {
         **common,

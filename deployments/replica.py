@@ -19,6 +19,9 @@ from typing import Generic
 
 import psutil
 import torch
+from ray import serve
+from ray.exceptions import ActorUnavailableError
+from ray.serve.exceptions import RayServeException
 
 from cluster.pipeline.state import StageState
 from deployments import IMPORTED_S
@@ -28,7 +31,7 @@ from deployments.pipelines import stages_of
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
-from engine.errors import EngineFailed
+from engine.errors import ReplicaLost
 from engine.loop import EngineLoop
 from engine.steps import O, P, R, S, SteppedEngine
 
@@ -55,12 +58,20 @@ class Start:
         return f"process {self.process_s:.2f} s, imports {self.imports_s:.2f} s, load {self.load_s:.2f} s"
 
 
+def own_name() -> str:
+    """The name by which Serve knows the replica that runs in this process; one of its own without Serve."""
+    try:
+        return str(serve.get_replica_context().replica_id.unique_id)
+    except RayServeException:
+        return uuid.uuid4().hex
+
+
 class Replica(ABC, Generic[R, P, O, S]):
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
 
     def __init__(self, model: str, variant: str, threads: int, load: Callable[[], SteppedEngine[R, P, O, S]]) -> None:
         self.model, self.variant = model, variant
-        self.name = uuid.uuid4().hex  # of this replica, in what it tells of its load
+        self.name = own_name()  # in what it tells of its load
         self.metrics = ReplicaMetrics(model, variant)
         self.meter = LoadMeter()
         self.told_s = -math.inf
@@ -129,6 +140,10 @@ class Replica(ABC, Generic[R, P, O, S]):
         """What `deployments/serve_scaling.py` goes by. Serve asks, by this name."""
         return asdict(ReplicaLoad.of(self.load_now()))
 
+    async def here(self) -> str:
+        """A sign of life: this replica's name."""
+        return self.name
+
     async def describe(self) -> dict[str, object]:
         """This replica's line in `GET /status`."""
         return {
@@ -145,10 +160,21 @@ class Replica(ABC, Generic[R, P, O, S]):
         more = stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels)
         return self.metrics.exposition(self.measures(self.loop.stats()), more)
 
-    def check_health(self) -> None:
-        """Serve replaces the replica when this raises."""
+    def check_engine(self) -> None:
+        """Raises ReplicaLost where the engine has stopped working."""
         if not self.loop.healthy:
-            raise EngineFailed(f"the engine of {self.model}:{self.variant} has stopped working")
+            raise ReplicaLost(f"the engine of {self.model}:{self.variant} has stopped working; try again")
+
+    def check_health(self) -> None:
+        """Serve replaces the replica when this raises.
+
+        At once for an error of Ray's that means a dead actor; any other would have to come three times in a row, 2 s
+        apart, and meanwhile new requests would be sent here.
+        """
+        try:
+            self.check_engine()
+        except ReplicaLost as error:
+            raise ActorUnavailableError(error.message, None) from error
 
     def __del__(self) -> None:
         # Serve calls this after the last answer has been given, or after its own limit.

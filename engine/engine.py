@@ -33,7 +33,7 @@ Output = tuple[str, Delta]  # request id and what the request gained
 class Grammars(Protocol):
     """Compiles constrained output, see `engine/sampling/grammar.py`."""
 
-    def compile(self, spec: GrammarSpec) -> CompiledGrammar: ...
+    def compile(self, spec: GrammarSpec, tried: bool = False) -> CompiledGrammar: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Engine:
             return None
         if self.grammars is None:
             raise InvalidRequest("this model has no tokenizer to constrain its output with", param="response_format")
-        return self.grammars.compile(spec)
+        return self.grammars.compile(spec, tried=bool(request.generated))
 
     def add(self, request: Request, grammar: CompiledGrammar | None = None) -> None:
         """Queues a prepared request. Raises InvalidRequest for an id in use."""
@@ -299,7 +299,7 @@ class Engine:
             logprobs=() if sampled is None or sampled.logprobs is None else (sampled.logprobs,),
             prompt_logprobs=() if sequence.reported else tuple(sequence.prompt_logprobs),
             cached_tokens=sequence.cached,
-            timings=None if reason is None else self._timings(sequence, now),
+            timings=None if reason is None and sequence.reported else self._timings(sequence, now),
         )
         sequence.reported = True
         if reason is not None:

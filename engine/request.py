@@ -88,7 +88,7 @@ class TokenLogprobs:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds spent by one finished request: until its first step, up to the first token, from there to the end."""
+    """Seconds spent by one request: until its first step, up to the first token, from there to the end."""
 
     queue_s: float
     prefill_s: float
@@ -102,7 +102,8 @@ class Delta:
     A stop token is part of `tokens` (it counts as a completion token) and `finish_reason` tells that it is one.
     `logprobs` runs parallel to `tokens` when asked for. `prompt_logprobs` come once, with the first delta; its first
     entry is None, for nothing predicts the first token. `cached_tokens` counts the prompt's tokens that came from the
-    prefix cache; it is set from the first delta on.
+    prefix cache; it is set from the first delta on. `timings` come with the last delta, and with the first as far as
+    they are known by then: should the replica be lost in between, nobody else knows them.
     """
 
     tokens: tuple[int, ...] = ()

@@ -1,4 +1,5 @@
-"""What the routers of all models tell at `/metrics`: steps between variants, and which one is preferred."""
+"""What the routers of all models tell at `/metrics`: steps between variants, which one is preferred, and streams that
+went on at another replica."""
 
 from __future__ import annotations
 
@@ -32,12 +33,19 @@ class RoutingMetrics(Collector):
             "Requests that the front door sent to a variant and has no answer to.",
             labels=("model_name", "engine"),
         )
+        resumptions = CounterMetricFamily(
+            "stageline:stream_resumptions",
+            "Streams that went on at another replica, and how theirs was lost.",
+            labels=("model_name", "engine", "cause"),
+        )
         for model in list(self.models.values()):
             router = model.router
             for (before, after, cause), count in list(router.steps.items()):
                 steps.add_metric((model.name, before, after, cause), count)
+            for (name, cause), count in list(router.resumptions.items()):
+                resumptions.add_metric((model.name, name, cause), count)
             for variant in router.variants:
                 labels = (model.name, variant.name)
                 preferred.add_metric(labels, float(variant.name == router.preferred))
                 open_.add_metric(labels, router.counts.of(variant.name).open)
-        yield from (steps, preferred, open_)
+        yield from (steps, preferred, open_, resumptions)

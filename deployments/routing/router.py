@@ -60,6 +60,7 @@ class Router:
         self.on_sent: Callable[[str], None] = lambda variant: None
         self.wake: Callable[[str], None] = lambda variant: None
         self.steps: Counter[tuple[str, str, str]] = Counter()  # by the variants before and after, and the cause
+        self.resumptions: Counter[tuple[str, str]] = Counter()  # streams that went on elsewhere: by variant and cause
         self.memory = Memory()
         self.counts = OpenRequests()
         self._variants = {variant.name: variant for variant in variants}

@@ -75,8 +75,12 @@ class GrammarCompiler:
         self._compile_lock = threading.Lock()
         self._tools: _Tools | None = None
 
-    def compile(self, spec: GrammarSpec) -> CompiledGrammar:
-        """The compiled grammar, perhaps from the cache. InvalidRequest says what is wrong with the source."""
+    def compile(self, spec: GrammarSpec, tried: bool = False) -> CompiledGrammar:
+        """The compiled grammar, perhaps from the cache. InvalidRequest says what is wrong with the source.
+
+        `tried` elsewhere, it is not tried in another process first: whoever resumes a request with it shall not wait
+        until that has started.
+        """
         key = (spec.kind, "" if spec.kind == "json_object" else spec.source)
         found = self._cached(key)
         if found is None:
@@ -84,7 +88,7 @@ class GrammarCompiler:
             with self._compile_lock:
                 found = self._cached(key)  # another thread may have been at it
                 if found is None:
-                    found = self._compile(spec)
+                    found = self._compile(spec, tried)
                     self._keep(key, found)
         if isinstance(found, str):
             raise _invalid(spec, found)
@@ -110,10 +114,10 @@ class GrammarCompiler:
         elif not spec.source:
             raise _invalid(spec, "it is empty")
 
-    def _compile(self, spec: GrammarSpec) -> CompiledGrammar | str:
+    def _compile(self, spec: GrammarSpec, tried: bool) -> CompiledGrammar | str:
         if self._tools is None:
             self._tools = self._load()
-        error = self._tools.checker.check(spec)
+        error = None if tried else self._tools.checker.check(spec)
         if error is not None:
             return _reason(error)
         try:

@@ -1,37 +1,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
 from ray.exceptions import RayActorError, RayTaskError
-from ray.serve._private.common import DeploymentID
-from ray.serve.exceptions import DeploymentUnavailableError
 
-from deployments import calls
-from deployments.calls import Hear, accepted, compute, translated
+from deployments import calls, retries
+from deployments.calls import Replicas, accepted, compute, stream
 from deployments.load import Load
-from engine.errors import EngineFailed, InvalidRequest, Overloaded
+from deployments.presence import Presence
+from deployments.retries import DEATHS_IN_A_ROW
+from deployments.run import Run
+from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaLost
+from engine.request import Delta, FinishReason, Request, SamplingParams, Timings
+
+KEY = ("m", "v")
+TOKENS = tuple(range(10, 18))
+REQUEST = Request("r", (1, 2, 3), SamplingParams(max_tokens=len(TOKENS), prompt_logprobs=0, seed=5))
 
 
-def test_a_replicas_own_error_comes_through() -> None:
-    own = InvalidRequest("no", param="x")
-    assert translated(RayTaskError("generate", "a traceback", own)) is own
-    assert translated(own) is own
+@pytest.fixture(autouse=True)
+def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
 
 
-def test_a_lost_replica_is_the_engines_failure() -> None:
-    assert isinstance(translated(RayActorError()), EngineFailed)
-
-
-def test_a_removed_deployment_is_no_fault() -> None:
-    assert isinstance(translated(DeploymentUnavailableError(DeploymentID("m--bf16", "stageline"))), Overloaded)
-
-
-def test_what_is_not_rays_stays_as_it_is() -> None:
-    error = ValueError("x")
-    assert translated(error) is error
+def raised(own: Exception) -> RayTaskError:
+    return RayTaskError("generate", "a traceback", own)
 
 
 class NeverTaken:
@@ -39,21 +37,30 @@ class NeverTaken:
         await asyncio.Event().wait()
 
 
-async def test_a_request_that_no_replica_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.01)
+async def test_a_request_that_no_replica_takes_is_given_up() -> None:
     with pytest.raises(Overloaded, match="no replica"):
-        await accepted(cast(Any, NeverTaken()))
+        await accepted(cast(Any, NeverTaken()), Run(), asyncio.get_running_loop().time())
 
 
-class Answer:
-    """What a handle's call returns: awaited, it gives the outcome of `work`."""
+class Call:
+    """What a handle's call returns."""
 
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self.work = work
+    def __init__(self) -> None:
         self.cancelled = False
 
     async def _fetch_future_result_async(self) -> None:
         await asyncio.sleep(0)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Answer(Call):
+    """Awaited, it gives the outcome of `work`."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self.work = work
 
     def __await__(self) -> Generator[Any, None, Any]:
         async def outcome() -> Any:
@@ -62,71 +69,342 @@ class Answer:
 
         return outcome().__await__()
 
-    def cancel(self) -> None:
-        self.cancelled = True
+
+class Items(Call):
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        super().__init__()
+        self.items = items
+
+    async def __anext__(self) -> Any:
+        return await anext(self.items)
+
+
+Play = Callable[[Request], AsyncIterator[Any]]
 
 
 class Handle:
-    """A variant's handle whose replicas double numbers; `faults` are raised by its first calls."""
+    """A variant's handle: each call is answered by the next of `plays`, and the last one answers all that follow."""
 
-    def __init__(self, *faults: Exception) -> None:
-        self.faults = list(faults)
-        self.answers: list[Answer] = []
-        self.hang = False
+    def __init__(self, *plays: Any) -> None:
+        self.plays = list(plays)
+        self.asked: list[Any] = []
+        self.calls: list[Call] = []
 
     def options(self, **_: Any) -> Handle:
         return self
 
+    def next_play(self, asked: Any) -> Any:
+        self.asked.append(asked)
+        return self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
+
     @property
-    def told_compute(self) -> Handle:
-        return self
+    def told_generate(self) -> Any:
+        def remote(request: Request) -> Items:
+            call = Items(self.next_play(request)(request))
+            self.calls.append(call)
+            return call
 
-    def remote(self, numbers: tuple[int, ...]) -> Answer:
-        def work() -> Any:
-            if self.hang:
-                return asyncio.Event().wait()
-            if self.faults:
-                raise self.faults.pop(0)
-            return tuple(2 * number for number in numbers), Load("r", running=len(numbers))
+        return type("Method", (), {"remote": staticmethod(remote)})
 
-        self.answers.append(Answer(work))
-        return self.answers[-1]
+    @property
+    def told_compute(self) -> Any:
+        def remote(numbers: tuple[int, ...]) -> Answer:
+            play = self.next_play(numbers)
+            call = Answer(lambda: play(numbers))
+            self.calls.append(call)
+            return call
+
+        return type("Method", (), {"remote": staticmethod(remote)})
 
 
-def ask(handle: Handle, numbers: list[int], hear: Hear = lambda *heard: None) -> Any:
-    return compute(cast(Any, {("m", "v"): handle}), hear, "m", "v", numbers)
+class World:
+    def __init__(self, handle: Handle) -> None:
+        async def nobody(key: Any) -> tuple[str, ...]:
+            return ()
+
+        self.handle = handle
+        self.heard: list[tuple[str, str, Load]] = []
+        self.resumed: Counter[str] = Counter()
+        self.presence = Presence(nobody, lambda key: None, set())
+        self.replicas = Replicas(
+            cast(Any, {KEY: handle}),
+            self.presence,
+            lambda *told: self.heard.append(told),
+            lambda model, variant, cause: self.resumed.update([cause]),
+        )
+
+    def stream(self, request: Request = REQUEST) -> AsyncIterator[Delta]:
+        return stream(self.replicas, *KEY, request)
+
+    async def compute(self, numbers: Sequence[int]) -> Any:
+        return await compute(self.replicas, *KEY, numbers)
+
+
+def writes(upto: int | None = None, then: Any = None, name: str = "a") -> Play:
+    """A replica that writes what is missing of the tokens, but only so many, and then fails: `then` is raised, or told
+    in an answer."""
+
+    async def play(request: Request) -> AsyncIterator[Any]:
+        yield name
+        written = len(request.generated)
+        assert request.generated == TOKENS[:written]
+        for at in range(written, len(TOKENS))[:upto]:
+            last = at == len(TOKENS) - 1
+            wants_prompt = request.sampling.prompt_logprobs is not None and at == written
+            yield Delta(
+                (TOKENS[at],),
+                FinishReason.LENGTH if last else None,
+                prompt_logprobs=(None,) if wants_prompt else (),
+                cached_tokens=1 + written,
+                timings=Timings(0.1, 0.2, 0.3) if at == written or last else None,
+            )
+        if isinstance(then, Delta):
+            yield then
+        elif then is not None:
+            raise then
+
+    return play
+
+
+def refuses(error: Exception) -> Play:
+    async def play(request: Request) -> AsyncIterator[Any]:
+        for refused in (error,):
+            raise refused
+        yield
+
+    return play
+
+
+LOST = Delta(finish_reason=FinishReason.ERROR, error=ReplicaLost("the engine ended"))
+
+
+async def read(deltas: AsyncIterator[Delta]) -> list[Delta]:
+    return [delta async for delta in deltas]
+
+
+def tokens(deltas: Sequence[Delta]) -> tuple[int, ...]:
+    return tuple(token for delta in deltas for token in delta.tokens)
+
+
+async def test_nothing_happens() -> None:
+    world = World(Handle(writes()))
+    found = await read(world.stream())
+    assert tokens(found) == TOKENS
+    assert found[-1].finish_reason is FinishReason.LENGTH
+    assert world.handle.asked == [REQUEST]
+    assert not world.handle.calls[0].cancelled
+    assert not world.resumed
+
+
+@pytest.mark.parametrize("then", [RayActorError(), LOST, replace(LOST, tokens=TOKENS[3:5]), None])
+async def test_a_stream_goes_on_elsewhere(then: Any) -> None:
+    world = World(Handle(writes(3, then), writes(name="b")))
+    found = await read(world.stream())
+    assert tokens(found) == TOKENS
+    assert [delta.finish_reason for delta in found if delta.finish_reason] == [FinishReason.LENGTH]
+    assert all(delta.error is None for delta in found)
+    assert {delta.cached_tokens for delta in found if delta.cached_tokens} == {1}
+    assert [bool(delta.prompt_logprobs) for delta in found] == [True] + [False] * (len(found) - 1)
+    again = world.handle.asked[1]
+    assert again.generated == TOKENS[: 5 if isinstance(then, Delta) and then.tokens else 3]
+    assert again.sampling == replace(REQUEST.sampling, prompt_logprobs=None)
+    assert world.resumed == {"died": 1}
+
+
+async def test_a_request_lost_before_its_first_token_begins_elsewhere() -> None:
+    world = World(Handle(writes(0, RayActorError()), writes(0, LOST), writes()))
+    found = await read(world.stream())
+    assert tokens(found) == TOKENS
+    assert found[0].prompt_logprobs
+    assert world.handle.asked == [REQUEST] * 3
+
+
+async def test_death_after_death_with_tokens_between_them() -> None:
+    world = World(Handle(*[writes(1, RayActorError())] * (len(TOKENS) - 1), writes()))
+    assert tokens(await read(world.stream())) == TOKENS
+    assert world.resumed == {"died": len(TOKENS) - 1}
+
+
+async def test_a_request_that_kills_does_not_kill_them_all() -> None:
+    world = World(Handle(writes(2, RayActorError()), writes(0, RayActorError())))
+    deltas = world.stream()
+    assert tokens([await anext(deltas), await anext(deltas)]) == TOKENS[:2]
+    with pytest.raises(EngineFailed, match="one replica after another"):
+        await anext(deltas)
+    assert len(world.handle.asked) == DEATHS_IN_A_ROW
+
+
+async def test_a_replica_that_never_took_it_counts_for_nothing() -> None:
+    refusals = [refuses(raised(ReplicaLost("its engine has ended")))] * (2 * DEATHS_IN_A_ROW)
+    world = World(Handle(writes(2, RayActorError()), *refusals, writes()))
+    assert tokens(await read(world.stream())) == TOKENS
+    assert world.resumed == {"died": 1}
+
+
+async def test_when_none_takes_it_in_time_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.05)
+    with pytest.raises(Overloaded, match="no replica"):
+        await read(World(Handle(refuses(raised(ReplicaLost("its engine has ended"))))).stream())
+
+
+async def test_who_comes_to_a_full_replica_is_turned_away_and_who_was_there_waits() -> None:
+    full = refuses(raised(Overloaded("full")))
+    with pytest.raises(Overloaded, match="full"):
+        await read(World(Handle(full)).stream())
+    world = World(Handle(writes(2, RayActorError()), full, full, writes()))
+    assert tokens(await read(world.stream())) == TOKENS
+
+
+@pytest.mark.parametrize("own", [InvalidRequest("no"), EngineFailed("a step failed")])
+async def test_what_a_replica_says_itself_is_not_asked_twice(own: Exception) -> None:
+    world = World(Handle(refuses(raised(own))))
+    with pytest.raises(type(own)):
+        await read(world.stream())
+    assert len(world.handle.asked) == 1
+    told = World(Handle(writes(2, Delta(finish_reason=FinishReason.ERROR, error=own))))
+    assert (await read(told.stream()))[-1].error is own
+    assert len(told.handle.asked) == 1
+
+
+async def test_where_only_the_end_was_lost_nobody_is_asked() -> None:
+    async def all_but_the_end(request: Request) -> AsyncIterator[Any]:
+        yield "a"
+        yield Delta(TOKENS, cached_tokens=2, timings=Timings(0.1, 0.2, 0.0))
+        raise RayActorError()
+
+    world = World(Handle(all_but_the_end))
+    *_, last = await read(world.stream())
+    assert last.finish_reason is FinishReason.LENGTH
+    assert last.cached_tokens == 2
+    assert len(world.handle.asked) == 1
+
+
+async def test_a_silent_replicas_stream_goes_on_elsewhere_and_its_late_words_are_not_heard() -> None:
+    late = asyncio.Event()
+
+    async def hangs(request: Request) -> AsyncIterator[Any]:
+        yield "a"
+        yield Delta(TOKENS[:2])
+        await late.wait()
+        yield Delta((99,))
+
+    world = World(Handle(hangs, writes(name="b")))
+    deltas = world.stream()
+    first = await anext(deltas)
+    (run,) = world.presence._runs[KEY]
+    assert run.replica == "a"
+    rest = asyncio.ensure_future(read(deltas))
+    await asyncio.sleep(0.01)
+    run.give_up()
+    late.set()
+    assert tokens([first, *await rest]) == TOKENS
+    assert world.resumed == {"silent": 1}
+    assert [call.cancelled for call in world.handle.calls] == [True, False]
+    assert not world.presence._runs[KEY]
+
+
+async def test_a_reader_who_goes_takes_the_call_along() -> None:
+    world = World(Handle(writes(2, LOST), writes()))
+    deltas = world.stream()
+    for _ in range(3):
+        await anext(deltas)
+    await cast(Any, deltas).aclose()
+    assert world.handle.calls[1].cancelled
+    assert not world.presence._runs[KEY]
+
+
+async def test_the_load_that_comes_with_a_delta_is_heard() -> None:
+    async def tells(request: Request) -> AsyncIterator[Any]:
+        yield "a"
+        yield Delta(TOKENS, FinishReason.LENGTH), Load("a", running=2)
+
+    world = World(Handle(tells))
+    await read(world.stream())
+    assert world.heard == [(*KEY, Load("a", running=2))]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    value: int
+    error: Exception | None = None
+
+
+def doubles(numbers: tuple[int, ...]) -> Any:
+    return tuple(Outcome(2 * number) for number in numbers), Load("r", running=len(numbers))
+
+
+def fails(error: Exception) -> Any:
+    def play(numbers: tuple[int, ...]) -> Any:
+        raise error
+
+    return play
+
+
+def hangs(numbers: tuple[int, ...]) -> Any:
+    return asyncio.Event().wait()
+
+
+def loses(*lost: int) -> Any:
+    """Doubles, but for these."""
+
+    def play(numbers: tuple[int, ...]) -> Any:
+        gone = ReplicaLost("the engine ended")
+        return tuple(Outcome(0, gone) if one in lost else Outcome(2 * one) for one in numbers), None
+
+    return play
+
+
+def values(outcomes: Sequence[Outcome]) -> list[int]:
+    return [outcome.value for outcome in outcomes]
 
 
 async def test_the_load_that_comes_with_an_answer_is_heard() -> None:
-    heard: list[tuple[str, str, Load]] = []
-    assert await ask(Handle(), [1, 2, 3], lambda *told: heard.append(told)) == (2, 4, 6)
-    assert heard == [("m", "v", Load("r", running=3))]
+    world = World(Handle(doubles))
+    assert values(await world.compute([1, 2, 3])) == [2, 4, 6]
+    assert world.heard == [(*KEY, Load("r", running=3))]
 
 
 async def test_what_a_dead_replica_held_is_computed_by_another() -> None:
-    handle = Handle(RayActorError())
-    assert await ask(handle, [1, 2]) == (2, 4)
-    assert len(handle.answers) == 2
+    world = World(Handle(fails(RayActorError()), fails(RayActorError()), doubles))
+    assert values(await world.compute([1, 2])) == [2, 4]
+    assert len(world.handle.calls) == 3
 
 
-async def test_a_second_death_is_told() -> None:
-    with pytest.raises(EngineFailed):
-        await ask(Handle(RayActorError(), RayActorError()), [1])
+async def test_only_what_is_missing_is_computed_by_another() -> None:
+    world = World(Handle(loses(2, 3), loses(3), doubles))
+    assert values(await world.compute([1, 2, 3, 4])) == [2, 4, 6, 8]
+    assert world.handle.asked == [(1, 2, 3, 4), (2, 3), (3,)]
 
 
-async def test_what_a_replica_says_itself_is_not_asked_twice() -> None:
-    handle = Handle(RayTaskError("compute", "a traceback", InvalidRequest("no")))
+async def test_death_after_death_is_told() -> None:
+    world = World(Handle(fails(RayActorError())))
+    with pytest.raises(EngineFailed, match="one replica after another"):
+        await world.compute([1])
+    assert len(world.handle.calls) == DEATHS_IN_A_ROW
+
+
+async def test_what_a_replica_says_of_a_call_is_not_asked_twice() -> None:
+    world = World(Handle(fails(raised(InvalidRequest("no")))))
     with pytest.raises(InvalidRequest):
-        await ask(handle, [1])
-    assert len(handle.answers) == 1
+        await world.compute([1])
+    assert len(world.handle.calls) == 1
+
+
+async def test_a_silent_replicas_call_is_asked_of_another() -> None:
+    world = World(Handle(hangs, doubles))
+    answer = asyncio.ensure_future(world.compute([1]))
+    await asyncio.sleep(0.01)
+    (run,) = world.presence._runs[KEY]
+    run.give_up()
+    assert values(await answer) == [2]
+    assert [call.cancelled for call in world.handle.calls] == [True, False]
 
 
 async def test_a_caller_who_goes_takes_the_call_along() -> None:
-    handle = Handle()
-    handle.hang = True
-    task = asyncio.ensure_future(ask(handle, [1]))
+    world = World(Handle(hangs))
+    task = asyncio.ensure_future(world.compute([1]))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [answer.cancelled for answer in handle.answers] == [True]
+    assert [call.cancelled for call in world.handle.calls] == [True]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
 
 from deployments.generation_replica import GenerationReplica, joined
 from deployments.stage_status import shown
 from engine.config import EngineConfig
-from engine.errors import EngineFailed
-from engine.request import Delta, FinishReason, GrammarSpec, Request, SamplingParams
+from engine.errors import ReplicaLost
+from engine.request import Delta, FinishReason, GrammarSpec, Request, SamplingParams, Timings
 from tests.cluster.pipeline.test_state import STAGE
 from tests.engine.tiny import write_checkpoint
 
@@ -34,8 +36,8 @@ def brief(name: str = "a", tokens: int = 5) -> Request:
     return Request(name, (1, 2, 3), SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True))
 
 
-async def collect(deltas: AsyncIterator[Delta]) -> list[int]:
-    return [token async for delta in deltas for token in delta.tokens]
+async def collect(deltas: AsyncIterator[Delta | None]) -> list[int]:
+    return [token async for delta in deltas if delta is not None for token in delta.tokens]
 
 
 async def idle(replica: GenerationReplica) -> None:
@@ -92,8 +94,10 @@ async def test_what_it_tells_of_itself(replica: GenerationReplica) -> None:
 
 async def test_a_failed_engine_is_unhealthy(replica: GenerationReplica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replica.loop, "_failures", 99)
-    with pytest.raises(EngineFailed):
+    with pytest.raises(RayActorError):  # no other error counts at once
         replica.check_health()
+    with pytest.raises(ReplicaLost):
+        await collect(replica.generate(brief()))
     assert (await replica.describe())["state"] == "failed"
 
 
@@ -112,3 +116,25 @@ async def test_a_replica_of_several_stages_tells_of_them(
     assert told["stages"] == [shown(STAGE)] * 2
     assert told["bubble"] == 0.4
     assert 'stageline:stage_busy_ratio{engine="fp32",model_name="m",replica="' in await replica.exposition()
+
+
+def test_what_is_joined_to_an_error_is_not_lost() -> None:
+    first = Delta((1, 2), cached_tokens=3, timings=Timings(1, 2, 0))
+    error = ReplicaLost("no")
+    second = Delta(finish_reason=FinishReason.ERROR, error=error)
+    assert joined(first, second) == Delta(
+        (1, 2), FinishReason.ERROR, cached_tokens=3, timings=Timings(1, 2, 0), error=error
+    )
+
+
+async def test_it_tells_its_name_when_the_engine_has_the_request(replica: GenerationReplica) -> None:
+    items = [item async for item in replica.told_generate(brief())]
+    assert items[0] == replica.name
+    assert not any(isinstance(item, str) for item in items[1:])
+    assert await replica.here() == replica.name
+
+
+async def test_a_request_that_was_begun_elsewhere_goes_on(replica: GenerationReplica) -> None:
+    whole = await collect(replica.generate(brief(tokens=9)))
+    left = await collect(replica.generate(replace(brief(tokens=9), generated=tuple(whole[:4]))))
+    assert left == whole[4:]

@@ -18,7 +18,7 @@ from engine.kernels import Kernels, TorchKernels, select_kernels
 from engine.models import Decoder, load_decoder
 from engine.pipeline.generation import Answer, DecoderLayers, Work
 from engine.pipeline.runner import LocalRunner
-from engine.request import Delta, FinishReason, Request, SamplingParams
+from engine.request import Delta, FinishReason, Request, SamplingParams, Timings
 from tests.engine.tiny import VOCABULARY, Reference, write_checkpoint
 
 LIMITS = Limits(
@@ -368,3 +368,11 @@ def test_an_id_in_use_is_refused(decoder: Decoder) -> None:
     engine.add(Request("a", (1,), GREEDY))
     with pytest.raises(InvalidRequest, match="in use"):
         engine.add(Request("a", (1,), GREEDY))
+
+
+def test_the_first_delta_tells_what_is_known_of_the_times(decoder: Decoder) -> None:
+    now = [10.0]
+    engine = make_engine(decoder, clock=lambda: now[0])
+    first, *between, last = run(engine, [Request("a", (1, 2, 3), replace(GREEDY, ignore_eos=True), arrival_s=8.0)])["a"]
+    assert first.timings == last.timings == Timings(2.0, 0.0, 0.0)
+    assert all(delta.timings is None for delta in between)

@@ -63,11 +63,15 @@ class Server:
     def url(self) -> str:
         return self.state.url
 
-    def replica(self, model: str) -> dict[str, Any]:
-        """The line of the model's replica in `/status`; empty while there is none."""
+    def replicas(self, model: str) -> list[dict[str, Any]]:
+        """The lines in `/status` of the replicas of the model's first variant."""
         models = httpx.get(f"{self.url}/status", timeout=30).raise_for_status().json()["models"]
-        replicas = next(found for found in models if found["name"] == model)["variants"][0]["replicas"]
-        return dict(replicas[0]) if replicas else {}
+        found: list[dict[str, Any]] = next(one for one in models if one["name"] == model)["variants"][0]["replicas"]
+        return found
+
+    def replica(self, model: str) -> dict[str, Any]:
+        """The first of these; empty while there is none."""
+        return next(iter(self.replicas(model)), {})
 
     def load(self, model: str) -> tuple[int, int]:
         """Requests that run and that wait."""

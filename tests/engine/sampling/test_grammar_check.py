@@ -119,6 +119,16 @@ def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> No
         GrammarChecker("{}", GrammarLimits()).check(ANY)
 
 
+def test_what_was_tried_elsewhere_needs_no_process() -> None:
+    grammars = compiler(GrammarLimits(cpu_s=0.0))
+    try:
+        assert grammars.compile(GrammarSpec("regex", "a+"), tried=True).state().allowed(TOKENIZER.size).any()
+        assert grammars._tools is not None
+        assert grammars._tools.checker._process is None
+    finally:
+        grammars.close()
+
+
 def test_closing_ends_the_process() -> None:
     grammars = compiler(GrammarLimits())
     grammars.compile(ANY)
