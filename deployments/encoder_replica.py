@@ -46,7 +46,7 @@ class EncoderReplica(ComputeReplica[EncodeRequest, Encoded, EncoderStats]):
                 "texts_per_s": round(self.texts.per_s(stats.texts), 1),
                 "tokens_per_s": round(self.tokens.per_s(stats.prompt_tokens), 1),
                 "texts": stats.texts,
-                "kernels": engine.model.encoder.kernels.name,
+                "kernels": engine.kernels,
                 "max_model_len": engine.limits.max_model_len,
             },
         )
