@@ -53,7 +53,7 @@ class TranslationReplica(ComputeReplica[TranslateRequest, Translated, Seq2SeqSta
                 "sentences_per_s": round(self.sentences.per_s(stats.sentences), 1),
                 "tokens_per_s": round(self.tokens.per_s(stats.generated_tokens), 1),
                 "sentences": stats.sentences,
-                "kernels": engine.model.decoder.kernels.name,
+                "kernels": engine.kernels,
                 "max_model_len": engine.limits.max_model_len,
                 "max_new_tokens": engine.limits.max_new_tokens,
             },
