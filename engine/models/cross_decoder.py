@@ -20,7 +20,6 @@ from engine.models.cross_architecture import CrossArchitecture
 from engine.models.cross_weights import CrossDecoderWeights, CrossLayerWeights, check_cross_layer
 from engine.models.transform import Transform, transformed, unchanged
 from engine.models.weights import check_norm, check_shape
-from engine.quantization.weight import Weight
 
 
 @dataclass(frozen=True, slots=True)

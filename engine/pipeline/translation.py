@@ -102,9 +102,7 @@ def load_translation_stage(path: Path, config: Seq2SeqConfig, first: int, last: 
     with open_checkpoint(path) as checkpoint:
         planned = plan(checkpoint, config)
         limits = planned.limits
-        part = load_seq2seq_part(
-            checkpoint, planned.kernels, limits.max_model_len, limits.max_new_tokens, first, last
-        )
+        part = load_seq2seq_part(checkpoint, planned.kernels, limits.max_model_len, limits.max_new_tokens, first, last)
         return_freed_memory()
     return TranslationStage(part, limits.slots, encoded=last >= planned.arch.encoder.num_layers)
 

@@ -1,4 +1,4 @@
-"""What the encoder-decoder's engine has computed: sources encoded and remembered, one more token chosen for each row."""
+"""What the encoder-decoder's engine has computed: sources encoded and remembered, the next token of each row chosen."""
 
 from __future__ import annotations
 
