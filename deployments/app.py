@@ -157,9 +157,9 @@ def kind_of(model: Model, variant: Variant, *, cores: int, cut: Cut | None) -> K
             config = model.engine_config(variant, cores=cores)
             return Kind(GenerationReplica, (config, cut), model.max_running)
         case "translation":
-            return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores),), model.max_running)
+            return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores), cut), model.max_running)
     encoder = model.encoder_config(variant, cores=cores)
-    return Kind(EncoderReplica, (encoder, model.task), encoder.max_running)
+    return Kind(EncoderReplica, (encoder, model.task, cut), encoder.max_running)
 
 
 def scale(variant: Variant) -> dict[str, Any]:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from deployments.compute_replica import ComputeReplica
+from deployments.pipelines import Cut, load_pipelined
 from deployments.replica_metrics import Measures, Rate, load_gauges
 from engine.encoder.config import EncoderConfig
 from engine.encoder.describe import Task
 from engine.encoder.engine import EncoderEngine, EncoderStats
 from engine.encoder.load import load_encoder_engine
 from engine.encoder.request import Encoded, EncodeRequest
+from engine.steps import SteppedEngine
 
 
 class EncoderReplica(ComputeReplica[EncodeRequest, Encoded, EncoderStats]):
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
 
-    def __init__(self, model: str, variant: str, path: str, config: EncoderConfig, task: Task) -> None:
+    def __init__(
+        self, model: str, variant: str, path: str, config: EncoderConfig, task: Task, cut: Cut | None = None
+    ) -> None:
         self.texts, self.tokens = Rate(), Rate()
-        super().__init__(model, variant, config.threads, partial(load_encoder_engine, Path(path), config, task))
+        load: Callable[[], SteppedEngine[EncodeRequest, None, Encoded, EncoderStats]]
+        load = partial(load_encoder_engine, Path(path), config, task)
+        if cut is not None:
+            load = partial(load_pipelined, task, Path(path), config, cut)
+        super().__init__(model, variant, config.threads, load)
 
     def renamed(self, request: EncodeRequest, request_id: str) -> EncodeRequest:
         return replace(request, id=request_id)
@@ -46,7 +55,7 @@ class EncoderReplica(ComputeReplica[EncodeRequest, Encoded, EncoderStats]):
                 "texts_per_s": round(self.texts.per_s(stats.texts), 1),
                 "tokens_per_s": round(self.tokens.per_s(stats.prompt_tokens), 1),
                 "texts": stats.texts,
-                "kernels": engine.model.encoder.kernels.name,
+                "kernels": engine.kernels,
                 "max_model_len": engine.limits.max_model_len,
             },
         )

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from deployments.compute_replica import ComputeReplica
+from deployments.pipelines import Cut, load_pipelined
 from deployments.replica_metrics import Measures, Rate, load_gauges
 from engine.seq2seq.config import Seq2SeqConfig
 from engine.seq2seq.engine import Seq2SeqEngine, Seq2SeqStats
 from engine.seq2seq.load import load_seq2seq_engine
 from engine.seq2seq.request import Translated, TranslateRequest
+from engine.steps import SteppedEngine
 
 
 class TranslationReplica(ComputeReplica[TranslateRequest, Translated, Seq2SeqStats]):
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
 
-    def __init__(self, model: str, variant: str, path: str, config: Seq2SeqConfig) -> None:
+    def __init__(self, model: str, variant: str, path: str, config: Seq2SeqConfig, cut: Cut | None = None) -> None:
         self.sentences, self.tokens = Rate(), Rate()
-        super().__init__(model, variant, config.threads, partial(load_seq2seq_engine, Path(path), config))
+        load: Callable[[], SteppedEngine[TranslateRequest, None, Translated, Seq2SeqStats]]
+        load = partial(load_seq2seq_engine, Path(path), config)
+        if cut is not None:
+            load = partial(load_pipelined, "translation", Path(path), config, cut)
+        super().__init__(model, variant, config.threads, load)
 
     def renamed(self, request: TranslateRequest, request_id: str) -> TranslateRequest:
         return replace(request, id=request_id)
@@ -53,7 +60,7 @@ class TranslationReplica(ComputeReplica[TranslateRequest, Translated, Seq2SeqSta
                 "sentences_per_s": round(self.sentences.per_s(stats.sentences), 1),
                 "tokens_per_s": round(self.tokens.per_s(stats.generated_tokens), 1),
                 "sentences": stats.sentences,
-                "kernels": engine.model.decoder.kernels.name,
+                "kernels": engine.kernels,
                 "max_model_len": engine.limits.max_model_len,
                 "max_new_tokens": engine.limits.max_new_tokens,
             },

@@ -13,7 +13,6 @@ from engine.engine import Engine, Limits
 from engine.errors import CheckpointError, ConfigError
 from engine.kernels import Kernels, select_kernels
 from engine.models import Architecture, load_decoder, read_architecture
-from engine.models.transform import Transform
 from engine.pipeline.generation import Answer, DecoderLayers, Work
 from engine.pipeline.runner import LocalRunner, Runner
 from engine.sampling.grammar import GrammarCompiler
@@ -30,20 +29,14 @@ def load_engine(path: Path, config: EngineConfig) -> Engine:
         return make_engine(checkpoint, config, LocalRunner(layers.compute))
 
 
-def load_layers(
-    checkpoint: Checkpoint,
-    config: EngineConfig,
-    first: int = 0,
-    last: int | None = None,
-    transform: Transform | None = None,
-) -> DecoderLayers:
+def load_layers(checkpoint: Checkpoint, config: EngineConfig, first: int = 0, last: int | None = None) -> DecoderLayers:
     """Layers `first` to `last` - 1; their caches have as many blocks as all layers' have together in what the
     configuration allows. Raises as `load_engine`."""
     check_precision(checkpoint, config.precision)
     arch = read_architecture(checkpoint)
     kernels = select_kernels(config.device, compute_dtype(config.precision))
     limits = resolve_limits(arch, kernels, config)
-    decoder = load_decoder(checkpoint, kernels, limits.max_model_len, first, last, transform)
+    decoder = load_decoder(checkpoint, kernels, limits.max_model_len, first, last)
     return_freed_memory()
     caches = [kernels.make_cache(limits.blocks, limits.block_size, arch.heads) for _ in decoder.layers]
     return DecoderLayers(decoder, caches)

@@ -43,4 +43,4 @@ def encoder_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[s
             out += [int(np.argmax(v)) if task == "text-classification" else float(v[0]) for v in values]
         return {"seconds": time.perf_counter() - started, "out": out}
 
-    return run, {"load_s": load_s, "kernels": engine.model.encoder.kernels.name}
+    return run, {"load_s": load_s, "kernels": engine.kernels}

@@ -43,7 +43,7 @@ def translator_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dic
                 out |= _continuous(engine, requests[at : at + size], size)
         return {"seconds": time.perf_counter() - started, "out": [out[request.id] for request in requests]}
 
-    return run, {"load_s": load_s, "kernels": engine.model.kernels.name}
+    return run, {"load_s": load_s, "kernels": engine.kernels}
 
 
 def _continuous(engine: Seq2SeqEngine, requests: list[TranslateRequest], size: int) -> dict[str, list[int]]:

@@ -1,23 +1,33 @@
-"""The encoder's step: take a batch, run it, hand out each text's vector. `engine/loop.py` drives it."""
+"""The encoder's step: begin batches, take in the oldest one's vectors, hand them out. `engine/loop.py` drives it."""
 
 from __future__ import annotations
 
 import bisect
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.encoder.batching import batch_size, patience
-from engine.encoder.model import TextModel
+from engine.encoder.batching import batch_size, fair_share, patience
 from engine.encoder.request import Encoded, EncodeRequest
-from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError
-from engine.models.packed import Text, pack
+from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError, StageLost
+from engine.models import EncoderArchitecture
+from engine.models.packed import Packed, Text, pack
+from engine.pipeline.runner import Runner
 
 Output = tuple[str, Encoded]  # request id and its answer
+Vectors = NDArray[np.float32]  # (B, width)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeWork:
+    """One batch of texts, on the CPU."""
+
+    packed: Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,8 @@ class EncoderLimits:
 
 @dataclass(frozen=True, slots=True)
 class EncoderStats:
-    """A snapshot. Between steps nothing runs: `running` are the texts of the last batch while others wait, else 0.
+    """A snapshot. `running` are the texts of the batches under way; where none are between steps, those of the last
+    batch while others wait.
 
     The second group only ever grows.
     """
@@ -44,20 +55,48 @@ class EncoderStats:
     steps: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A request that is not answered yet."""
+
+    request: EncodeRequest
+    order: int  # of arrival
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return self.request.priority, self.order
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch under way. What is aborted meanwhile stays in it; its vector is dropped."""
+
+    entries: list[Entry]
+    started_s: float
+
+
 class EncoderEngine:
-    """Batches texts by their tokens. State has one owner: whoever calls `add`, `abort` and `step`."""
+    """Batches texts by their tokens. State has one owner: whoever calls `add`, `abort` and `step`.
+
+    `kernels` is the name of those that compute.
+    """
 
     def __init__(
         self,
-        model: TextModel,
+        runner: Runner[EncodeWork, Vectors],
         limits: EncoderLimits,
+        arch: EncoderArchitecture,
+        kernels: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.model = model
+        self.runner = runner
         self.limits = limits
+        self.arch = arch
+        self.kernels = kernels
         self.clock = clock
-        self.requests: dict[str, EncodeRequest] = {}
-        self.queue: list[tuple[int, int, EncodeRequest]] = []  # priority, order of arrival; always sorted
+        self.requests: dict[str, Entry] = {}
+        self.queue: list[Entry] = []  # always sorted by rank
+        self.in_flight: deque[Flight] = deque()
         self.orders = itertools.count()
         self.last_step_tokens = self.last_batch = 0
         self.last_end_s = 0.0
@@ -65,7 +104,7 @@ class EncoderEngine:
 
     def prepare(self, request: EncodeRequest) -> None:
         """Checks a request. Touches no state: may be called off the loop. Raises InvalidRequest."""
-        tokens, types, arch = request.tokens, request.types, self.model.encoder.arch
+        tokens, types, arch = request.tokens, request.types, self.arch
         if not tokens:
             raise InvalidRequest("the text is empty", param="input")
         if len(tokens) > self.limits.max_model_len:
@@ -85,80 +124,122 @@ class EncoderEngine:
         """Queues a prepared request. Raises InvalidRequest for an id in use."""
         if request.id in self.requests:
             raise InvalidRequest(f"request id {request.id!r} is in use", param="request_id")
-        self.requests[request.id] = request
-        bisect.insort(self.queue, (request.priority, next(self.orders), request), key=lambda entry: entry[:2])
+        entry = Entry(request, next(self.orders))
+        self.requests[request.id] = entry
+        self._queue(entry)
 
     def abort(self, request_id: str) -> bool:
         """Takes a request out; nothing more is reported of it. False if it is not here."""
-        if self.requests.pop(request_id, None) is None:
+        gone = self.requests.pop(request_id, None)
+        if gone is None:
             return False
-        self.queue = [entry for entry in self.queue if entry[2].id != request_id]
+        self.queue = [entry for entry in self.queue if entry is not gone]
         return True
 
     @property
     def idle(self) -> bool:
-        return not self.requests
+        return not self.requests and not self.in_flight
 
     @property
     def patience_s(self) -> float:
         """See `patience`."""
-        count = self._batch_size()
-        if not count:
+        if len(self.in_flight) >= self.runner.depth:
             return 0.0
-        return patience(count, count < len(self.queue), self.last_batch, self.clock() - self.last_end_s)
+        count, since_s = self._batch_size(), self.clock() - self.last_end_s
+        return patience(count, count < len(self.queue), self.last_batch, since_s, bool(self.in_flight))
 
     def step(self) -> list[Output]:
-        """Computes one batch; returns the answers."""
+        """Begins as many batches as may be under way, and waits for the oldest; returns its answers.
+
+        Where a stage is lost, what was under way goes back to the queue. Raises ReplicaLost where the runner cannot be
+        repaired.
+        """
         outputs = self._expire()
         self.last_step_tokens = 0
-        count = self._batch_size()
-        batch = [request for _, _, request in self.queue[:count]]
-        del self.queue[:count]
-        return outputs + self._run(batch) if batch else outputs
+        try:
+            while self.queue and len(self.in_flight) < self.runner.depth:
+                self._launch()
+            if self.in_flight:
+                outputs += self._collect()
+        except StageLost:
+            self._start_over()
+        return outputs
 
     def failed(self, error: StagelineError) -> Encoded:
         """The answer to a text that cannot be encoded."""
         return Encoded(error=error)
 
-    def _batch_size(self) -> int:
-        sizes = (len(request.tokens) for _, _, request in self.queue)
-        return batch_size(sizes, self.limits.max_batch_tokens, self.limits.max_running)
-
     def close(self) -> None:
-        """There is nothing elsewhere."""
+        """Ends what the runner has elsewhere."""
+        self.runner.close()
 
     def stats(self) -> EncoderStats:
+        under_way = sum(len(flight.entries) for flight in self.in_flight)
         return EncoderStats(
-            running=self.last_batch if self.queue else 0,
+            running=under_way or (self.last_batch if self.queue else 0),
             waiting=len(self.queue),
             texts=self.texts,
             prompt_tokens=self.prompt_tokens,
             steps=self.steps,
         )
 
+    def _queue(self, entry: Entry) -> None:
+        bisect.insort(self.queue, entry, key=lambda one: one.rank)
+
+    def _batch_size(self) -> int:
+        most, free = self.limits.max_batch_tokens, self.runner.depth - len(self.in_flight)
+        if free > 1:
+            most = fair_share(sum(len(entry.request.tokens) for entry in self.queue), free, most)
+        return batch_size((len(entry.request.tokens) for entry in self.queue), most, self.limits.max_running)
+
     def _expire(self) -> list[Output]:
         """Ends requests whose deadline passed; computing them would only keep others waiting."""
         now = self.clock()
-        late = [r for r in self.requests.values() if r.deadline_s is not None and r.deadline_s <= now]
+        every = [entry.request for entry in self.requests.values()]
+        late = [r for r in every if r.deadline_s is not None and r.deadline_s <= now]
         for request in late:
             self.abort(request.id)
         error = "the request's deadline passed before its text was encoded"
         return [(request.id, self.failed(DeadlineExceeded(error))) for request in late]
 
-    def _run(self, batch: list[EncodeRequest]) -> list[Output]:
-        started = self.clock()
-        encoder = self.model.encoder
-        texts = [Text(request.tokens, request.types) for request in batch]
-        values: NDArray[np.float32] = self.model(pack(texts, encoder.arch, encoder.kernels.device)).cpu().numpy()
+    def _launch(self) -> None:
+        count = self._batch_size()
+        entries = self.queue[:count]
+        del self.queue[:count]
+        self.in_flight.append(Flight(entries, self.clock()))
+        texts = [Text(entry.request.tokens, entry.request.types) for entry in entries]
+        self.runner.submit(EncodeWork(pack(texts, self.arch)))
+
+    def _collect(self) -> list[Output]:
+        try:
+            values = self.runner.answer()
+        except StageLost:
+            raise
+        except Exception:
+            self.in_flight.popleft()
+            raise
+        flight = self.in_flight.popleft()
         self.last_end_s = self.clock()
-        self.last_batch = len(batch)
-        self.last_step_tokens = sum(len(request.tokens) for request in batch)
-        self.texts += len(batch)
+        self.last_batch = len(flight.entries)
+        self.last_step_tokens = sum(len(entry.request.tokens) for entry in flight.entries)
+        self.texts += self.last_batch
         self.prompt_tokens += self.last_step_tokens
         self.steps += 1
         outputs = []
-        for request, row in zip(batch, values, strict=True):
+        for entry, row in zip(flight.entries, values, strict=True):
+            request = entry.request
+            if self.requests.get(request.id) is not entry:
+                continue  # aborted meanwhile
             del self.requests[request.id]
-            queued = max(0.0, started - (request.arrival_s or started))
-            outputs.append((request.id, Encoded(row.copy(), queued, self.last_end_s - started)))
+            queued = max(0.0, flight.started_s - (request.arrival_s or flight.started_s))
+            outputs.append((request.id, Encoded(row.copy(), queued, self.last_end_s - flight.started_s)))
         return outputs
+
+    def _start_over(self) -> None:
+        """Puts what was under way back to where it stood in the queue, and has the runner repaired."""
+        for flight in self.in_flight:
+            for entry in flight.entries:
+                if self.requests.get(entry.request.id) is entry:
+                    self._queue(entry)
+        self.in_flight.clear()
+        self.runner.repair()

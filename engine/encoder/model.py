@@ -15,12 +15,13 @@ from engine.models.pooling import Pooling, pool
 
 
 class TextModel(Protocol):
-    """Packed texts -> (B, width) fp32."""
+    """Packed texts -> (B, width) fp32. `hidden` (T, C) fp32 comes from earlier layers where `encoder` is but the last
+    of them."""
 
     @property
     def encoder(self) -> Encoder: ...
 
-    def __call__(self, batch: Packed) -> Tensor: ...
+    def __call__(self, batch: Packed, hidden: Tensor | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class TextClassifier:
     encoder: Encoder
     head: Classifier
 
-    def __call__(self, batch: Packed) -> Tensor:
+    def __call__(self, batch: Packed, hidden: Tensor | None = None) -> Tensor:
         if self.head.pooling == "cls":
-            return self.head(self.encoder.forward(batch, rows=batch.starts[:-1].long()))
-        return self.head(pool(self.encoder.forward(batch), batch.starts, self.head.pooling))
+            return self.head(self.encoder.forward(batch, hidden, rows=batch.starts[:-1].long()))
+        return self.head(pool(self.encoder.forward(batch, hidden), batch.starts, self.head.pooling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,10 @@ class TextEmbedder:
     normalize: bool
 
     @torch.inference_mode()
-    def __call__(self, batch: Packed) -> Tensor:
+    def __call__(self, batch: Packed, hidden: Tensor | None = None) -> Tensor:
         if self.pooling == ("cls",):
-            vectors = self.encoder.forward(batch, rows=batch.starts[:-1].long())
+            vectors = self.encoder.forward(batch, hidden, rows=batch.starts[:-1].long())
         else:
-            hidden = self.encoder.forward(batch)
+            hidden = self.encoder.forward(batch, hidden)
             vectors = torch.cat([pool(hidden, batch.starts, pooling) for pooling in self.pooling], dim=1)
         return F.normalize(vectors, dim=1) if self.normalize else vectors

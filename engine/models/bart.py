@@ -195,7 +195,11 @@ class DecoderHalf:
     def final_norm(self) -> NormWeights | None:
         return self.half.norm("layer_norm")
 
-    def head(self) -> Tensor | None:
+    @property
+    def tied(self) -> bool:
+        return self.tables.tied
+
+    def head(self) -> Tensor:
         return self.tables.head()
 
     def head_bias(self) -> Tensor | None:

@@ -20,7 +20,6 @@ from engine.models.cross_architecture import CrossArchitecture
 from engine.models.cross_weights import CrossDecoderWeights, CrossLayerWeights, check_cross_layer
 from engine.models.transform import Transform, transformed, unchanged
 from engine.models.weights import check_norm, check_shape
-from engine.quantization.weight import Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +34,14 @@ class Rows:
     lengths: Tensor  # (R,) int32
     source_table: Tensor  # (R, longest source) int32
     source_lengths: Tensor  # (R,) int32
+
+    def to(self, device: torch.device) -> Rows:
+        return Rows(*(part.to(device) for part in self.tensors()))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them in order."""
+        past = self.tokens, self.positions, self.slots, self.table, self.lengths
+        return *past, self.source_table, self.source_lengths
 
 
 # Values up to which a table is held twice where it is both embedding and head: reading rows of one that is
@@ -97,6 +104,45 @@ class CrossLayer:
         )
 
 
+def load_tables(
+    arch: CrossArchitecture,
+    kernels: Kernels,
+    weights: CrossDecoderWeights,
+    transform: Transform,
+    *,
+    embed: bool,
+    predict: bool,
+) -> tuple[Embedding | None, Linear | None]:
+    """The embedding, the output head, or both; one table where they are tied. Each computes the same as beside the
+    other: a tied table is in the head's form for both. Raises CheckpointError."""
+    shape = (arch.vocab_size, arch.hidden_size)
+    bias = weights.head_bias() if predict else None
+    if bias is not None:
+        check_shape("bias of the output head", bias, shape[:1])
+    embedding: Embedding | None = None
+    head: Linear | None = None
+    if (embed or predict) and weights.tied:
+        table = transform("head", weights.embedding())
+        check_shape("decoder, embedding", table, shape)
+        if table.numel() > SMALL_TABLE:
+            embedding, head = kernels.tied_embedding(table, arch.embedding_scale, bias)
+            return embedding if embed else None, head if predict else None
+        if embed:
+            embedding = kernels.embedding(table, arch.embedding_scale)
+        if predict:
+            head = kernels.linear(table, bias)
+        return embedding, head
+    if embed:
+        plain = weights.embedding()
+        check_shape("decoder, embedding", plain, shape)
+        embedding = kernels.embedding(plain, arch.embedding_scale)
+    if predict:
+        own = transform("head", weights.head())
+        check_shape("output head", own, shape)
+        head = kernels.linear(own, bias)
+    return embedding, head
+
+
 class CrossDecoder:
     """Layers `first` to `last` - 1 of a decoder. The first run also embeds, the last also has the final norm and head.
 
@@ -116,12 +162,12 @@ class CrossDecoder:
         last = arch.num_layers if last is None else last
         self.arch = arch
         self.kernels = kernels
-        self.embedding: Embedding | None = None
-        self.head: Linear | None = None
         self.positions: Tensor | None = None
         self.embedding_norm: Norm | Cast = Cast(kernels)
         self.final_norm: Norm | Cast = Cast(kernels)
-        self._load_tables(weights, transform, is_first=first == 0, is_last=last == arch.num_layers)
+        self.embedding, self.head = load_tables(
+            arch, kernels, weights, transform, embed=first == 0, predict=last == arch.num_layers
+        )
         if first == 0:
             self._load_positions(weights, max_target_len)
         if last == arch.num_layers and (norm := weights.final_norm()) is not None:
@@ -137,31 +183,6 @@ class CrossDecoder:
             layer = transformed(weights.layer(index), f"layers.{index}", transform)
             check_cross_layer(arch, index, layer)
             self.layers.append(CrossLayer(arch, kernels, layer, bias))
-
-    def _load_tables(self, weights: CrossDecoderWeights, transform: Transform, is_first: bool, is_last: bool) -> None:
-        """The embedding of the first layers and the head of the last; one table where they are tied."""
-        arch, kernels = self.arch, self.kernels
-        shape = (arch.vocab_size, arch.hidden_size)
-        own = weights.head() if is_last else None
-        head: Weight | None = None if own is None else transform("head", own)
-        bias = weights.head_bias() if is_last else None
-        if bias is not None:
-            check_shape("bias of the output head", bias, shape[:1])
-        if is_first or (is_last and head is None):
-            embedding: Weight = weights.embedding()
-            if is_last and head is None:
-                embedding = transform("head", embedding)
-            check_shape("decoder, embedding", embedding, shape)
-            if is_first and is_last and head is None and embedding.numel() > SMALL_TABLE:
-                self.embedding, self.head = kernels.tied_embedding(embedding, arch.embedding_scale, bias)
-                return
-            if is_first:
-                self.embedding = kernels.embedding(embedding, arch.embedding_scale)
-            head = embedding if head is None else head
-        if is_last:
-            assert head is not None
-            check_shape("output head", head, shape)
-            self.head = kernels.linear(head, bias)
 
     def _load_positions(self, weights: CrossDecoderWeights, max_target_len: int) -> None:
         arch = self.arch

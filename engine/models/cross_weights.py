@@ -51,8 +51,12 @@ class CrossDecoderWeights(Protocol):
 
     def final_norm(self) -> NormWeights | None: ...
 
-    def head(self) -> Tensor | None:
-        """(vocabulary, hidden); None where it is the embedding."""
+    @property
+    def tied(self) -> bool:
+        """Whether the output head is the embedding."""
+
+    def head(self) -> Tensor:
+        """(vocabulary, hidden), for a head that is not tied to the embedding."""
 
     def head_bias(self) -> Tensor | None:
         """(vocabulary,) fp32"""

@@ -29,6 +29,9 @@ class Packed:
     positions: Tensor  # (T,) int64, as the architecture counts them
     starts: Tensor  # (B + 1,) int32, where each text begins, and the end of the last
 
+    def to(self, device: torch.device) -> Packed:
+        return Packed(*(part.to(device) for part in (self.tokens, self.types, self.positions, self.starts)))
+
 
 def pack(texts: Sequence[Text], arch: EncoderArchitecture, device: torch.device | str = "cpu") -> Packed:
     """Lays the texts out as tensors on `device`."""

@@ -200,7 +200,11 @@ class DecoderHalf:
         norm = self.half.final_norm()
         return NormWeights(norm.weight * self.scale)
 
-    def head(self) -> Tensor | None:
+    @property
+    def tied(self) -> bool:
+        return self.tables.tied
+
+    def head(self) -> Tensor:
         return self.tables.head()
 
     def head_bias(self) -> None:

@@ -35,9 +35,13 @@ class Tables:
     def decoder(self) -> Tensor:
         return self.named.tensor(self._decoder)
 
-    def head(self) -> Tensor | None:
-        """None where it is the decoder's embedding."""
-        return None if self._alike(self._head, self._decoder) else self.named.tensor(self._head)
+    @property
+    def tied(self) -> bool:
+        """Whether the head is the decoder's embedding."""
+        return self._alike(self._head, self._decoder)
+
+    def head(self) -> Tensor:
+        return self.named.tensor(self._head)
 
     def _first(self, *names: str) -> str:
         return next((name for name in names if self.named.has(name)), SHARED)

@@ -12,22 +12,17 @@ from engine.load import load_layers, make_engine
 from engine.models import read_architecture
 from engine.pipeline.generation import Answer, Work
 from engine.pipeline.generation_messages import DecoderStage, to_answer, to_message
+from engine.pipeline.held import held_bytes
 from engine.pipeline.message import Message
 from engine.pipeline.messenger import Messenger
 from engine.pipeline.runner import Runner
-from engine.pipeline.weights import Counted
 
 
 def load_decoder_stage(path: Path, config: EngineConfig, first: int, last: int) -> DecoderStage:
     """Layers `first` to `last` - 1 of the model at `path`. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
-        counted = Counted(checkpoint.product)
-        layers = load_layers(checkpoint, config, first, last, counted)
-        arch = layers.decoder.arch
-        table = 0  # an embedding that is a head as well is counted among the products
-        if layers.decoder.is_first and not arch.tied_head:
-            table = arch.vocab_size * arch.hidden_size * layers.decoder.kernels.dtype.itemsize
-        return DecoderStage(layers, counted.bytes + table)
+        layers = load_layers(checkpoint, config, first, last)
+    return DecoderStage(layers, held_bytes(layers.decoder))
 
 
 def load_staged_decoder(path: Path, config: EngineConfig, pipeline: Runner[Message, Message]) -> Engine:

@@ -1,6 +1,8 @@
 """The encoder-decoder's step: admit and encode sentences, decode one token of every hypothesis, hand out what is done.
 
-Sentences join and leave between steps. Each computes what it would compute alone. `engine/loop.py` drives it.
+Sentences join and leave between steps. Each computes what it would compute alone. Where the work is done in stages,
+there are as many lanes of sentences: while one lane's step is at one stage, others' are at the others.
+`engine/loop.py` drives it.
 """
 
 from __future__ import annotations
@@ -8,22 +10,24 @@ from __future__ import annotations
 import bisect
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError
-from engine.models.cross_decoder import Rows
+from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError, StageLost
+from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.packed import Text, pack
-from engine.models.seq2seq import Seq2Seq
+from engine.pipeline.runner import Runner
 from engine.seq2seq.check import check_request
-from engine.seq2seq.group import Feed, Group, Vocabulary
+from engine.seq2seq.group import Group, Vocabulary
+from engine.seq2seq.lane import Lane, batch
 from engine.seq2seq.request import Translated, TranslateRequest
-from engine.seq2seq.sentence import Method, Sentence
-from engine.seq2seq.slots import Ids, Slots
+from engine.seq2seq.sentence import Sentence
+from engine.seq2seq.slots import Slots
+from engine.seq2seq.work import Answer, DecodeWork, EncodeWork, Work
 
 Output = tuple[str, Translated]  # request id and its answer
 
@@ -58,24 +62,42 @@ class Seq2SeqStats:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """Work under way: a step of a lane's groups, or with no groups, sources that are being encoded.
+
+    Who leaves meanwhile gives its slots back at once: they are not written again before this work has been done.
+    """
+
+    lane: Lane
+    groups: tuple[Group, ...] = ()
+    tokens: int = 0
+
+
 class Seq2SeqEngine:
-    """Continuous batching over one encoder-decoder. State has one owner: whoever calls `add`, `abort` and `step`."""
+    """Continuous batching over one encoder-decoder. State has one owner: whoever calls `add`, `abort` and `step`.
+
+    `kernels` is the name of those that compute.
+    """
 
     def __init__(
         self,
-        model: Seq2Seq,
-        caches: list[Tensor],
+        runner: Runner[Work, Answer],
         limits: Seq2SeqLimits,
+        arch: Seq2SeqArchitecture,
         vocabulary: Vocabulary,
+        kernels: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.model = model
-        self.caches = caches
+        self.runner = runner
         self.limits = limits
+        self.arch = arch
         self.vocabulary = vocabulary
+        self.kernels = kernels
         self.clock = clock
         self.slots = Slots(limits.slots)
-        self.groups: dict[tuple[Method, int], Group] = {}
+        self.lanes = [Lane() for _ in range(runner.depth)]
+        self.in_flight: deque[Flight] = deque()
         self.requests: dict[str, Sentence] = {}
         self.waiting: list[Sentence] = []  # sorted by rank
         self.orders = itertools.count()
@@ -86,8 +108,7 @@ class Seq2SeqEngine:
 
     def prepare(self, request: TranslateRequest) -> None:
         """Checks a request. Touches no state: may be called off the loop. Raises InvalidRequest."""
-        arch = self.model.encoder.arch, self.model.decoder.arch
-        check_request(request, self.limits, arch[0].vocab_size, arch[1].vocab_size)
+        check_request(request, self.limits, self.arch.encoder.vocab_size, self.arch.decoder.vocab_size)
 
     def add(self, request: TranslateRequest, prepared: None = None) -> None:
         """Queues a prepared request. Raises InvalidRequest for an id in use."""
@@ -112,7 +133,7 @@ class Seq2SeqEngine:
 
     @property
     def idle(self) -> bool:
-        return not self.requests
+        return not self.requests and not self.in_flight
 
     @property
     def patience_s(self) -> float:
@@ -124,17 +145,24 @@ class Seq2SeqEngine:
         return Translated(error=error)
 
     def step(self) -> list[Output]:
-        """Computes one token of every running hypothesis; returns the answers that are complete."""
+        """Begins the steps of all lanes at rest, one token of every hypothesis, and waits for the oldest that is under
+        way; returns the answers that are complete.
+
+        Where a stage is lost, all sentences start over. Raises ReplicaLost where the runner cannot be repaired.
+        """
         outputs = self._expire() if self.deadlines else []
-        preempted = self._make_room()
-        # Whoever was preempted just now would come straight back and be thrown out again.
-        self.last_step_tokens = 0 if preempted else self._admit()
-        if self.groups:
-            outputs += self._decode()
+        self.last_step_tokens = 0
+        try:
+            self._launch()
+            if self.in_flight:
+                outputs += self._collect()
+        except StageLost:
+            self._start_over()
         return outputs
 
     def close(self) -> None:
-        """There is nothing elsewhere."""
+        """Ends what the runner has elsewhere."""
+        self.runner.close()
 
     def stats(self) -> Seq2SeqStats:
         return Seq2SeqStats(
@@ -152,18 +180,19 @@ class Seq2SeqEngine:
     def check(self) -> None:
         """Asserts that queues and slots agree."""
         self.slots.check()
-        held = [group.held(i) for group in self.groups.values() for i in range(len(group.sentences))]
+        held = [group.held(i) for group in self._groups() for i in range(len(group.sentences))]
         slots = np.concatenate(held) if held else np.zeros(0, np.int32)
         assert len(np.unique(slots)) == len(slots) == self.slots.used
         assert len(self.requests) == self._running() + len(self.waiting)
-        assert all(group.sentences for group in self.groups.values())
+        assert all(group.sentences for group in self._groups())
+        assert sum(lane.under_way for lane in self.lanes) == sum(bool(flight.groups) for flight in self.in_flight)
         assert [s.rank for s in self.waiting] == sorted(s.rank for s in self.waiting)
 
-    def _running(self) -> int:
-        return sum(len(group.sentences) for group in self.groups.values())
+    def _groups(self) -> list[Group]:
+        return [group for lane in self.lanes for group in lane.groups.values()]
 
-    def _rows(self) -> int:
-        return sum(group.rows for group in self.groups.values())
+    def _running(self) -> int:
+        return sum(len(group.sentences) for group in self._groups())
 
     def _queue(self, sentence: Sentence) -> None:
         bisect.insort(self.waiting, sentence, key=lambda s: s.rank)
@@ -187,100 +216,150 @@ class Seq2SeqEngine:
 
     def _take_out(self, sentence: Sentence) -> None:
         """Out of its group, with its slots given back."""
-        group = self.groups[sentence.method, sentence.width]
+        lane, group = next((lane, group) for lane in self.lanes if (group := lane.holds(sentence)) is not None)
         index = group.sentences.index(sentence)
         self.slots.give(group.held(index))
-        self._leave(group, np.arange(len(group.sentences)) != index)
+        lane.leave(group, np.arange(len(group.sentences)) != index)
 
-    def _leave(self, group: Group, kept: np.ndarray) -> None:
-        group.leave(kept)
-        if not group.sentences:
-            del self.groups[group.method, group.width]
+    def _launch(self) -> None:
+        resting = [lane for lane in self.lanes if not lane.under_way]
+        if not resting:
+            return
+        preempted = self._make_room(resting)
+        # Whoever was preempted just now would come straight back and be thrown out again.
+        joining = {} if preempted else self._admit()
+        for place, lane in enumerate(self.lanes):
+            tokens = self._encode(lane, joining[place]) if place in joining else 0
+            if lane.groups and not lane.under_way:
+                self._decode(lane, tokens)
 
-    def _make_room(self) -> bool:
-        """Sees to it that each row has a slot for its next token. Whether somebody had to go back to the queue for it.
+    def _make_room(self, resting: list[Lane]) -> bool:
+        """Sees to it that each of these lanes' rows has a slot for its next token. Whether somebody had to go back to
+        the queue for it.
 
         First what hypotheses left behind is collected; then the last in rank starts over later. The first in rank
         always fits: `check_request` saw to that.
         """
-        if self.slots.free >= self._rows():
+        if self.slots.free >= sum(lane.rows for lane in resting):
             return False
-        for group in self.groups.values():
+        for group in self._groups():
             group.collect(self.slots)
         preempted = False
-        while self.slots.free < self._rows():
-            last = max((s for group in self.groups.values() for s in group.sentences), key=lambda s: s.rank)
+        while self.slots.free < sum(lane.rows for lane in resting):
+            last = max((s for group in self._groups() for s in group.sentences), key=lambda s: s.rank)
             self._take_out(last)
             self._queue(last)
             self.preemptions += 1
             preempted = True
         return preempted
 
-    def _admit(self) -> int:
-        """Moves sentences from the queue to their groups and encodes them. Returns their source tokens.
+    def _admit(self) -> dict[int, list[Sentence]]:
+        """Takes sentences from the queue, each for the lane with the fewest rows; where that is under way, they wait
+        until it rests. Returns them by the place of their lane, with slots for their sources.
 
         Beside many others a sentence waits a few steps until several can be encoded in one go.
         """
-        joining: list[Sentence] = []
-        tokens, running, rows = 0, self._running(), self._rows()
+        joining: dict[int, list[Sentence]] = {}
+        running, rows = self._running(), [lane.rows for lane in self.lanes]
+        tokens = [0] * len(rows)
         ready = min(len(self.waiting), self.limits.max_running - running)
         if 0 < ready < running // 4 and self.waited < PATIENCE:
             self.waited += 1
-            return 0
+            return joining
         self.waited = 0
         while self.waiting and running < self.limits.max_running:
             sentence = self.waiting[0]
-            size = len(sentence.request.source)
-            if joining and tokens + size > self.limits.max_batch_tokens:
+            size, width = len(sentence.request.source), sentence.width
+            place = min(range(len(rows)), key=lambda one: (rows[one], self.lanes[one].under_way))
+            if self.lanes[place].under_way:
                 break
-            if rows and rows + sentence.width > self.limits.max_batch_tokens:
+            if place in joining and tokens[place] + size > self.limits.max_batch_tokens:
+                break
+            if rows[place] and rows[place] + width > self.limits.max_batch_tokens:
                 break
             ahead = min(sentence.request.decoding.max_tokens, size + FORESIGHT)
-            if rows and self.slots.free < rows + size + sentence.width * ahead:
+            if running and self.slots.free < sum(rows) + size + width * ahead:
                 break
             taken = self.slots.take(size)
             assert taken is not None
             sentence.source_slots = taken
-            joining.append(self.waiting.pop(0))
-            tokens, running, rows = tokens + size, running + 1, rows + sentence.width
-        if joining:
-            self._encode(joining)
-        return tokens
+            joining.setdefault(place, []).append(self.waiting.pop(0))
+            running += 1
+            tokens[place] += size
+            rows[place] += width
+        return joining
 
-    def _encode(self, joining: list[Sentence]) -> None:
+    def _encode(self, lane: Lane, joining: list[Sentence]) -> int:
+        """Has the sources of sentences that join the lane encoded. Returns how many tokens they have."""
         now = self.clock()
-        encoder, decoder = self.model.encoder, self.model.decoder
-        texts = pack([Text(sentence.request.source) for sentence in joining], encoder.arch, encoder.kernels.device)
-        slots = np.concatenate([sentence.source_slots for sentence in joining])
-        decoder.remember(encoder.forward(texts), self._tensor(slots, torch.int64), self.caches)
-        arrivals: dict[tuple[Method, int], list[Sentence]] = {}
         for sentence in joining:
             sentence.started_s, sentence.steps = now, 0
-            arrivals.setdefault((sentence.method, sentence.width), []).append(sentence)
-        for key, sentences in arrivals.items():
-            self.groups.setdefault(key, Group(*key, self.vocabulary)).join(sentences)
+        lane.join(joining, self.vocabulary)
+        texts = pack([Text(sentence.request.source) for sentence in joining], self.arch.encoder)
+        slots = np.concatenate([sentence.source_slots for sentence in joining]).astype(np.int64)
+        self.in_flight.append(Flight(lane))
+        self.runner.submit(EncodeWork(texts, torch.from_numpy(slots)))
+        return len(slots)
 
-    @torch.inference_mode()
-    def _decode(self) -> list[Output]:
-        groups = list(self.groups.values())
+    def _decode(self, lane: Lane, encoded: int) -> None:
+        """Begins the lane's step; each stage comes to it when it is done with what was encoded before."""
+        groups = tuple(lane.groups.values())
         feeds = []
         for group in groups:
             slots = self.slots.take(group.rows)
             assert slots is not None
             feeds.append(group.feed(slots))
-        decoder = self.model.decoder
-        logits = decoder.logits(decoder.forward(self._batch(feeds), self.caches))
-        self.steps += 1
+        lane.under_way = True
         # Of answers, as load is counted in: several hypotheses only make each of them dearer.
-        self.last_step_tokens += sum(len(group.sentences) for group in groups)
+        tokens = encoded + sum(len(group.sentences) for group in groups)
+        self.in_flight.append(Flight(lane, groups, tokens))
+        self.runner.submit(DecodeWork(batch(feeds), tuple(group.choice() for group in groups)))
+
+    def _collect(self) -> list[Output]:
+        """Waits for the oldest step and takes in what was chosen; returns the answers that are complete."""
+        while True:
+            flight, answer = self._answer()
+            if flight.groups:
+                break
+        self.steps += 1
+        self.last_step_tokens = flight.tokens
         outputs: list[Output] = []
-        for group, rows in zip(groups, logits.split([group.rows for group in groups]), strict=True):
-            done = group.advance(rows, decoder.kernels)
+        for group, found in zip(flight.groups, answer, strict=True):
+            if not group.sentences:
+                continue  # all of them have left meanwhile
+            done = group.advance(found)
             if done.any():
-                outputs += self._finish(group, done)
+                outputs += self._finish(flight.lane, group, done)
         return outputs
 
-    def _finish(self, group: Group, done: np.ndarray) -> list[Output]:
+    def _answer(self) -> tuple[Flight, Answer]:
+        try:
+            answer = self.runner.answer()
+        except StageLost:
+            raise
+        except Exception:
+            flight = self._landed()
+            for group in flight.groups:
+                if group.sentences:
+                    group.cancel(self.slots)
+            raise
+        return self._landed(), answer
+
+    def _landed(self) -> Flight:
+        flight = self.in_flight.popleft()
+        if flight.groups:
+            flight.lane.under_way = False
+        return flight
+
+    def _start_over(self) -> None:
+        """Puts all sentences back into the queue, and has the runner repaired."""
+        self.slots = Slots(self.limits.slots)
+        self.lanes = [Lane() for _ in self.lanes]
+        self.in_flight.clear()
+        self.waiting = sorted(self.requests.values(), key=lambda s: s.rank)
+        self.runner.repair()
+
+    def _finish(self, lane: Lane, group: Group, done: np.ndarray) -> list[Output]:
         now = self.clock()
         outputs = []
         for index in done.nonzero()[0].tolist():
@@ -294,28 +373,5 @@ class Seq2SeqEngine:
             queued = max(0.0, sentence.started_s - (sentence.request.arrival_s or sentence.started_s))
             answer = Translated(hypotheses, queued, now - sentence.started_s, sentence.steps)
             outputs.append((sentence.request.id, answer))
-        self._leave(group, ~done)
+        lane.leave(group, ~done)
         return outputs
-
-    def _batch(self, feeds: list[Feed]) -> Rows:
-        def whole(name: str) -> Ids:
-            parts: list[Ids] = [getattr(feed, name) for feed in feeds]
-            if len(parts) == 1:
-                return parts[0]
-            if parts[0].ndim == 1:
-                return np.concatenate(parts)
-            widest = max(part.shape[1] for part in parts)
-            return np.concatenate([np.pad(part, ((0, 0), (0, widest - part.shape[1]))) for part in parts])
-
-        return Rows(
-            tokens=self._tensor(whole("tokens"), torch.int64),
-            positions=self._tensor(whole("positions"), torch.int64),
-            slots=self._tensor(whole("slots"), torch.int64),
-            table=self._tensor(whole("table"), torch.int32),
-            lengths=self._tensor(whole("lengths"), torch.int32),
-            source_table=self._tensor(whole("source_table"), torch.int32),
-            source_lengths=self._tensor(whole("source_lengths"), torch.int32),
-        )
-
-    def _tensor(self, array: np.ndarray, dtype: torch.dtype) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.model.kernels.device, dtype)

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from engine.kernels import Kernels
-from engine.sampling.row import Row
-from engine.sampling.sampler import sample
 from engine.seq2seq import beam, strands
 from engine.seq2seq.arrays import chosen, joined, with_room
 from engine.seq2seq.beam import Beams
+from engine.seq2seq.choice import Choice, Chosen, Draw
 from engine.seq2seq.request import Hypothesis
 from engine.seq2seq.restrict import Restrictions
 from engine.seq2seq.sentence import Method, Sentence
@@ -63,13 +60,15 @@ class Vocabulary:
 
 
 class Group:
-    """State has one owner, the engine. `join`, then per step `feed`, `advance`, and `leave` for those that are done."""
+    """State has one owner, the engine. `join`, then per step `feed` and `choice`, `advance` with what was chosen, and
+    `leave` for those that are done. Sentences may leave at any time, but join only between steps."""
 
     def __init__(self, method: Method, width: int, vocabulary: Vocabulary) -> None:
         self.method = method
         self.width = width
         self.vocabulary = vocabulary
         self.sentences: list[Sentence] = []
+        self.under_way: list[Sentence] | None = None  # those of the step that is not answered yet
         self.places: Places
         self.state: Beams | Strands
 
@@ -119,6 +118,7 @@ class Group:
         longest = int(self.places.lengths.max()) + 1
         if self.places.table.shape[2] < longest:
             self.places = with_room(self.places, longest)
+        self.under_way = list(self.sentences)
         places = self.places
         count, lengths = len(self.sentences), places.lengths
         rows = np.arange(count)
@@ -134,50 +134,52 @@ class Group:
             source_lengths=self.source_lengths,
         )
 
-    def advance(self, logits: Tensor, kernels: Kernels) -> NDArray[np.bool_]:
-        """Chooses the next tokens from logits (S * B, V), which it changes; says which sentences are done, (S,)."""
+    def choice(self) -> Choice:
+        """How the rows of the next step choose their tokens."""
+        lengths, ends = self.places.lengths, self.vocabulary.ends
+        restricted = self.restrictions.resolve(lengths, self.state.tokens)
+        if self.method == "beam":
+            return Choice(self.rows, beam.candidates(self.width, len(ends)), restricted)
+        draws = tuple(
+            Draw(params, length)
+            for sentence, length in zip(self.sentences, lengths.tolist(), strict=True)
+            for params in sentence.draws
+        )
+        return Choice(self.rows, 1, restricted, draws)
+
+    def advance(self, found: Chosen) -> NDArray[np.bool_]:
+        """Takes in what was chosen for the rows that `feed` gave; says which sentences are done, (S,)."""
         places, ends = self.places, self.vocabulary.ends
-        log_sums = kernels.log_sums(logits)
-        self.restrictions.apply(logits, log_sums, places.lengths, self.state.tokens)
+        scores, tokens = self._still_here(found.scores), self._still_here(found.tokens)
+        self.under_way = None
         for sentence in self.sentences:
             sentence.steps += 1
-        shape = (len(self.sentences), self.width)
         if isinstance(self.state, Beams):
-            count = min(beam.candidates(self.width, len(ends)), logits.shape[1])
-            values, ids = kernels.best(logits, count)
-            values = values - log_sums[:, None]
-            step = beam.advance(
-                self.state,
-                places.lengths,
-                values.cpu().numpy().reshape(*shape, count),
-                ids.to(torch.int32).cpu().numpy().reshape(*shape, count),
-                ends,
-            )
-            rows = np.arange(shape[0])[:, None]
+            step = beam.advance(self.state, places.lengths, scores, tokens, ends)
+            rows = np.arange(len(self.sentences))[:, None]
             self.state = step.beams
             self.places = replace(
                 places, lengths=places.lengths + 1, next=step.tokens, table=places.table[rows, step.parents]
             )
             return step.stopped
-        values, tokens = self._choose(logits, kernels)
-        scores = (values - log_sums).cpu().numpy().reshape(shape)
-        chosen_tokens = tokens.to(torch.int32).cpu().numpy().reshape(shape)
-        self.state, done = strands.advance(self.state, places.lengths, scores, chosen_tokens, ends)
-        self.places = replace(places, lengths=places.lengths + 1, next=chosen_tokens)
+        self.state, done = strands.advance(self.state, places.lengths, scores[:, :, 0], tokens[:, :, 0], ends)
+        self.places = replace(places, lengths=places.lengths + 1, next=tokens[:, :, 0])
         return done
 
-    def _choose(self, logits: Tensor, kernels: Kernels) -> tuple[Tensor, Tensor]:
-        """Each row's next token (R,) and its logit, the highest or drawn."""
-        if self.method == "greedy":
-            values, ids = kernels.best(logits, 1)
-            return values[:, 0], ids[:, 0]
-        rows = [
-            Row(params, range(length), [])  # the length alone matters: it is the draw's position
-            for sentence, length in zip(self.sentences, self.places.lengths.tolist(), strict=True)
-            for params in sentence.draws
-        ]
-        tokens = torch.tensor([one.token for one in sample(logits, rows)], device=logits.device)
-        return logits.gather(1, tokens[:, None])[:, 0], tokens
+    def _still_here(self, found: NDArray[Any]) -> NDArray[Any]:
+        """An answer's rows (R, K) as (S, B, K), without those of sentences that have left since."""
+        assert self.under_way is not None
+        whole = found.reshape(len(self.under_way), self.width, -1)
+        if len(self.under_way) == len(self.sentences):
+            return whole
+        here = set(map(id, self.sentences))
+        return whole[[id(sentence) in here for sentence in self.under_way]]
+
+    def cancel(self, slots: Slots) -> None:
+        """The step under way is not going to be answered."""
+        self.under_way = None
+        rows = np.arange(len(self.sentences))
+        slots.give(self.places.taken[rows, :, self.places.lengths].reshape(-1))
 
     def results(self, index: int) -> tuple[Hypothesis, ...]:
         """The hypotheses of a sentence that is done."""
@@ -189,13 +191,18 @@ class Group:
     def held(self, index: int) -> Ids:
         """All slots of a sentence."""
         places = self.places
-        taken = places.taken[index, :, : places.lengths[index]]
+        taken = places.taken[index, :, : self._taken(places.lengths[index])]
         return np.concatenate([self.sentences[index].source_slots, taken[taken != NONE]])
 
     def collect(self, slots: Slots) -> None:
         """Gives back what no hypothesis reads any more."""
         for index, length in enumerate(self.places.lengths.tolist()):
+            length = self._taken(length)
             taken = self.places.taken[index, :, :length]
             dead = (taken != NONE) & ~np.isin(taken, self.places.table[index, :, :length])
             slots.give(taken[dead])
             taken[dead] = NONE
+
+    def _taken(self, length: int) -> int:
+        """Target tokens that have slots: while a step is under way, one more than are in the cache."""
+        return length + (self.under_way is not None)

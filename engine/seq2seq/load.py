@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +14,57 @@ from engine.kernels import Kernels, select_kernels
 from engine.load import check_precision, return_freed_memory
 from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.seq2seq import load_seq2seq, seq2seq_family_of
+from engine.pipeline.runner import Runner
 from engine.seq2seq.config import Seq2SeqConfig
 from engine.seq2seq.engine import Seq2SeqEngine, Seq2SeqLimits
 from engine.seq2seq.group import Vocabulary
+from engine.seq2seq.work import Answer, Work, local_runner
 
 log = logging.getLogger(__name__)
 
 UNBOUNDED_LENGTH = 512  # tokens of a source or target where the model itself sets no bound
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known of an encoder-decoder before its weights are read."""
+
+    arch: Seq2SeqArchitecture
+    vocabulary: Vocabulary
+    limits: Seq2SeqLimits
+    kernels: Kernels
+
+    def engine(self, runner: Runner[Work, Answer]) -> Seq2SeqEngine:
+        return Seq2SeqEngine(runner, self.limits, self.arch, self.vocabulary, self.kernels.name)
+
+
+def plan(checkpoint: Checkpoint, config: Seq2SeqConfig) -> Plan:
+    """Raises CheckpointError and ConfigError."""
+    check_precision(checkpoint, config.precision)
+    arch = seq2seq_family_of(checkpoint.config).architecture(checkpoint.config)
+    vocabulary = read_vocabulary(checkpoint, arch)
+    kernels = select_kernels(config.device, compute_dtype(config.precision))
+    return Plan(arch, vocabulary, resolve_limits(arch, kernels, config), kernels)
+
+
 def load_seq2seq_engine(path: Path, config: Seq2SeqConfig) -> Seq2SeqEngine:
     """The engine for the model at `path`. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
-        check_precision(checkpoint, config.precision)
-        arch = seq2seq_family_of(checkpoint.config).architecture(checkpoint.config)
-        vocabulary = read_vocabulary(checkpoint, arch)
-        kernels = select_kernels(config.device, compute_dtype(config.precision))
-        limits = resolve_limits(arch, kernels, config)
-        model = load_seq2seq(checkpoint, kernels, limits.max_model_len, limits.max_new_tokens)
+        planned = plan(checkpoint, config)
+        limits = planned.limits
+        model = load_seq2seq(checkpoint, planned.kernels, limits.max_model_len, limits.max_new_tokens)
         return_freed_memory()
         caches = model.decoder.make_caches(limits.slots)
     log.info(
         "%s: %s kernels, %s, sources of up to %d tokens, targets of up to %d, room for %d",
         path,
-        kernels.name,
+        planned.kernels.name,
         config.precision,
         limits.max_model_len,
         limits.max_new_tokens,
         limits.slots,
     )
-    return Seq2SeqEngine(model, caches, limits, vocabulary)
+    return planned.engine(local_runner(model, caches))
 
 
 def resolve_limits(arch: Seq2SeqArchitecture, kernels: Kernels, config: Seq2SeqConfig) -> Seq2SeqLimits:

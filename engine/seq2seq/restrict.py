@@ -2,12 +2,14 @@
 
 Repetition penalty, n-grams that must not come again, forbidden tokens, the least length, forced first and last tokens.
 Beam search applies them to log-probabilities, all else to raw logits; only the penalty makes a difference of it.
+
+Rules become plain data where the texts are known (`Restrictions`), and that is applied where the logits are (`apply`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +19,29 @@ from torch import Tensor
 from engine.seq2seq.request import Decoding
 
 Ints = NDArray[np.int32]
+Places = NDArray[np.int64]  # (N, 2) rows and tokens
+
+NOWHERE: Places = np.zeros((0, 2), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """For rows `row`, `row` + 1, ...: the tokens that each has already, (rows, n), become less likely by `factor`."""
+
+    row: int
+    factor: float
+    seen: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Restricted:
+    """What one step's rows may not choose, or must. With `normalized` a penalty is of log-probabilities."""
+
+    normalized: bool
+    penalties: tuple[Penalty, ...]
+    columns: tuple[int, ...]  # tokens that no row may choose
+    places: Places
+    forced: tuple[tuple[int, int, int], ...]  # rows from, up to; their only token; the last one counts
 
 
 class Restrictions:
@@ -30,65 +55,76 @@ class Restrictions:
         self.start = start
         self.ends = list(ends)
         self.normalized = normalized
-        self.forbidden = _places([decoding.forbidden for decoding in decodings], width)
+        alike = len({decoding.forbidden for decoding in decodings}) == 1
+        self.columns = decodings[0].forbidden if alike else ()
+        self.forbidden = NOWHERE if alike else _everywhere([decoding.forbidden for decoding in decodings], width)
         self.min_tokens = np.array([d.min_tokens for d in decodings], np.int32)
         self.first = np.array([-1 if d.first_token is None else d.first_token for d in decodings], np.int32)
         self.last = np.array([d.max_tokens if d.force_end else 0 for d in decodings], np.int32)
         self.penalized = [s for s, d in enumerate(decodings) if d.repetition_penalty != 1 or d.no_repeat_ngram]
 
-    def apply(self, logits: Tensor, log_sums: Tensor, lengths: Ints, tokens: Ints) -> None:
-        """Changes logits (S * B, V) in place. log_sums (S * B,) are theirs, lengths (S,) the tokens generated so far,
-        which are tokens[s, b, : lengths[s]]."""
+    def resolve(self, lengths: Ints, tokens: Ints) -> Restricted:
+        """For the next step. lengths (S,): the tokens generated so far, which are tokens[s, b, : lengths[s]]."""
+        penalties: list[Penalty] = []
+        places = [self.forbidden] if len(self.forbidden) else []
         for sentence in self.penalized:
-            rows = slice(sentence * self.width, (sentence + 1) * self.width)
-            history = tokens[sentence, :, : lengths[sentence]]
-            self._penalize(logits[rows], log_sums[rows], self.decodings[sentence], history)
-        if self.forbidden is not None:
-            logits[self.forbidden] = -torch.inf
+            decoding, row = self.decodings[sentence], sentence * self.width
+            begun = np.full((self.width, 1), self.start, np.int32)
+            seen = np.concatenate([begun, tokens[sentence, :, : lengths[sentence]]], axis=1)
+            if decoding.repetition_penalty != 1:
+                penalties.append(Penalty(row, decoding.repetition_penalty, seen))
+            if decoding.no_repeat_ngram:
+                banned = [repeats(one, decoding.no_repeat_ngram) for one in seen.tolist()]
+                found = [(row + at, token) for at, them in enumerate(banned) for token in them]
+                places.append(np.array(found, np.int64).reshape(-1, 2))
         if (short := lengths + 1 < self.min_tokens).any():
-            early = torch.from_numpy(np.repeat(short, self.width).nonzero()[0])
-            logits[early[:, None], torch.tensor(self.ends)] = -torch.inf
-        for sentence in ((lengths == 0) & (self.first >= 0)).nonzero()[0].tolist():
-            self._force(logits, log_sums, sentence, int(self.first[sentence]))
-        for sentence in (lengths + 1 == self.last).nonzero()[0].tolist():
-            self._force(logits, log_sums, sentence, self.ends[0])
-
-    def _force(self, logits: Tensor, log_sums: Tensor, sentence: int, token: int) -> None:
-        """Leaves one token, and gives it the probability 1."""
-        rows = slice(sentence * self.width, (sentence + 1) * self.width)
-        logits[rows] = -torch.inf
-        logits[rows, token] = log_sums[rows]
-
-    def _penalize(self, logits: Tensor, log_sums: Tensor, decoding: Decoding, history: Ints) -> None:
-        """logits (B, V) of one sentence, history (B, generated)."""
-        begun = np.full((self.width, 1), self.start, np.int32)
-        seen = torch.from_numpy(np.concatenate([begun, history], axis=1).astype(np.int64))
-        if decoding.repetition_penalty != 1:
-            zero = log_sums[:, None] if self.normalized else torch.zeros(1, 1, device=logits.device)
-            at = seen.to(logits.device)
-            values = logits.gather(1, at) - zero
-            penalty = decoding.repetition_penalty
-            logits.scatter_(1, at, torch.where(values < 0, values * penalty, values / penalty) + zero)
-        if decoding.no_repeat_ngram:
-            for row, tokens in enumerate(seen.tolist()):
-                banned = repeats(tokens, decoding.no_repeat_ngram)
-                if banned:
-                    logits[row, torch.tensor(banned)] = -torch.inf
+            rows = np.repeat(short, self.width).nonzero()[0]
+            places.append(np.stack([np.repeat(rows, len(self.ends)), np.tile(self.ends, len(rows))], axis=1))
+        forced = [(s, int(self.first[s])) for s in ((lengths == 0) & (self.first >= 0)).nonzero()[0].tolist()]
+        forced += [(s, self.ends[0]) for s in (lengths + 1 == self.last).nonzero()[0].tolist()]
+        return Restricted(
+            self.normalized,
+            tuple(penalties),
+            self.columns,
+            places[0] if len(places) == 1 else np.concatenate(places) if places else NOWHERE,
+            tuple((s * self.width, (s + 1) * self.width, token) for s, token in forced),
+        )
 
 
-def _places(forbidden: Sequence[tuple[int, ...]], width: int) -> Any:
-    """What picks the forbidden tokens out of logits (S * width, V): whole columns where all sentences forbid alike."""
-    if not any(forbidden):
-        return None
-    if all(tokens == forbidden[0] for tokens in forbidden):
-        return slice(None), list(forbidden[0]) if len(forbidden[0]) > 1 else forbidden[0][0]
+def apply(restricted: Restricted, logits: Tensor, log_sums: Tensor) -> None:
+    """Changes logits (R, V) in place. log_sums (R,) are theirs."""
+    for penalty in restricted.penalties:
+        rows = slice(penalty.row, penalty.row + len(penalty.seen))
+        _penalize(logits[rows], log_sums[rows] if restricted.normalized else None, penalty)
+    if len(restricted.columns) == 1:
+        logits[:, restricted.columns[0]] = -torch.inf
+    elif restricted.columns:
+        logits[:, list(restricted.columns)] = -torch.inf
+    if len(restricted.places):
+        places = torch.from_numpy(restricted.places)
+        logits[places[:, 0], places[:, 1]] = -torch.inf
+    for first, last, token in restricted.forced:  # leaves one token, and gives it the probability 1
+        logits[first:last] = -torch.inf
+        logits[first:last, token] = log_sums[first:last]
+
+
+def _penalize(logits: Tensor, log_sums: Tensor | None, penalty: Penalty) -> None:
+    zero = torch.zeros(1, 1, device=logits.device) if log_sums is None else log_sums[:, None]
+    at = torch.from_numpy(penalty.seen.astype(np.int64)).to(logits.device)
+    values = logits.gather(1, at) - zero
+    less = torch.where(values < 0, values * penalty.factor, values / penalty.factor)
+    logits.scatter_(1, at, less + zero)
+
+
+def _everywhere(forbidden: Sequence[tuple[int, ...]], width: int) -> Places:
+    """Each sentence's tokens in all of its rows."""
     found = [
         (sentence * width + row, token)
         for sentence, tokens in enumerate(forbidden)
         for token in tokens
         for row in range(width)
     ]
-    return tuple(torch.tensor(found).T)
+    return np.array(found, np.int64).reshape(-1, 2)
 
 
 def repeats(tokens: Sequence[int], size: int) -> list[int]:

@@ -12,7 +12,7 @@ from engine.checkpoint import open_checkpoint
 from engine.encoder.batching import PATIENCE_S
 from engine.encoder.config import EncoderConfig
 from engine.encoder.engine import EncoderEngine, EncoderLimits
-from engine.encoder.load import load_encoder_engine
+from engine.encoder.load import load_encoder_engine, local_runner
 from engine.encoder.model import TextEmbedder
 from engine.encoder.request import Encoded, EncodeRequest
 from engine.errors import CheckpointError, ConfigError, DeadlineExceeded, InvalidRequest
@@ -43,7 +43,8 @@ def make_engine(folder: Path, clock: Clock, tokens: int = 40, texts: int = 8) ->
     with open_checkpoint(folder) as checkpoint:
         encoder = load_encoder(checkpoint, TorchKernels(torch.float32, torch.device("cpu")), 100)
     limits = EncoderLimits(max_model_len=100, max_batch_tokens=tokens, max_running=texts, max_waiting=99)
-    return EncoderEngine(TextEmbedder(encoder, ("mean",), True), limits, clock)
+    runner = local_runner(TextEmbedder(encoder, ("mean",), True))
+    return EncoderEngine(runner, limits, encoder.arch, encoder.kernels.name, clock)
 
 
 def request(name: str, tokens: int = 10, **more: float) -> EncodeRequest:

@@ -1,64 +1,84 @@
-"""A pipeline in one process: stages that compute when an answer is asked for, so that work is truly under way, and that
-can be lost."""
+"""Stages one behind the other in this process, as a pipeline over links has them: each message waits at each stage,
+and so several are truly under way."""
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from itertools import combinations, pairwise
+from typing import Generic, TypeVar
 
 from engine.errors import StageLost
 from engine.pipeline.message import Message, Stage
 
-
-def over_the_wire(message: Message) -> Message:
-    """As the next process gets it."""
-    meta = json.loads(json.dumps(message.meta))
-    return Message(message.kind, meta, tuple(tensor.clone() for tensor in message.tensors))
+W = TypeVar("W")
+A = TypeVar("A")
 
 
-class StagedPipeline:
-    """`loses(n)` says whether a stage dies while the n-th answer is waited for; `renew` makes new stages then."""
+class StagedRunner(Generic[W, A]):
+    """A runner over these stages. The calls of `submit` and `answer` are counted from 0, over all epochs: those in
+    `losses` lose a stage, and nothing works until `repair`, which has `wipe` spoil what each stage remembers."""
 
     def __init__(
         self,
         stages: Sequence[Stage],
-        loses: Callable[[int], bool] = lambda answer: False,
-        renew: Callable[[], Sequence[Stage]] | None = None,
+        to_message: Callable[[W], Message],
+        from_message: Callable[[Message], A],
+        losses: Container[int] = (),
+        wipe: Callable[[Stage], None] = lambda stage: None,
     ) -> None:
         self.stages = stages
-        self.loses, self.renew = loses, renew
-        self.waiting: deque[Message] = deque()
-        self.broken = False
-        self.answers = self.repairs = self.most_under_way = 0
+        self.depth = len(stages)
+        self.to_message, self.from_message = to_message, from_message
+        self.losses, self.wipe = losses, wipe
+        self.inboxes: list[deque[Message]] = [deque() for _ in stages]
+        self.answers: deque[Message] = deque()
+        self.calls = self.repairs = self.most_under_way = 0
+        self.lost = False
 
-    @property
-    def depth(self) -> int:
-        return len(self.stages)
+    def submit(self, work: W) -> None:
+        self._called()
+        self.inboxes[0].append(sent(self.to_message(work)))
+        self.most_under_way = max(self.most_under_way, sum(map(len, self.inboxes)) + len(self.answers))
 
-    def submit(self, message: Message) -> None:
-        assert not self.broken
-        self.waiting.append(over_the_wire(message))
-        self.most_under_way = max(self.most_under_way, len(self.waiting))
-        assert len(self.waiting) <= self.depth
-
-    def answer(self) -> Message:
-        self.answers += 1
-        if self.loses(self.answers):
-            self.broken = True
-            raise StageLost("a stage was lost")
-        message = self.waiting.popleft()
-        for stage in self.stages:
-            message = over_the_wire(stage.run(message))
-        return message
+    def answer(self) -> A:
+        self._called()
+        while not self.answers:
+            # The last stage first: each takes one message a round, as if all worked at the same time.
+            for place in reversed(range(self.depth)):
+                if self.inboxes[place]:
+                    made = sent(self.stages[place].run(self.inboxes[place].popleft()))
+                    (self.inboxes[place + 1] if place + 1 < self.depth else self.answers).append(made)
+        return self.from_message(self.answers.popleft())
 
     def repair(self) -> None:
-        assert self.broken
-        self.broken = False
+        assert self.lost
+        for stage in self.stages:
+            self.wipe(stage)
+        self.inboxes = [deque() for _ in self.stages]
+        self.answers.clear()
+        self.lost = False
         self.repairs += 1
-        self.waiting.clear()
-        if self.renew is not None:
-            self.stages = self.renew()
 
     def close(self) -> None:
-        self.waiting.clear()
+        self.answers.clear()
+
+    def _called(self) -> None:
+        assert not self.lost, "it was not repaired"
+        self.calls += 1
+        if self.calls - 1 in self.losses:
+            self.lost = True
+            raise StageLost(f"stage {self.calls % self.depth} died")
+
+
+def sent(message: Message) -> Message:
+    """As it arrives: through JSON, and with tensors of its own."""
+    meta = json.loads(json.dumps(message.meta, allow_nan=False))
+    return Message(message.kind, meta, tuple(tensor.detach().clone().contiguous() for tensor in message.tensors))
+
+
+def splits(layers: int) -> list[list[tuple[int, int]]]:
+    """Every way to cut so many layers into stages: (first, last + 1) of each."""
+    cuts = [cut for count in range(layers) for cut in combinations(range(1, layers), count)]
+    return [list(pairwise((0, *cut, layers))) for cut in cuts]

@@ -11,8 +11,9 @@ from engine.config import EngineConfig
 from engine.engine import Engine
 from engine.load import load_engine
 from engine.pipeline.generation_load import load_decoder_stage, load_staged_decoder
+from engine.pipeline.message import Message
 from engine.request import Request, SamplingParams
-from tests.engine.pipeline.staged import StagedPipeline
+from tests.engine.pipeline.staged import StagedRunner
 
 pytestmark = pytest.mark.model
 
@@ -23,9 +24,10 @@ def test_the_demo_model_in_two_stages(demo_model: Path) -> None:
     stages = [load_decoder_stage(demo_model, CONFIG, *bounds) for bounds in ((0, 18), (18, 30))]
     table = 49152 * 576 * 2
     layer = (sum(stage.weight_bytes for stage in stages) - 2 * table) / 30
-    assert [round((stage.weight_bytes - table) / layer, 3) for stage in stages] == [18, 12]
+    # The first also holds the turns of rotary positions, as the last does: hardly anything.
+    assert [(stage.weight_bytes - table) / layer for stage in stages] == pytest.approx([18, 12], abs=0.05)
     assert stages[0].cache_bytes * 12 == stages[1].cache_bytes * 18
-    staged = load_staged_decoder(demo_model, CONFIG, StagedPipeline(stages))
+    staged = load_staged_decoder(demo_model, CONFIG, StagedRunner(stages, same, same))
     torch.manual_seed(0)
     wanted = [
         Request(
@@ -36,6 +38,10 @@ def test_the_demo_model_in_two_stages(demo_model: Path) -> None:
         for i in range(6)
     ]
     assert generated(staged, wanted) == generated(load_engine(demo_model, CONFIG), wanted)
+
+
+def same(message: Message) -> Message:
+    return message
 
 
 def generated(engine: Engine, wanted: list[Request]) -> dict[str, list[tuple[object, ...]]]:

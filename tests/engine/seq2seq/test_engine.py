@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from engine.checkpoint import open_checkpoint
 from engine.errors import CheckpointError, ConfigError, DeadlineExceeded, InvalidRequest
 from engine.kernels import Kernels, TorchKernels, select_kernels
+from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.seq2seq import Seq2Seq, load_seq2seq
 from engine.seq2seq.config import Seq2SeqConfig
 from engine.seq2seq.engine import Seq2SeqEngine, Seq2SeqLimits
@@ -23,6 +24,7 @@ from engine.seq2seq.group import Vocabulary
 from engine.seq2seq.load import load_seq2seq_engine
 from engine.seq2seq.request import Decoding, Translated, TranslateRequest
 from engine.seq2seq.slots import Ids, Slots
+from engine.seq2seq.work import local_runner
 from tests.engine.tiny_seq2seq import FAMILIES, VOCABULARY, write_checkpoint
 
 LIMITS = Seq2SeqLimits(
@@ -60,7 +62,9 @@ def models(folder: Path) -> dict[str, Seq2Seq]:
 
 def make_engine(model: Seq2Seq, clock: Callable[[], float] = lambda: 0.0, **changes: int) -> Seq2SeqEngine:
     limits = replace(LIMITS, **changes)
-    return Seq2SeqEngine(model, model.decoder.make_caches(limits.slots), limits, MARIAN, clock)
+    runner = local_runner(model, model.decoder.make_caches(limits.slots))
+    arch = Seq2SeqArchitecture(model.encoder.arch, model.decoder.arch)
+    return Seq2SeqEngine(runner, limits, arch, MARIAN, model.kernels.name, clock)
 
 
 def run(engine: Seq2SeqEngine, requests: list[TranslateRequest], pauses: list[int]) -> dict[str, Translated]:
@@ -134,7 +138,7 @@ def test_what_dropped_hypotheses_left_is_collected_first(models: dict[str, Seq2S
         engine.step()
     before = engine.slots.used
     assert before == 3 + 4 * 15
-    group = next(iter(engine.groups.values()))
+    group = next(iter(engine.lanes[0].groups.values()))
     group.collect(engine.slots)
     live = len(np.unique(group.places.table[0, :, :15]))
     assert engine.slots.used == 3 + live < before
@@ -333,7 +337,6 @@ def test_limits_come_from_model_memory_and_configuration(folder: Path) -> None:
     engine = load_seq2seq_engine(folder, Seq2SeqConfig(precision="fp32", cache_bytes=1 << 20))
     slot = 2 * 2 * 48 * 4  # layers, key and value, width, bytes
     assert engine.limits == Seq2SeqLimits(128, 128, (1 << 20) // slot, 1024, 64, 512)
-    assert engine.model.decoder.slot_bytes() == slot
     assert engine.vocabulary == MARIAN
     for changes, complaint in (
         ({"cache_bytes": 100 * slot}, "kv_cache is too small"),
@@ -344,9 +347,10 @@ def test_limits_come_from_model_memory_and_configuration(folder: Path) -> None:
             load_seq2seq_engine(folder, replace(Seq2SeqConfig(), **changes))  # type: ignore[arg-type]
 
 
-def test_one_table_serves_encoder_decoder_and_head(folder: Path) -> None:
-    engine = load_seq2seq_engine(folder, Seq2SeqConfig(precision="fp32", cache_bytes=1 << 20))
-    assert engine.model.encoder.embedding is engine.model.decoder.embedding
+def test_one_table_serves_encoder_decoder_and_head(models: dict[str, Seq2Seq]) -> None:
+    model = models["best"]
+    assert model.encoder.embedding is model.decoder.embedding
+    assert model.decoder.slot_bytes() == 2 * 2 * 48 * 4  # layers, key and value, width, bytes
 
 
 def test_tokens_that_start_and_end_must_be_known(folder: Path, tmp_path: Path) -> None:
