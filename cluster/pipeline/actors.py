@@ -70,6 +70,11 @@ def answer(call: Any) -> Any:
         return error
 
 
+def in_short(result: Any) -> str:
+    """What a call came to, in a line; Ray writes pages."""
+    return str(result).strip().partition("\n")[0].rstrip(".")
+
+
 def end_stage(actor: Actor, born: Born | None) -> None:
     """Ends an actor, also one whose process is stopped or busy; returns before that is done."""
     ray.kill(actor, no_restart=True)

@@ -114,7 +114,7 @@ class Crew:
         addresses |= self._listen(lacking, places, [])
         for index in range(len(self.seats)):
             if not isinstance(addresses.get(index), tuple):
-                raise NotYet(f"stage {index} was lost again: {addresses.get(index, 'it does not answer')}")
+                raise NotYet(f"stage {index} was lost again")
         return [addresses[index] for index in range(len(self.seats))], lacking
 
     def serve(self, to: Sequence[Address], places: Sequence[Place]) -> list[Any]:
@@ -134,7 +134,9 @@ class Crew:
         found = actors.answers(calls, _ASK_S)
         for index in calls:
             if index not in found or isinstance(found[index], Exception):
-                raise EngineFailed(f"Stage {index} does not answer: {found.get(index, 'it took too long')}")
+                raise EngineFailed(
+                    f"Stage {index} does not answer: {actors.in_short(found.get(index, 'it took too long'))}"
+                )
         return [found[index] for index in calls]
 
     def keep_spares(self) -> None:
@@ -226,7 +228,7 @@ class Crew:
         if isinstance(result, StagelineError):
             raise result
         if result is None or isinstance(result, RayError):
-            reason = "it took too long" if result is None else str(result)
+            reason = "it took too long" if result is None else actors.in_short(result)
             raise NotYet(f"stage {index} could not be started: {reason}")
         raise EngineFailed(f"Stage {index} could not be loaded: {type(result).__name__}: {result}") from result
 

@@ -32,6 +32,7 @@ MAX_BODY = 2 << 30
 _FIELDS = struct.Struct("!4sBBQIQ")
 _CHECK = struct.Struct("!I")
 HEADER_BYTES = _FIELDS.size + _CHECK.size
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -99,7 +100,7 @@ def pack(message: Message, number: int) -> list[bytes | memoryview]:
         raise FrameError(f"{len(message.tensors)} tensors are more than a message may have, {MAX_TENSORS}")
     described = [[_name(tensor), list(tensor.shape)] for tensor in message.tensors]
     try:
-        head = json.dumps([message.kind, message.meta, described], separators=(",", ":")).encode()
+        head = _JSON.encode([message.kind, message.meta, described]).encode()
     except (TypeError, ValueError) as error:
         raise FrameError(f"a message holds what JSON cannot: {error}") from None
     bodies = [memory(tensor.detach().contiguous()) for tensor in message.tensors]

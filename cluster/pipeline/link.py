@@ -62,7 +62,8 @@ class Listener:
                 except TimeoutError:
                     break
                 except OSError as error:
-                    raise LinkLost(f"listening at {self.address} ended: {error}") from None
+                    reason = "it was closed here" if self._closed else str(error)
+                    raise LinkLost(f"no link was made to {self.address}: {reason}") from None
                 try:
                     connection.settimeout(min(_HANDSHAKE_S, left))
                     hello = _read_exactly(connection, HELLO_BYTES)
@@ -260,10 +261,12 @@ class Receiver:
             target = target[got:]
 
     def _read(self, target: memoryview) -> int:
-        got = self._socket.recv_into(target)
-        if not got:
-            raise ConnectionError("the other end of the link is gone")
-        return got
+        try:
+            if got := self._socket.recv_into(target):
+                return got
+        except ConnectionError:
+            pass
+        raise ConnectionError("the other end of the link is gone")
 
 
 def _tune(connection: socket.socket, limits: LinkLimits) -> None:

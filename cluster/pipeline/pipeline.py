@@ -31,7 +31,7 @@ _AGAIN_S = 0.05  # between two tries of a repair
 class Pipeline:
     """A Runner of messages: what the last stage makes of a message is its answer.
 
-    One thread submits, takes answers and repairs. `close` and `stages` may be called from any.
+    One thread submits, takes answers and repairs. All else may be called from any.
     """
 
     def __init__(
@@ -44,14 +44,15 @@ class Pipeline:
         placement_group: PlacementGroup | None = None,
         first_bundle: int | None = None,
         strategy: Strategy = "pack",
-        spares: bool = False,
+        spares: bool = True,
         limits: Limits | None = None,
     ) -> None:
         """Starts and links a stage for each of `makes`, all at the same time, each computing with so many threads.
 
         They lie in a placement group: the given one or the one that this process is in, from `first_bundle` on (default
         1, as the driver has the first); where there is none, in one of their own, made by `strategy`.
-        `spares`: on each node a process waits that has imported everything, so that a stage is replaced faster.
+        `spares`: on each node a process waits that has imported everything (some 200 MB), so that a stage is replaced
+        in the time that its layers take to load; stages with GPUs have none.
 
         Raises what `makes` raise, ConfigError where the cluster has no room, EngineFailed.
         """

@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from cluster.pipeline.actors import Actor, answer
+from cluster.pipeline.actors import Actor, answer, in_short
 from cluster.pipeline.clock import Beat, Phase
 from cluster.pipeline.limits import Limits
 from cluster.pipeline.samples import Sample, shares
@@ -108,11 +108,11 @@ class Watch:
         now = time.monotonic()
         for index, stage in enumerate(stages):
             if stage.serve in ready:
-                return f"stage {index} has stopped: {answer(stage.serve)}"
+                return f"stage {index} has stopped: {in_short(answer(stage.serve))}"
             if stage.owed in ready:
                 beat = answer(stage.owed)
                 if not isinstance(beat, Beat):
-                    return f"stage {index} does not answer: {beat}"
+                    return f"stage {index} does not answer: {in_short(beat)}"
                 stage.owed = None
                 stage.samples.append(Sample(now, self._active_s(), beat))
                 stage.stuck = beat.phase is Phase.BUSY and beat.phase_s > self._limits.step_s

@@ -37,6 +37,8 @@ class Adding:
             raise ValueError("this batch is bad")
         if message.meta.get("leave_at") == self.index:
             os.kill(os.getpid(), signal.SIGKILL)
+        if message.meta.get("forget"):
+            self.cache = torch.zeros(WIDTH)
         (rows,) = message.tensors
         self.cache = self.cache + rows.sum(0)
         return Message(message.kind, message.meta, (rows @ matrix(self.index) + self.cache,))

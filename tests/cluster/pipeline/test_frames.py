@@ -69,7 +69,7 @@ def same(one: Message, other: Message) -> bool:
     return alike and (one.kind, one.meta) == (other.kind, other.meta)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(messages(), st.integers(0, 2**64 - 1))
 def test_a_message_comes_out_as_it_went_in(message: Message, number: int) -> None:
     assert same(unpack(joined(message, number), due=number), message)
@@ -82,13 +82,13 @@ def test_tensors_are_sent_from_where_they_lie() -> None:
     assert bytes(frame[1]) == bits(torch.ones(100))
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.integers(0, HEADER_BYTES * 8 - 1))
-def test_a_bit_changed_in_a_header_is_noticed(bit: int) -> None:
-    data = bytearray(joined(Message("x", {"a": 1}, (torch.zeros(3),)), 5))
-    data[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(FrameError):
-        Header.unpack(bytes(data[:HEADER_BYTES]), 5)
+def test_every_bit_changed_in_a_header_is_noticed() -> None:
+    header = joined(Message("x", {"a": 1}, (torch.zeros(3),)), 5)[:HEADER_BYTES]
+    for bit in range(HEADER_BYTES * 8):
+        data = bytearray(header)
+        data[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FrameError, match="damaged"):
+            Header.unpack(bytes(data), 5)
 
 
 def test_another_number_than_is_due_is_noticed() -> None:
