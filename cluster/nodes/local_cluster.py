@@ -54,8 +54,9 @@ class LocalCluster:
 
         Where only the head's GCS is gone, only that is started.
         """
+        node = self.node(name)
         with self._locks[name]:
-            self._start(self.node(name))
+            self._start(node)
             self.wait_alive([name])
 
     def kill_node(self, name: str) -> None:

@@ -90,6 +90,8 @@ class LocalNode:
         """
         end_all(self.namespace)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Or a head would take workers that look for it for the head itself, and not start.
+        (self.folder / "ray_current_cluster").unlink(missing_ok=True)
         arguments = [
             *("start", "--disable-usage-stats", "--log-style=record", f"--node-ip-address={self.ip}"),
             *(f"--node-name={self.name}", f"--num-cpus={self.cpus}", f"--object-store-memory={self.object_store}"),
