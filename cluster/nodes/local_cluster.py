@@ -46,7 +46,8 @@ class LocalCluster:
 
     def node(self, name: str) -> LocalNode:
         """Raises `ConfigError` for a name that is not there."""
-        self.network.place(name)
+        if name not in self.nodes:
+            raise ConfigError(f"There is no node {name}. There are: {', '.join(self.nodes)}.", param="name")
         return self.nodes[name]
 
     def start_node(self, name: str) -> None:

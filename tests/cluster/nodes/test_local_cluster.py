@@ -145,6 +145,8 @@ def test_who_is_not_there(cluster: LocalCluster) -> None:
     for use in (cluster.cut, cluster.kill_node, cluster.start_node, cluster.stop_node):
         with pytest.raises(ConfigError, match="no node nobody"):
             use("nobody")
+    with pytest.raises(ConfigError, match="no node store"):
+        cluster.kill_node("store")  # a place on the network, but no node
     with pytest.raises(EngineFailed, match=r"Not all nodes are alive after 1 s: 10\.0\.0\.9"):
         wait_for_nodes(cluster.address, ["10.0.0.9"], cluster.environment, limit_s=1.0)
 

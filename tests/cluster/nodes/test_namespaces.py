@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.nodes import namespaces
 from cluster.nodes.namespaces import Network, Place, network, processes_in, remove_leftovers, unavailable
 from engine.errors import ConfigError, EngineFailed
 
@@ -167,12 +168,12 @@ def test_what_a_killed_owner_left_is_removed_and_nothing_else(net: Network) -> N
 
 
 def test_it_says_why_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(namespaces.shutil, "which", lambda program: None)
+    monkeypatch.setattr(shutil, "which", lambda program: None)
     assert "ip and nsenter not found" in str(unavailable())
     with pytest.raises(ConfigError, match="ip and nsenter not found"), network():
         pass
     monkeypatch.undo()
-    monkeypatch.setattr(namespaces.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert unavailable() == "network namespaces need root"
 
 
