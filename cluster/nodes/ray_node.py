@@ -70,6 +70,11 @@ class LocalNode:
     def namespace(self) -> str:
         return self.place.namespace
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether its GCS has its state in Redis, and finds it there when it starts again."""
+        return "RAY_REDIS_ADDRESS" in self.environment
+
     def processes(self) -> set[psutil.Process]:
         """All that run in its namespace."""
         return self.place.processes()
