@@ -70,7 +70,8 @@ def build_app(
         graceful_shutdown_timeout_s=DRAIN_S,
         logging_config=QUIET,
         # No core is set aside for it: the replicas' threads leave gaps, and a core less would cost more.
-        ray_actor_options={"num_cpus": 0},
+        # It is where the proxy is: a worker that dies takes no connection along.
+        ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     )
     app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, settings.http.max_body)
     return app

@@ -85,20 +85,26 @@ def application(
     *,
     timeout_s: float,
     leave_serve: bool,
+    take_over: bool = False,
     report: Callable[[str], None] = lambda state: None,
     check: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Run `app` at `http`; it answers `/ready` when this yields.
 
     `check` is called while waiting and may raise. On leaving, the application is removed, and Serve with it if it was
-    not running before; `leave_serve` leaves both to the end of the node, which is quicker. Raises `EngineFailed` with
-    the replica's own words when it cannot start, or is not ready after `timeout_s`.
+    not running before; `leave_serve` leaves both to the end of the node, which is quicker. `take_over` replaces an
+    application that runs already, and becomes what Serve runs for. Raises `EngineFailed` with the replica's own words
+    when it cannot start, or is not ready after `timeout_s`.
     """
     from ray import serve
 
     found = _controller_runs()
-    if found and APP_NAME in serve.status().applications:
-        raise ConfigError("This cluster serves a Stageline already: stop that one first.", param="address")
+    if found and not take_over and APP_NAME in serve.status().applications:
+        raise ConfigError(
+            "This cluster serves a Stageline already: stop that one first, or replace it with --take-over (where its "
+            "`stageline serve` has died, as when the head was lost and came back).",
+            param="address",
+        )
     try:
         _deploy(app, http)
         deadline = time.monotonic() + timeout_s
@@ -114,7 +120,7 @@ def application(
     finally:
         if not leave_serve:
             serve.delete(APP_NAME)
-            if not found:
+            if not found or (take_over and not serve.status().applications):
                 serve.shutdown()
 
 

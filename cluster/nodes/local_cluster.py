@@ -46,16 +46,18 @@ class LocalCluster:
 
     def node(self, name: str) -> LocalNode:
         """Raises `ConfigError` for a name that is not there."""
-        self.network.place(name)
+        if name not in self.nodes:
+            raise ConfigError(f"There is no node {name}. There are: {', '.join(self.nodes)}.", param="name")
         return self.nodes[name]
 
     def start_node(self, name: str) -> None:
         """Start a node that ended, was killed or stopped; nothing where it runs. Returns when the head knows it.
 
-        Where only the head's GCS is gone, only that is started.
+        Where only the head's GCS is gone and Redis has its state, only that is started.
         """
+        node = self.node(name)
         with self._locks[name]:
-            self._start(self.node(name))
+            self._start(node)
             self.wait_alive([name])
 
     def kill_node(self, name: str) -> None:
@@ -84,7 +86,9 @@ class LocalCluster:
             self.head.kill_gcs()
 
     def restart_gcs(self) -> None:
-        """Start the GCS again. With Redis it knows what it knew; without, every raylet ends itself as a stranger."""
+        """Start the GCS again. With Redis it knows what it knew; without, it would refuse all that ran before, so that
+        the head starts anew.
+        """
         self.start_node(HEAD)
 
     def cut(self, name: str, other: str | None = None) -> None:
@@ -103,10 +107,15 @@ class LocalCluster:
         self.network.slow(name, delay_ms=delay_ms, jitter_ms=jitter_ms)
 
     def revive(self, name: str) -> bool:
-        """Start a node which ended by itself, if its cable is in. Returns whether it was started."""
+        """Start a node which ended by itself, if its cable is in. Returns whether it was started.
+
+        A head without its GCS goes on for a minute. That is let pass, unless there is a state to start a GCS from.
+        """
         node = self.node(name)
         with self._locks[name]:
             if not node.wanted or node.runs() or self.network.is_cut(name):
+                return False
+            if not node.keeps_state and node.core("raylet") is not None:
                 return False
             self._start(node)
             return True
@@ -114,7 +123,7 @@ class LocalCluster:
     def _start(self, node: LocalNode) -> None:
         if node.runs():
             return
-        if node.is_head and node.core("raylet") is not None:
+        if node.keeps_state and node.core("raylet") is not None:
             node.start_gcs()
         else:
             node.start(self.address)
@@ -172,7 +181,7 @@ def local_cluster(
         for number, count in enumerate(counts):
             name = f"node-{number}" if number else HEAD
             folder = made.folder / str(number)
-            variables = {**environment(folder), **shared, **head_only}
+            variables = {**environment(folder), **shared, **({} if number else head_only)}
             wanted = (resources or {}).get(name, {})
             machines[name] = LocalNode(made.add(name), not number, count, object_store, folder, variables, wanted)
         running = LocalCluster(made, machines, shared)

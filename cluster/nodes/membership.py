@@ -6,12 +6,14 @@ any namespace; no raylet is needed for that.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from engine.errors import EngineFailed
 
@@ -46,16 +48,16 @@ def wait_for_nodes(address: str, wanted: Sequence[str], environment: Mapping[str
 
 
 def _main(address: str, limit_s: float, wanted: set[str]) -> None:
-    from ray._raylet import GcsClient
-    from ray.core.generated.gcs_pb2 import GcsNodeInfo
-
-    client = GcsClient(address=address)
+    # Compiled and generated modules, without types. An ordinary connection would need a raylet at our own address.
+    raylet: Any = importlib.import_module("ray._raylet")
+    states: Any = importlib.import_module("ray.core.generated.gcs_pb2").GcsNodeInfo
+    client = raylet.GcsClient(address=address)
     deadline = time.monotonic() + limit_s
     while True:
         alive: set[str] = set()
         try:
             nodes = client.get_all_node_info(timeout=2.0).values()
-            alive = {node.node_manager_address for node in nodes if node.state == GcsNodeInfo.ALIVE}
+            alive = {node.node_manager_address for node in nodes if node.state == states.ALIVE}
             if wanted <= alive:
                 print(json.dumps(sorted(alive)))
                 return

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ _MOUNTED = Path("/run/netns")  # where iproute2 keeps its namespaces
 _NOBODY = "02:00:00:00:00:01"  # a hardware address that no interface has
 _TRIES = 200
 _GONE_S = 10.0
+_POLL_S = 0.02
 
 
 def unavailable() -> str | None:
@@ -237,15 +239,16 @@ def processes_in(namespace: str) -> set[psutil.Process]:
 
 def end_all(namespace: str) -> None:
     """Kill all processes in a namespace, at once and without asking, as when a machine loses its power."""
-    for _ in range(_TRIES):
-        processes = processes_in(namespace) - {psutil.Process()}
-        if not processes:
-            return
+    deadline = time.monotonic() + _GONE_S
+    # Again and again, as what is killed may have started something meanwhile. Those that are ours to wait for are left
+    # to whoever started them.
+    while processes := processes_in(namespace) - {psutil.Process()}:
+        if time.monotonic() > deadline:
+            raise EngineFailed(f"Processes in the network namespace {namespace} do not end: {processes}.")
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(processes, timeout=_GONE_S / _TRIES)
-    raise EngineFailed(f"Processes in the network namespace {namespace} do not end: {processes}.")
+        time.sleep(_POLL_S)
 
 
 @contextmanager

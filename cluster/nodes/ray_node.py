@@ -70,6 +70,11 @@ class LocalNode:
     def namespace(self) -> str:
         return self.place.namespace
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether its GCS has its state in Redis, and finds it there when it starts again."""
+        return "RAY_REDIS_ADDRESS" in self.environment
+
     def processes(self) -> set[psutil.Process]:
         """All that run in its namespace."""
         return self.place.processes()
@@ -90,6 +95,8 @@ class LocalNode:
         """
         end_all(self.namespace)
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Or a head would take workers that look for it for the head itself, and not start.
+        (self.folder / "ray_current_cluster").unlink(missing_ok=True)
         arguments = [
             *("start", "--disable-usage-stats", "--log-style=record", f"--node-ip-address={self.ip}"),
             *(f"--node-name={self.name}", f"--num-cpus={self.cpus}", f"--object-store-memory={self.object_store}"),

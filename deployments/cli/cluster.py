@@ -42,7 +42,7 @@ def up(
         typer.Option(min=1, help="Cores that Ray may hand out on each node; may exceed what there is."),
     ] = None,
     redis: Annotated[bool, typer.Option("--redis", help="Keep the head's state in Redis, to survive it.")] = False,
-    supervise: Annotated[bool, typer.Option(help="Start nodes again that ended by themselves.")] = True,
+    supervise: Annotated[bool, typer.Option(help="Start nodes, and a GCS, again that ended by themselves.")] = True,
 ) -> None:
     """Start a cluster, and end it with Ctrl-C."""
     console = Console(stderr=True)

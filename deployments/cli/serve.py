@@ -37,6 +37,9 @@ def serve(
     address: Annotated[
         str | None, typer.Option(help="Join this Ray cluster (host:port, auto, or local) instead of starting a node.")
     ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Replace the Stageline that the cluster serves already.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds for the replicas to become ready.")] = 600.0,
     allow_unmeasured: Annotated[
         bool, typer.Option("--allow-unmeasured", help="Serve quantized variants whose quality nobody measured.")
@@ -48,7 +51,7 @@ def serve(
     path = config or DEMO_CONFIG
     local = None if address is None else local_cluster_at(address)
     # A local cluster's nodes are machines of their own: at their loopback address nobody here reaches them.
-    settings = load_settings(path).with_http(host=host or (local and local.ip), port=port)
+    settings = load_settings(path).with_http(host=host or (local.ip if local is not None else None), port=port)
     with stopping() as signals:
         try:
             _serve(
@@ -57,6 +60,7 @@ def serve(
                 signals,
                 address=address,
                 local=local,
+                take_over=take_over,
                 timeout_s=timeout,
                 allow_unmeasured=allow_unmeasured,
                 verbose=verbose,
@@ -74,6 +78,7 @@ def _serve(
     *,
     address: str | None,
     local: ClusterState | None,
+    take_over: bool,
     timeout_s: float,
     allow_unmeasured: bool,
     verbose: bool,
@@ -119,6 +124,7 @@ def _serve(
                     settings.http,
                     timeout_s=timeout_s,
                     leave_serve=address is None,
+                    take_over=take_over,
                     report=lambda doing: spinner.update(f"{doing[0].upper()}{doing[1:]} ..."),
                     check=node.check,
                 )
