@@ -22,6 +22,7 @@ import torch
 from ray import serve
 from ray.exceptions import ActorUnavailableError
 from ray.serve.exceptions import RayServeException
+from ray.util import get_node_ip_address
 
 from cluster.pipeline.state import StageState
 from deployments import IMPORTED_S
@@ -149,6 +150,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         return {
             "variant": self.variant,
             "pid": os.getpid(),
+            "node": get_node_ip_address(),
             "state": "ready" if self.loop.healthy else "failed",
             **self.start.status,
             **self.measures(self.loop.stats()).status,

@@ -130,6 +130,8 @@ def unpack_head(header: Header, head: bytes) -> Message:
 
 def memory(tensor: Tensor) -> memoryview:
     """A contiguous tensor's own bytes, whatever its dtype (NumPy knows no bfloat16)."""
+    if tensor.numel() == 0:  # its strides may be anything, which no view allows
+        return memoryview(bytearray())
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 

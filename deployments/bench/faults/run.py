@@ -60,7 +60,27 @@ def bench_faults(settings: Settings, config: Path, trial: Trial, console: Consol
     ) as cluster:
         console.print("Starting the server ...")
         with served(cluster, config) as url:
-            return asyncio.run(_happen(cluster, url, trial, console))
+            whole = wait_whole(url, trial.model, processes(settings, trial.model))
+            console.print(
+                f"{len(whole)} processes on {len({part.node for part in whole})} nodes. Undisturbed first ..."
+            )
+            return asyncio.run(_happen(cluster, url, trial, len(whole), console))
+
+
+def processes(settings: Settings, model: str) -> int:
+    """Replicas of a model that always run, and their stages."""
+    variants = next(one for one in settings.models if one.name == model).variants
+    return sum(one.replicas.min * (1 + (one.stages.count if one.stages.count > 1 else 0)) for one in variants)
+
+
+def wait_whole(url: str, model: str, count: int) -> list[Part]:
+    """Waits until so many processes serve the model. Raises EngineFailed."""
+    deadline = time.monotonic() + START_S
+    while len(found := found_parts(url, model)) < count:
+        if time.monotonic() > deadline:
+            raise EngineFailed(f"Only {len(found)} of {count} processes of {model} are ready: is there room for all?")
+        time.sleep(POLL_S)
+    return found
 
 
 @contextmanager
@@ -94,11 +114,9 @@ def _ready(url: str) -> bool:
         return False
 
 
-async def _happen(cluster: LocalCluster, url: str, trial: Trial, console: Console) -> dict[str, Any]:
-    whole = await asyncio.to_thread(found_parts, url, trial.model)
+async def _happen(cluster: LocalCluster, url: str, trial: Trial, whole: int, console: Console) -> dict[str, Any]:
     nodes = {node.ip: name for name, node in cluster.nodes.items() if name != HEAD}
     wanted = bodies(trial.model, trial.streams, trial.tokens)
-    console.print(f"{len(whole)} processes on {len({part.node for part in whole})} nodes. Undisturbed first ...")
     calm = await undisturbed(url, wanted)
     for told in calm:
         if told.error:
@@ -109,10 +127,10 @@ async def _happen(cluster: LocalCluster, url: str, trial: Trial, console: Consol
     async with Streams(url, wanted) as streams:
         await asyncio.sleep(WINDOW_S / 3)
         for kind in trial.kinds:
-            injuries += await _hurt(cluster, url, trial, kind, nodes, draw, len(whole), console)
+            injuries += await _hurt(cluster, url, trial, kind, nodes, draw, whole, console)
         end_s = time.time() + 60 * trial.minutes
         while time.time() < end_s:
-            injuries += await _hurt(cluster, url, trial, draw.choice(trial.kinds), nodes, draw, len(whole), console)
+            injuries += await _hurt(cluster, url, trial, draw.choice(trial.kinds), nodes, draw, whole, console)
             await asyncio.sleep(draw.uniform(0.0, 3.0))
     return result(trial, calm, streams.told, injuries)
 

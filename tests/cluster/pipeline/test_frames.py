@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -170,3 +172,22 @@ def test_too_large_messages_are_not_sent(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(frames, "MAX_BODY", 10)
     with pytest.raises(FrameError, match="over the limit"):
         frames.pack(Message("x", {}, (torch.zeros(3),)), 0)
+
+
+def test_an_empty_array_of_numpy_can_be_sent() -> None:
+    """Its stride is 0, which torch's own empty tensors never have."""
+    empty = torch.from_numpy(np.empty(0, np.int64))
+    assert empty.stride() == (0,)
+    (piece,) = frames.pack(Message("step", {}, (empty,)), 1)
+    header = Header.unpack(bytes(piece[:HEADER_BYTES]), 1)
+    assert (header.tensors, header.body_bytes) == (1, 0)
+
+
+def test_numbers_that_are_none_arrive_as_they_are() -> None:
+    """A model that is broken must fail its own requests, and not the batch."""
+    meta = {"logprobs": [math.nan, -math.inf]}
+    (piece,) = frames.pack(Message("answer", meta, ()), 1)
+    header = Header.unpack(bytes(piece[:HEADER_BYTES]), 1)
+    found = frames.unpack_head(header, bytes(piece[HEADER_BYTES:])).meta["logprobs"]
+    assert math.isnan(found[0])
+    assert found[1] == -math.inf
