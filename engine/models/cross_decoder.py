@@ -36,6 +36,8 @@ class Rows:
     source_lengths: Tensor  # (R,) int32
 
     def to(self, device: torch.device) -> Rows:
+        if self.tokens.device == device:
+            return self
         return Rows(*(part.to(device) for part in self.tensors()))
 
     def tensors(self) -> tuple[Tensor, ...]:

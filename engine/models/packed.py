@@ -30,6 +30,8 @@ class Packed:
     starts: Tensor  # (B + 1,) int32, where each text begins, and the end of the last
 
     def to(self, device: torch.device) -> Packed:
+        if self.tokens.device == device:
+            return self
         return Packed(*(part.to(device) for part in (self.tokens, self.types, self.positions, self.starts)))
 
 
