@@ -29,6 +29,7 @@ FRONT_DOOR = "front-door"
 ROUTER = f"{AroundSilent.__module__}:{AroundSilent.__qualname__}"
 HEALTH_CHECK_PERIOD_S = 2.0
 HEALTH_CHECK_TIMEOUT_S = 10.0  # three in a row without an answer, and a replica is replaced
+RAY_UNIT = 1e-4  # of a core: Ray counts no less
 QUIET = {"enable_access_log": False}  # Serve's line for each request costs as much as tokenizing a short text
 
 
@@ -137,8 +138,9 @@ def placed(variant: Variant, share: float) -> dict[str, Any]:
 def stage_cpus(variant: Variant, share: float) -> float:
     """What each process that computes reserves."""
     assert variant.cores is not None
-    # Rounded down to Ray's smallest unit: rounded up, the last one would find no place.
-    return max(1, math.floor(variant.cores * share * 1e4 + 1e-6)) / 1e4
+    # Rounded down: rounded up, the last one would find no place. Stages leave some for the drivers beside them.
+    unit = RAY_UNIT if variant.stages.count == 1 else 10 * RAY_UNIT
+    return round(max(1, math.floor(variant.cores * share / unit + 1e-6)) * unit, 4)
 
 
 @dataclass(frozen=True, slots=True)

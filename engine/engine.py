@@ -150,7 +150,7 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        return not self.requests and not self.under_way
+        return not self.requests and not self.under_way and not self.runner.broken
 
     @property
     def patience_s(self) -> float:
@@ -162,6 +162,8 @@ class Engine:
         outputs = self._expire()
         self.last_step_tokens = 0
         try:
+            if self.runner.broken:
+                raise StageLost("a stage was lost")
             while len(self.under_way) < self.runner.depth and (chunks := self.scheduler.schedule()):
                 self._launch(chunks)
             if self.under_way:

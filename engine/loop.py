@@ -16,6 +16,7 @@ from engine.steps import O, P, R, S, SteppedEngine
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.5  # between two looks at an idle engine
 FAILED_STEPS_IN_A_ROW = 3  # after so many the loop gives up and `healthy` turns false
 
 
@@ -154,7 +155,9 @@ class EngineLoop(Generic[R, P, O, S]):
     def _take_messages(self) -> bool:
         """Waits for work and takes in what was sent. False when it is time to end."""
         with self._wake:
-            self._wake.wait_for(lambda: self._inbox or self._stopping or not self.engine.idle)
+            # A stage can be lost while nobody asks for anything: nothing wakes us for that.
+            while not self._wake.wait_for(lambda: self._inbox or self._stopping or not self.engine.idle, LOOK_S):
+                pass
             messages, self._inbox = self._inbox, deque()
         refused: list[tuple[str, O]] = []
         for message in messages:

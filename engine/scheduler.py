@@ -57,7 +57,8 @@ class Scheduler:
     def schedule(self) -> list[Chunk]:
         """The chunks of the next step; empty if there is nothing to do that does not wait for a step under way. Blocks
         for them are taken."""
-        budget = -(-self.max_batch_tokens // self.depth)
+        # Small enough that one prompt alone fills the stages with its chunks.
+        budget = -(-self.max_batch_tokens // (2 * self.depth)) if self.depth > 1 else self.max_batch_tokens
         share = -(-len(self.running) // self.depth)  # of those that decode
         chunks: list[Chunk] = []
         # Decoding first, one token each: a prompt of any length cannot hold up those that stream already.

@@ -86,6 +86,11 @@ class Pipeline:
         """Why a repair is due, or None."""
         return self._lost
 
+    @property
+    def broken(self) -> bool:
+        """Whether a repair is due."""
+        return self._lost is not None and not self._closed
+
     def submit(self, message: Message) -> None:
         """Sends a message to the first stage. Raises StageLost, and EngineFailed for what cannot be sent."""
         sender = self._sender

@@ -11,8 +11,9 @@ from deployments.settings.section import Section, items
 Placement = Literal["pack", "spread", "strict-pack", "strict-spread"]
 """Together on one node or each on one of its own; where that is not possible otherwise, or, if strict, not at all."""
 
-DRIVER_CPUS = 0.01
-"""It mostly waits; but a place on a node is found only for something."""
+DRIVER_CPUS = 0.0001
+"""It mostly waits; but a place on a node is found only for something. No more than what stages leave of a core: the
+driver belongs beside one of them, and not on a node of its own."""
 
 Layers = Annotated[int, Field(ge=1)]
 

@@ -138,7 +138,7 @@ class EncoderEngine:
 
     @property
     def idle(self) -> bool:
-        return not self.requests and not self.in_flight
+        return not self.requests and not self.in_flight and not self.runner.broken
 
     @property
     def patience_s(self) -> float:
@@ -157,6 +157,8 @@ class EncoderEngine:
         outputs = self._expire()
         self.last_step_tokens = 0
         try:
+            if self.runner.broken:
+                raise StageLost("a stage was lost")
             while self.queue and len(self.in_flight) < self.runner.depth:
                 self._launch()
             if self.in_flight:

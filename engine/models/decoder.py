@@ -87,12 +87,13 @@ class Decoder:
             if arch.tied_head:
                 embedding = transform("head", embedding)
             check_shape("embedding", embedding, table)
-            if self.is_first and self.is_last and arch.tied_head:
-                self.embedding, self.head = kernels.tied_embedding(embedding, arch.embedding_scale)
-            elif self.is_first:
-                self.embedding = kernels.embedding(embedding, arch.embedding_scale)
+            if arch.tied_head:
+                # In the head's form for both, also where only one is needed: in stages or in one, the same is computed.
+                rows, products = kernels.tied_embedding(embedding, arch.embedding_scale)
+                self.embedding = rows if self.is_first else None
+                self.head = products if self.is_last else None
             else:
-                self.head = kernels.linear(embedding)
+                self.embedding = kernels.embedding(embedding, arch.embedding_scale)
         if self.is_last and not arch.tied_head:
             head = weights.head()
             head = Affine(transform("head", head.weight), head.bias)

@@ -22,6 +22,10 @@ class Messenger(Generic[W, A]):
     def depth(self) -> int:
         return self.pipeline.depth
 
+    @property
+    def broken(self) -> bool:
+        return self.pipeline.broken
+
     def submit(self, work: W) -> None:
         self.pipeline.submit(self.to_message(work))
 

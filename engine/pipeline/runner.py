@@ -22,6 +22,10 @@ class Runner(Protocol[W_in, A_out]):
     def depth(self) -> int:
         """How many pieces of work are to be under way at once: as many as there are stages."""
 
+    @property
+    def broken(self) -> bool:
+        """Whether a repair is due. Also while there is no work: it is better done before some comes."""
+
     def submit(self, work: W_in) -> None:
         """Takes work on. Raises StageLost."""
 
@@ -41,6 +45,7 @@ class LocalRunner(Generic[W, A]):
     """Computes in this process, when the answer is asked for."""
 
     depth = 1
+    broken = False
 
     def __init__(self, compute: Callable[[W], A]) -> None:
         self.compute = compute

@@ -133,7 +133,7 @@ class Seq2SeqEngine:
 
     @property
     def idle(self) -> bool:
-        return not self.requests and not self.in_flight
+        return not self.requests and not self.in_flight and not self.runner.broken
 
     @property
     def patience_s(self) -> float:
@@ -153,6 +153,8 @@ class Seq2SeqEngine:
         outputs = self._expire() if self.deadlines else []
         self.last_step_tokens = 0
         try:
+            if self.runner.broken:
+                raise StageLost("a stage was lost")
             self._launch()
             if self.in_flight:
                 outputs += self._collect()

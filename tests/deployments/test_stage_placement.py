@@ -65,8 +65,8 @@ def test_a_replica_that_wakes_gets_its_bundles_and_gives_them_back() -> None:
     handle = serve.run(deploy(Placed).bind(), name="app", route_prefix=None)
     assert groups() == []
     bundles, mine = handle.told.remote().result(timeout_s=LIMIT_S)
-    assert bundles == [{"CPU": 0.01}, {"CPU": 0.4}, {"CPU": 0.4}]
-    assert mine == {"CPU": 0.01}
+    assert bundles == [{"CPU": 0.0001}, {"CPU": 0.4}, {"CPU": 0.4}]
+    assert mine == {"CPU": 0.0001}
     assert groups() == [("CREATED", "SPREAD")]
     deadline = time.monotonic() + LIMIT_S
     while groups() != [("REMOVED", "SPREAD")]:

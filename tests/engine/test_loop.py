@@ -316,3 +316,17 @@ def test_requests_outlive_a_stage(loop: Loop, collected: Collected, monkeypatch:
     loop.submit(brief("b", tokens=20))
     assert collected.last("b").finish_reason == FinishReason.LENGTH
     assert lost == [token for delta in collected.deltas["b"] for token in delta.tokens]
+
+
+def test_what_is_lost_while_nobody_asks_is_repaired(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, repaired = engine_of(loop).runner, threading.Event()
+
+    def repair() -> None:
+        monkeypatch.setattr(runner, "broken", False, raising=False)
+        repaired.set()
+
+    monkeypatch.setattr(runner, "repair", repair)
+    monkeypatch.setattr(runner, "broken", True, raising=False)
+    assert repaired.wait(TIMEOUT_S)
+    loop.submit(brief("a"))
+    assert loop.healthy

@@ -35,7 +35,7 @@ class StagedRunner(Generic[W, A]):
         self.inboxes: list[deque[Message]] = [deque() for _ in stages]
         self.answers: deque[Message] = deque()
         self.calls = self.repairs = self.most_under_way = 0
-        self.lost = False
+        self.broken = False
 
     def submit(self, work: W) -> None:
         self._called()
@@ -53,22 +53,22 @@ class StagedRunner(Generic[W, A]):
         return self.from_message(self.answers.popleft())
 
     def repair(self) -> None:
-        assert self.lost
+        assert self.broken
         for stage in self.stages:
             self.wipe(stage)
         self.inboxes = [deque() for _ in self.stages]
         self.answers.clear()
-        self.lost = False
+        self.broken = False
         self.repairs += 1
 
     def close(self) -> None:
         self.answers.clear()
 
     def _called(self) -> None:
-        assert not self.lost, "it was not repaired"
+        assert not self.broken, "it was not repaired"
         self.calls += 1
         if self.calls - 1 in self.losses:
-            self.lost = True
+            self.broken = True
             raise StageLost(f"stage {self.calls % self.depth} died")
 
 

@@ -17,12 +17,15 @@ from engine.checkpoint import open_checkpoint
 from engine.engine import Engine, Limits
 from engine.kernels import select_kernels
 from engine.models import load_decoder
+from engine.models.transform import Transform
 from engine.pipeline.generation import Answer, DecoderLayers, Work
 from engine.pipeline.generation_messages import DecoderStage, to_answer, to_message
 from engine.pipeline.message import Stage
 from engine.pipeline.runner import LocalRunner
+from engine.quantization.weight import Scheme
 from engine.request import Delta, Request, SamplingParams
 from tests.engine.pipeline.staged import StagedRunner
+from tests.engine.test_quantized_neighbours import quantizing
 from tests.engine.tiny import FAMILIES, VOCABULARY, write_checkpoint
 
 LIMITS = Limits(
@@ -39,10 +42,16 @@ def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return partial(layers, folder)
 
 
-def layers(folder: Path, first: int = 0, last: int | None = None, dtype: torch.dtype = torch.float32) -> DecoderLayers:
+def layers(
+    folder: Path,
+    first: int = 0,
+    last: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    transform: Transform | None = None,
+) -> DecoderLayers:
     kernels = select_kernels("cpu", dtype)
     with open_checkpoint(folder) as checkpoint:
-        decoder = load_decoder(checkpoint, kernels, LIMITS.max_model_len, first, last)
+        decoder = load_decoder(checkpoint, kernels, LIMITS.max_model_len, first, last, transform)
     caches = [kernels.make_cache(LIMITS.blocks, LIMITS.block_size, decoder.arch.heads) for _ in decoder.layers]
     return DecoderLayers(decoder, caches)
 
@@ -148,6 +157,18 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return partial(layers, folder)
 
 
+@pytest.mark.parametrize("scheme", ["int8-dynamic", "int8-static", "int8-weight", "int4-weight"])
+@pytest.mark.parametrize("name", ["llama", "llama-untied-biased", "llama-large-vocabulary"])
+def test_any_precision_gives_the_same_in_stages(name: str, scheme: Scheme, tmp_path: Path) -> None:
+    """The head included, be it the embedding as well."""
+    write_checkpoint(name, tmp_path)
+    make = partial(layers, tmp_path, transform=quantizing(scheme))
+    expected = {key: told(deltas) for key, deltas in run(whole(make, torch.bfloat16), requests()).items()}
+    for bounds in ((0, 1, 3), (0, 1, 2, 3)):
+        found = run(staged(make, bounds, dtype=torch.bfloat16), requests())
+        assert {key: told(deltas) for key, deltas in found.items()} == expected, bounds
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     lost=st.frozensets(st.integers(0, 120), max_size=4),
@@ -182,7 +203,7 @@ def test_a_long_prompt_goes_through_the_stages_in_chunks_at_once(llama: Make) ->
     engine.add(Request("long", tuple(i % VOCABULARY for i in range(60)), SamplingParams(2, temperature=0)))
     engine.step()
     assert len(engine.under_way) == 2  # the third is the one that was answered
-    assert [one.chunk.start for launched in engine.under_way for one in launched] == [6, 12]
+    assert [one.chunk.start for launched in engine.under_way for one in launched] == [3, 6]
 
 
 def test_those_that_decode_are_dealt_out(llama: Make) -> None:
