@@ -14,6 +14,7 @@ from cluster.nodes.local_cluster import LocalCluster
 
 Kind = Literal["stage killed", "stage frozen", "replica killed", "node killed", "link cut"]
 KINDS: tuple[Kind, ...] = ("stage killed", "stage frozen", "replica killed", "node killed", "link cut")
+LASTING = ("node killed", "link cut")  # until they are undone
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +87,5 @@ def undo(kind: Kind, cluster: LocalCluster, node: str) -> None:
     """Brings back what does not come back by itself."""
     if kind == "link cut":
         cluster.restore(node)
-    if kind in ("node killed", "link cut"):
+    if kind == "node killed":
         cluster.start_node(node)

@@ -19,7 +19,7 @@ from rich.console import Console
 from cluster.nodes.local_cluster import HEAD, LocalCluster, local_cluster
 from deployments.bench.faults.bodies import bodies
 from deployments.bench.faults.gaps import longest, median_of_longest, ran
-from deployments.bench.faults.injuries import KINDS, Injury, Kind, Part, choose, inflict, parts, undo
+from deployments.bench.faults.injuries import KINDS, LASTING, Injury, Kind, Part, choose, inflict, parts, undo
 from deployments.bench.faults.reader import Told
 from deployments.bench.faults.streams import Streams, undisturbed
 from deployments.bench.machine import provenance
@@ -55,9 +55,9 @@ def bench_faults(settings: Settings, config: Path, trial: Trial, console: Consol
     """Starts cluster and server, hurts them, compares every stream. Raises ConfigError where it cannot run here."""
     fetch_models(settings, console)
     console.print(f"Starting {trial.nodes} nodes ...")
-    with local_cluster(
-        trial.nodes, cpus=[0, *[trial.cpus] * (trial.nodes - 1)], environment=local_environment
-    ) as cluster:
+    cpus = [0, *[trial.cpus] * (trial.nodes - 1)]
+    # Nodes that end by themselves, as those do that were cut off, are started again, as an init system would do.
+    with local_cluster(trial.nodes, cpus=cpus, environment=local_environment, supervise=True) as cluster:
         console.print("Starting the server ...")
         with served(cluster, config) as url:
             whole = wait_whole(url, trial.model, processes(settings, trial.model))
@@ -151,9 +151,9 @@ async def _hurt(
         return []
     node, part = chosen
     at = f"stage {part.stage} on {node}" if part.stage is not None else f"replica on {node}"
-    injury = Injury(kind, node if kind in ("node killed", "link cut") else at, time.time())
+    injury = Injury(kind, node if kind in LASTING else at, time.time())
     await asyncio.to_thread(inflict, kind, cluster, node, part)
-    if kind in ("node killed", "link cut"):
+    if kind in LASTING:
         await asyncio.sleep(UNDO_AFTER_S)
         await asyncio.to_thread(undo, kind, cluster, node)
         injury.undone_s = time.time()
