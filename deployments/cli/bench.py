@@ -16,6 +16,8 @@ from engine.errors import ConfigError
 
 FAULTS_CONFIG = Path(__file__).parents[1] / "bench" / "faults.yaml"
 
+FAULTS = ("stage killed", "stage frozen", "replica killed", "node killed", "link cut")
+
 bench = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True)
 
 Streams = Annotated[int, typer.Option(min=1, help="Requests at once.")]
@@ -231,11 +233,13 @@ def faults(
     nodes: Annotated[int, typer.Option(min=2, help="The head, and those that may be lost.")] = 5,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs of each node that Ray may give away.")] = 1,
     seed: Annotated[int, typer.Option(help="Of what is lost when.")] = 0,
+    kind: Annotated[list[str] | None, typer.Option(help=f"Only this, as often as wanted: {', '.join(FAULTS)}.")] = None,
     output: Output = None,
     picture: Annotated[Path | None, typer.Option(help="Draw it here, as png or svg.")] = None,
 ) -> None:
     """Streams while stages, replicas, nodes and links are lost: is any token lost or changed, and how long do they
     stand still? Starts a cluster of real nodes, each in a network namespace (needs root)."""
+    from deployments.bench.faults.injuries import KINDS
     from deployments.bench.faults.picture import draw
     from deployments.bench.faults.run import Trial, bench_faults, check_here
     from deployments.bench.step_picture import require_matplotlib
@@ -249,11 +253,14 @@ def faults(
     if not names or (model and model not in names):
         raise ConfigError(f"Which model? {', '.join(names) or 'None of this configuration'} can generate text.")
     console = Console(stderr=True)
-    trial = Trial(model or names[0], streams, tokens, minutes, nodes, cpus, seed)
+    if unknown := set(kind or ()) - set(FAULTS):
+        raise ConfigError(f"--kind {unknown.pop()}: known are {', '.join(FAULTS)}.")
+    kinds = tuple(one for one in KINDS if not kind or one in kind)
+    trial = Trial(model or names[0], streams, tokens, minutes, nodes, cpus, seed, kinds)
     result = bench_faults(settings, path, trial, console)
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw(result, picture)
     show_faults(result, console, output)
-    if result["lost"] or result["changed"]:
+    if result["lost"] or result["changed"] or result["left_over"]:
         raise typer.Exit(1)

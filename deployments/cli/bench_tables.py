@@ -82,13 +82,20 @@ def show_pipeline(result: dict[str, Any], console: Console, output: Path | None)
         table.add_row(what, *(f"{speed:.0f}" for speed in speeds), f"{efficiency:.0%}")
     console.print(table)
     stages = Table(
-        "stage", "layers", "weights", "peak memory", "loaded in", f"busy, {result['work']['streams']} streams"
+        "stage",
+        "layers",
+        "weights",
+        "memory",
+        "peak of loading",
+        "loaded in",
+        f"busy, {result['work']['streams']} streams",
     )
     for stage, share in zip(result["stages"], result["busy"], strict=True):
         stages.add_row(
             str(stage["index"]),
             stage["layers"],
             f"{stage['weight_bytes'] / 2**20:.0f} MiB",
+            f"{stage['memory_bytes'] / 2**20:.0f} MiB",
             f"{stage['peak_memory_bytes'] / 2**20:.0f} MiB",
             f"{stage['load_s']:.1f} s",
             f"{share:.0%}",
@@ -104,7 +111,8 @@ def show_faults(result: dict[str, Any], console: Console, output: Path | None) -
     table = Table("", "times", "streams", "longest pause", "median pause", "whole again after")
     for kind in dict.fromkeys(one["kind"] for one in result["injuries"]):
         found = [one for one in result["injuries"] if one["kind"] == kind]
-        again = [one["recovered_s"] - one["at_s"] for one in found if one["recovered_s"] is not None]
+        # A node or a link is away for some seconds on purpose: those do not count.
+        again = [one["recovered_s"] - (one["undone_s"] or one["at_s"]) for one in found if one["recovered_s"]]
         table.add_row(
             kind,
             str(len(found)),
@@ -119,5 +127,7 @@ def show_faults(result: dict[str, Any], console: Console, output: Path | None) -
         f"Undisturbed, the longest pause was {result['undisturbed']['longest_gap_s']:.2f} s.",
         highlight=False,
     )
+    left = ", ".join(result["left_over"]) or "nothing"
+    console.print(f"{result['callers_who_left']} callers left early. Left over in the end: {left}.", highlight=False)
     write(result, output)
     typer.echo(json.dumps(result))

@@ -22,8 +22,8 @@ class Gap:
 
 
 def gaps(told: Told) -> list[Gap]:
-    """All of one stream."""
-    return [Gap(before, after) for before, after in pairwise(told.arrivals)]
+    """All of one stream, of each of its answers by itself."""
+    return [Gap(*ends) for choice in told.choices.values() for ends in pairwise(choice.arrivals)]
 
 
 def longest(streams: Iterable[Told], begin_s: float = 0.0, end_s: float = float("inf")) -> float:
@@ -40,4 +40,4 @@ def median_of_longest(streams: Sequence[Told], begin_s: float, end_s: float) -> 
 
 def ran(told: Told, begin_s: float, end_s: float) -> bool:
     """Whether the stream had begun and not ended at some time between two."""
-    return bool(told.arrivals) and told.arrivals[0] < end_s and told.ended_s > begin_s
+    return told.begun_s is not None and told.begun_s < end_s and told.ended_s > begin_s

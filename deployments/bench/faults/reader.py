@@ -15,11 +15,12 @@ READ_TIMEOUT_S = 60.0  # without a single event
 
 @dataclass(slots=True)
 class Choice:
-    """One answer: its text, its log-probabilities, and how it ended."""
+    """One answer: its text, its log-probabilities, how it ended, and when it grew."""
 
     text: str = ""
     finish_reason: str | None = None
     logprobs: list[Any] = field(default_factory=list)
+    arrivals: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -27,17 +28,20 @@ class Told:
     """All that a caller is told. Times are `time.time()`; `error` is empty where all went well."""
 
     started_s: float
-    arrivals: list[float] = field(default_factory=list)
     choices: dict[int, Choice] = field(default_factory=dict)
     usage: dict[str, Any] | None = None
     done: bool = False
     error: str = ""
-    status: int = 0
     ended_s: float = 0.0
 
     @property
     def tokens(self) -> int:
         return int((self.usage or {}).get("completion_tokens", 0))
+
+    @property
+    def begun_s(self) -> float | None:
+        """When the first of its answers began."""
+        return min((one.arrivals[0] for one in self.choices.values() if one.arrivals), default=None)
 
     @property
     def content(self) -> tuple[Any, ...]:
@@ -58,20 +62,23 @@ class Told:
             choice.finish_reason = shown["finish_reason"] or choice.finish_reason
             if shown.get("logprobs"):
                 parts = shown["logprobs"]
-                choice.logprobs += zip(parts["tokens"], parts["token_logprobs"], parts["text_offset"], strict=True)
-            if not self.arrivals or now > self.arrivals[-1]:
-                self.arrivals.append(now)
+                columns = (parts[name] for name in ("tokens", "token_logprobs", "text_offset", "top_logprobs"))
+                choice.logprobs += zip(*columns, strict=True)
+            choice.arrivals.append(now)
 
 
-async def read(client: httpx.AsyncClient, url: str, body: Mapping[str, Any]) -> Told:
-    """Asks and reads to the end. What goes wrong is in the result's `error`."""
+async def read(client: httpx.AsyncClient, url: str, body: Mapping[str, Any], leave_after: int | None = None) -> Told:
+    """Asks and reads to the end, or leaves after so many lines. What goes wrong is in the result's `error`."""
     told = Told(time.time())
     try:
         async with client.stream("POST", f"{url}/v1/completions", json=body) as response:
-            told.status = response.status_code
             if response.status_code != 200:
                 told.error = f"status {response.status_code}: {(await response.aread()).decode()[:300]}"
+            lines = 0
             async for line in response.aiter_lines():
+                lines += 1
+                if lines == leave_after:
+                    return told
                 if line == "data: [DONE]":
                     told.done = True
                 elif line.startswith("data: "):

@@ -20,6 +20,7 @@ from cluster.nodes.local_cluster import HEAD, LocalCluster, local_cluster
 from deployments.bench.faults.bodies import bodies
 from deployments.bench.faults.gaps import longest, median_of_longest, ran
 from deployments.bench.faults.injuries import KINDS, LASTING, Injury, Kind, Part, choose, inflict, parts, undo
+from deployments.bench.faults.leftovers import Holdings, holdings, left_over
 from deployments.bench.faults.reader import Told
 from deployments.bench.faults.streams import Streams, undisturbed
 from deployments.bench.machine import provenance
@@ -33,8 +34,9 @@ STOP_S = 60.0
 PORT = 8000
 UNDO_AFTER_S = 8.0  # a node or link is away for so long
 RECOVER_S = 90.0  # for all replicas to be whole again
-WINDOW_S = 15.0  # after an injury, in which pauses count as its own
+WINDOW_S = 5.0  # after all is whole again, in which pauses still count as the injury's, and nothing else happens
 POLL_S = 0.5
+CLEAN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def served(cluster: LocalCluster, config: Path) -> Iterator[str]:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait(STOP_S)
 
 
 def _ready(url: str) -> bool:
@@ -122,17 +125,36 @@ async def _happen(cluster: LocalCluster, url: str, trial: Trial, whole: int, con
         if told.error:
             raise EngineFailed(f"A stream failed though nothing was done to it: {told.error}")
     console.print(f"Undisturbed: the longest pause was {longest(calm):.2f} s.")
+    before = await asyncio.to_thread(holdings, cluster)
     draw = random.Random(trial.seed)
     injuries: list[Injury] = []
     async with Streams(url, wanted) as streams:
-        await asyncio.sleep(WINDOW_S / 3)
+        await asyncio.sleep(WINDOW_S)
         for kind in trial.kinds:
             injuries += await _hurt(cluster, url, trial, kind, nodes, draw, whole, console)
+            await asyncio.sleep(WINDOW_S)
         end_s = time.time() + 60 * trial.minutes
         while time.time() < end_s:
             injuries += await _hurt(cluster, url, trial, draw.choice(trial.kinds), nodes, draw, whole, console)
-            await asyncio.sleep(draw.uniform(0.0, 3.0))
-    return result(trial, calm, streams.told, injuries)
+            await asyncio.sleep(draw.uniform(0.0, WINDOW_S))
+    left = await asyncio.to_thread(wait_clean, cluster, url, trial.model, before)
+    return {**result(trial, calm, streams.told, injuries), "callers_who_left": streams.left, "left_over": left}
+
+
+def wait_clean(cluster: LocalCluster, url: str, model: str, before: Holdings) -> list[str]:
+    """What is left over when some time has passed for all to end that is ending."""
+    deadline = time.monotonic() + CLEAN_S
+    while (left := left_over(before, holdings(cluster)) + at_work(url, model)) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return left
+
+
+def at_work(url: str, model: str) -> list[str]:
+    """Replicas that still hold requests or blocks of the cache."""
+    shown = next(one for one in _status(url)["models"] if one["name"] == model)
+    replicas = [replica for variant in shown["variants"] for replica in variant["replicas"]]
+    busy = [one for one in replicas if one["running"] or one["waiting"] or one["kv_cache_usage"]]
+    return [f"requests or blocks in the replica {one['pid']}" for one in busy]
 
 
 async def _hurt(
@@ -174,9 +196,14 @@ async def _hurt(
 def found_parts(url: str, model: str) -> list[Part]:
     """What serves the model now; nothing where the server does not tell."""
     try:
-        return parts(httpx.get(f"{url}/status", timeout=10.0).raise_for_status().json(), model)
+        return parts(_status(url), model)
     except (httpx.HTTPError, ValueError):
         return []
+
+
+def _status(url: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{url}/status", timeout=10.0).raise_for_status().json()
+    return found
 
 
 def result(
@@ -184,8 +211,7 @@ def result(
 ) -> dict[str, Any]:
     """What it comes to. `changed` are streams that ended well and differ from the undisturbed one."""
     streams = [one for _, one in told]
-    for injury in injuries:
-        end_s = max(injury.at_s + WINDOW_S, injury.recovered_s or 0.0)
+    for injury, end_s in windows(injuries):
         injury.longest_gap_s = round(longest(streams, injury.at_s, end_s), 3)
         injury.median_gap_s = round(median_of_longest(streams, injury.at_s, end_s), 3)
         injury.streams = sum(ran(one, injury.at_s, injury.at_s) for one in streams)
@@ -211,9 +237,16 @@ def result(
     }
 
 
+def windows(injuries: Sequence[Injury]) -> Iterator[tuple[Injury, float]]:
+    """Each with until when pauses are its own: until all is whole again and some time more, or the next one comes."""
+    for index, injury in enumerate(injuries):
+        end_s = max(injury.at_s, injury.recovered_s or 0.0) + WINDOW_S
+        yield injury, min(end_s, injuries[index + 1].at_s) if index + 1 < len(injuries) else end_s
+
+
 def _per_second(streams: Sequence[Told]) -> dict[str, Any]:
     """Events that came in each second, from the first on."""
-    times = [at for told in streams for at in told.arrivals]
+    times = [at for told in streams for choice in told.choices.values() for at in choice.arrivals]
     if not times:
         return {"begin_s": 0.0, "events": []}
     begin = min(times)

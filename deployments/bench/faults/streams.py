@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import httpx
 from deployments.bench.faults.reader import READ_TIMEOUT_S, Told, read
 
 CONNECT_S = 10.0
+LEAVES_EVERY = 4  # each caller leaves in the middle of every fourth stream
+LINES = 20  # of a stream, empty ones included, before it leaves
 
 
 def client() -> httpx.AsyncClient:
@@ -26,11 +29,13 @@ async def undisturbed(url: str, bodies: Sequence[Mapping[str, Any]]) -> list[Tol
 
 
 class Streams:
-    """As many streams as there are bodies, each begun again when it ends, until `stop`."""
+    """As many streams as there are bodies, each begun again when it ends, until the end of the context. Now and then a
+    caller leaves."""
 
     def __init__(self, url: str, bodies: Sequence[Mapping[str, Any]]) -> None:
         self.url, self.bodies = url, bodies
         self.told: list[tuple[int, Told]] = []  # with the body's index; those that have ended
+        self.left = 0  # whose callers did not wait for the end
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -46,7 +51,13 @@ class Streams:
         await self._http.aclose()
 
     async def _run(self, index: int) -> None:
-        while not self._stopping.is_set():
+        for turn in itertools.count(index):
+            if self._stopping.is_set():
+                return
+            if turn % LEAVES_EVERY == LEAVES_EVERY - 1:
+                await read(self._http, self.url, self.bodies[index], leave_after=LINES)
+                self.left += 1
+                continue
             told = await read(self._http, self.url, self.bodies[index])
             self.told.append((index, told))
             if told.error:

@@ -43,6 +43,10 @@ def bench_pipeline(settings: Settings, work: Work, shape: Shape, console: Consol
         raise ConfigError(
             f"{shape.stages} stages need a core each, and this machine has {chosen.cores}.", param="stages"
         )
+    if 1 < shape.nodes < shape.stages:
+        raise ConfigError(
+            f"{shape.stages} stages need as many nodes, or one: take --nodes {shape.stages}.", param="nodes"
+        )
     placement: Placement = "pack" if shape.nodes == 1 else "strict-spread"
     cut = Cut(shape.stages, shape.balance, placement, float(cores), 0.0, repair_limit_s=10.0)
     options = {"cut": asdict(cut), "engine": {**engine_options(chosen), "threads": cores}}
@@ -62,9 +66,9 @@ def bench_pipeline(settings: Settings, work: Work, shape: Shape, console: Consol
             for name, who in contenders.items()
         }
         samples = alternate(measures, work.rounds, console)
-        single = _traced(several, 1, work)
-        many = _traced(several, work.streams, work)
-    return _result(chosen, work, shape, samples, one.facts, several.facts, single, many)
+        single, _ = _traced(several, 1, work)
+        many, stages = _traced(several, work.streams, work)
+    return _result(chosen, work, shape, samples, {**one.facts, "stages": stages}, single, many)
 
 
 def _result(
@@ -72,8 +76,7 @@ def _result(
     work: Work,
     shape: Shape,
     samples: dict[str, list[float]],
-    one: dict[str, Any],
-    several: dict[str, Any],
+    facts: dict[str, Any],
     single: list[Span],
     many: list[Span],
 ) -> dict[str, Any]:
@@ -94,22 +97,23 @@ def _result(
         "hop_ms": round(median_hop_ms(single), 3),
         "busy": [round(share, 3) for share in shares],
         "bubble": round(1 - sum(shares) / len(shares), 3),
-        "one_process": one,
-        "stages": several["stages"],
+        "stages": facts.pop("stages"),
+        "one_process": facts,
         "spans": [asdict(span) for span in many],
     }
 
 
-def _traced(who: Contender, streams: int, work: Work) -> list[Span]:
-    """Every batch of a run in every stage."""
+def _traced(who: Contender, streams: int, work: Work) -> tuple[list[Span], list[dict[str, Any]]]:
+    """Every batch of a run in every stage, and what the stages are after it."""
     who.run(trace=True)
     who.run(streams=streams, tokens=TRACED_TOKENS, prompt=work.prompt)
-    told = who.run(trace=False)["stages"]
-    return [
+    told = who.run(trace=False)
+    spans = [
         Span(index, one["number"], one["rows"], one["received"], one["started"], one["computed"], one["sent"])
-        for index, stage in enumerate(told)
+        for index, stage in enumerate(told["traces"])
         for one in stage
     ]
+    return spans, told["stages"]
 
 
 @contextmanager

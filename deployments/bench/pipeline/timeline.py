@@ -55,7 +55,7 @@ def busy(spans: Sequence[Span], stages: int) -> list[float]:
 
 
 def chrome_trace(spans: Sequence[Span]) -> dict[str, Any]:
-    """In Chrome's trace event format: a row for each stage, with receiving, computing and sending."""
+    """In Chrome's trace event format: a row for each stage, with computing and sending."""
     origin = min((span.received_s for span in spans), default=0.0)
     events: list[dict[str, Any]] = [
         {"name": "process_name", "ph": "M", "pid": stage, "args": {"name": f"stage {stage}"}}

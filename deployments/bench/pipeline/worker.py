@@ -51,6 +51,7 @@ def pipeline_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[
             pipeline.trace(on=True)
             return {}
         pipeline.trace(on=False)
-        return {"stages": [[asdict(batch) for batch in stage] for stage in pipeline.take_trace()]}
+        traces = [[asdict(batch) for batch in stage] for stage in pipeline.take_trace()]
+        return {"traces": traces, "stages": [asdict(stage) for stage in pipeline.stages()]}
 
-    return run, {"stages": [asdict(stage) for stage in pipeline.stages()]}
+    return run, {}

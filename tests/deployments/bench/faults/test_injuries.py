@@ -8,9 +8,11 @@ from typing import Any
 
 from deployments.bench.faults.bodies import bodies
 from deployments.bench.faults.injuries import KINDS, Injury, Part, choose, parts
+from deployments.bench.faults.leftovers import Holdings, left_over
 from deployments.bench.faults.picture import draw
 from deployments.bench.faults.reader import Choice, Told
 from deployments.bench.faults.run import Trial, result
+from deployments.cli.bench import FAULTS
 
 TRIAL = Trial("m", 2, 10, 0.0, 3, 1, seed=1)
 
@@ -53,7 +55,8 @@ def test_bodies_are_different_and_always_the_same() -> None:
 
 
 def told(text: str, start: float, error: str = "") -> Told:
-    one = Told(start, [start, start + 1.0, start + 3.0], {0: Choice(text, "length")}, {"completion_tokens": 3})
+    choice = Choice(text, "length", arrivals=[start, start + 1.0, start + 3.0])
+    one = Told(start, {0: choice}, {"completion_tokens": 3})
     one.ended_s, one.done, one.error = start + 3.5, not error, error
     return one
 
@@ -69,3 +72,20 @@ def test_the_result_counts_what_is_lost_and_what_is_changed(tmp_path: Path) -> N
     assert found["lost_streams"] == [(0, "gone")]
     draw(found, tmp_path / "faults.png")
     assert (tmp_path / "faults.png").stat().st_size > 1000
+
+
+def test_what_is_more_than_before_is_left_over() -> None:
+    before = Holdings(2, {"StageWorker": 4, "ServeReplica": 3}, {"ray::StageWorker": 4}, 5)
+    assert left_over(before, before) == []
+    assert left_over(before, Holdings(1, {"StageWorker": 3}, {}, 0)) == []
+    after = Holdings(3, {"StageWorker": 4, "Other": 1}, {"ray::StageWorker": 6}, 6)
+    assert left_over(before, after) == [
+        "1 placement groups",
+        "1 actors Other",
+        "2 processes ray::StageWorker",
+        "1 listening ports",
+    ]
+
+
+def test_the_command_knows_all_kinds() -> None:
+    assert FAULTS == KINDS
