@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from deployments.load import Load
 from deployments.losses import NOT_READY, cause_of, given_up, translated
@@ -26,6 +26,10 @@ ACCEPT_TIMEOUT_S = 30.0  # for a replica to take a request: time enough for one 
 Handles = Mapping[tuple[str, str], DeploymentHandle[Any]]  # by (model, variant)
 Item = str | Delta | tuple[Delta, Load]
 """See `GenerationReplica.told_generate`."""
+Answer = str | tuple[Sequence[Any], Load | None]
+"""See `ComputeReplica.told_compute`."""
+
+T = TypeVar("T", Item, Answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,40 +102,54 @@ async def compute(replicas: Replicas, model: str, variant: str, requests: Sequen
 
     What went wrong with one is in its `error`. Being cancelled aborts all. Raises Overloaded and EngineFailed.
     """
-    handle = replicas.handles[model, variant].options(request_serialization="pickle", response_serialization="pickle")
+    handle = replicas.handles[model, variant].options(
+        stream=True, request_serialization="pickle", response_serialization="pickle"
+    )
     outcomes: dict[int, Any] = {}
     trials = started()
     while True:
         left = [i for i in range(len(requests)) if i not in outcomes]
-        response: DeploymentResponse[tuple[Sequence[Any], Load | None]]
-        response = handle.told_compute.remote(tuple(requests[i] for i in left))  # type: ignore[assignment]
+        items: DeploymentResponseGenerator[Answer]
+        items = handle.told_compute.remote(tuple(requests[i] for i in left))  # type: ignore[assignment]
         run = replicas.presence.begin((model, variant))
         ended = taken = False
-        failure: Exception | None = None
+        before = trials
+        failure: Exception = ReplicaLost("the replica ended this call without answering it")
         try:
-            await accepted(response, run, trials.until_s)
+            await accepted(items, run, trials.until_s)
             taken = True
-            found, load = await run.wait(lambda answer=response: answer)  # type: ignore[misc]
-            ended = True
-            if load is not None:
-                run.sign(load.replica)
-                replicas.hear(model, variant, load)
-            for i, outcome in zip(left, found, strict=True):
-                if isinstance(outcome.error, ReplicaLost):
-                    failure = outcome.error
-                else:
-                    outcomes[i] = outcome
-                    trials = trials.gained()
-            if failure is None:
-                return [outcomes[i] for i in range(len(requests))]
+            while (item := await received(items, run)) is not None:
+                if isinstance(item, str):
+                    trials = trials.took()
+                    continue
+                ended = True
+                found, load = item
+                if load is not None:
+                    replicas.hear(model, variant, load)
+                missing = [outcome.error for outcome in found if is_missing(outcome.error, before)]
+                pairs = zip(left, found, strict=True)
+                outcomes |= {i: outcome for i, outcome in pairs if not is_missing(outcome.error, before)}
+                if not missing:
+                    return [outcomes[i] for i in range(len(requests))]
+                trials = trials.gained() if len(missing) < len(left) else before
+                failure = next((error for error in missing if isinstance(error, ReplicaLost)), missing[0])
+                break
         except Exception as error:
             failure = error
         finally:
             replicas.presence.end((model, variant), run)
             if not ended:
-                response.cancel()
+                items.cancel()
         trials = await next_trial(trials, cause_of(failure, taken), failure)
         log.warning("%s:%s: a call is asked of another replica: %s", model, variant, failure)
+
+
+def is_missing(error: Exception | None, before: Trials) -> bool:
+    """Whether what stands in a result's place says that another replica can compute it.
+
+    One that is full has the last word only where no replica had taken the call before: who was taken waits for room.
+    """
+    return isinstance(error, ReplicaLost) or (before.taken and isinstance(error, Overloaded))
 
 
 def started() -> Trials:
@@ -139,9 +157,7 @@ def started() -> Trials:
     return Trials(asyncio.get_running_loop().time() + ACCEPT_TIMEOUT_S)
 
 
-async def accepted(
-    response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any], run: Run, until_s: float
-) -> None:
+async def accepted(items: DeploymentResponseGenerator[Any], run: Run, until_s: float) -> None:
     """Waits until a replica took the request, at most until then by the event loop's clock.
 
     Serve itself would wait for ever: for a replica that cannot start again, or, where an application is removed, for
@@ -149,12 +165,12 @@ async def accepted(
     """
     try:
         # What awaiting it begins with; no public name has it.
-        await run.wait(response._fetch_future_result_async, until_s)
+        await run.wait(items._fetch_future_result_async, until_s)
     except TimeoutError:
         raise Overloaded(NOT_READY, retry_after_s=5.0) from None
 
 
-async def received(items: DeploymentResponseGenerator[Item], run: Run) -> Item | None:
+async def received(items: DeploymentResponseGenerator[T], run: Run) -> T | None:
     """The next item; None at the end."""
     try:
         item = await run.wait(items.__anext__)

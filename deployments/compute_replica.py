@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from deployments.load import Load
@@ -57,9 +58,22 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
     def written(self, result: Result) -> int:
         """Tokens of an answer."""
 
-    async def compute(self, requests: Sequence[R]) -> tuple[Result, ...]:
-        """The results of all requests, in order; what went wrong with one is in its own. Being cancelled aborts what is
-        left. Raises ReplicaLost where the engine has stopped working."""
+    async def told_compute(self, requests: Sequence[R]) -> AsyncIterator[str | tuple[tuple[Result, ...], Load | None]]:
+        """This replica's name when the engine has the requests, so that the front door knows who does; then the results
+        of all, in order, now and then with this replica's load.
+
+        What went wrong with one is in its own result. Closing the iterator aborts what is left. Raises ReplicaLost
+        where the engine has stopped working.
+        """
+        with self._opened(requests) as call:
+            yield self.name
+            if call.missing:
+                await call.done
+        yield tuple(result for result in call.results.values() if result is not None), self.load_due()
+
+    @contextmanager
+    def _opened(self, requests: Sequence[R]) -> Iterator[Call[Result]]:
+        """A call whose requests the engine has, but for those that it refused. At the end nothing is left of it."""
         self.events = asyncio.get_running_loop()
         # Ids of its own for each call: a caller may send a request again before the first is gone.
         number = next(self.calls)
@@ -73,18 +87,12 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
             else:
                 call.put(request.id, self.loop.engine.failed(error))
         try:
-            if mine:
-                await call.done
+            yield call
         finally:
             for request_id, result in call.results.items():
                 if self.open_calls.pop(request_id, None) is not None and result is None:
                     self.loop.abort(request_id)
                 self.meter.gone(request_id, finished=result is not None)
-        return tuple(result for result in call.results.values() if result is not None)
-
-    async def told_compute(self, requests: Sequence[R]) -> tuple[tuple[Result, ...], Load | None]:
-        """As `compute`; now and then with this replica's load."""
-        return await self.compute(requests), self.load_due()
 
     def _enqueue(self, requests: Sequence[R]) -> list[StagelineError | None]:
         """For each None, or why it was not taken."""

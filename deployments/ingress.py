@@ -31,6 +31,7 @@ from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
 
+DESCRIBE_TIMEOUT_S = 10.0  # before another replica is asked: the one that was asked may hang
 ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one must not hold up /status and /metrics
 LOAD_TIMEOUT_S = 1.0
 WAKE_TIMEOUT_S = 60.0
@@ -95,18 +96,27 @@ class Ingress:
         """What the first replica that answers tells of itself. Variants that may sleep are not asked: it would wake
         them."""
         always = [one.name for one in offer.variants if not one.may_sleep] or [one.name for one in offer.variants]
-        asked = [asyncio.ensure_future(self.describe(offer.name, variant)) for variant in always]
-        try:
-            for answer in asyncio.as_completed(asked):
-                with contextlib.suppress(RayError, RayServeException):
-                    return await answer
-            raise EngineFailed("no replica answers")
-        finally:
-            for task in asked:
-                task.cancel()
+        while True:
+            asked = [asyncio.ensure_future(self.describe(offer.name, variant)) for variant in always]
+            try:
+                for answer in asyncio.as_completed(asked, timeout=DESCRIBE_TIMEOUT_S):
+                    with contextlib.suppress(RayError, RayServeException):
+                        return await answer
+                raise EngineFailed("no replica answers")
+            except TimeoutError:
+                log.debug("no replica of %s answers yet; they are asked again", offer.name)
+            finally:
+                for task in asked:
+                    task.cancel()
 
     async def describe(self, model: str, variant: str) -> dict[str, Any]:
-        return dict(await self.handles[model, variant].describe.remote())
+        """What a replica of the variant tells of itself. Being cancelled takes the question back."""
+        response = self.handles[model, variant].describe.remote()
+        try:
+            return dict(await response)
+        except asyncio.CancelledError:
+            response.cancel()  # or it would wait for a replica for ever, and count as load
+            raise
 
     async def heard(self, model: ServedModel) -> None:
         """Waits until it is known which variants answer, for a short time."""

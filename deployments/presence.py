@@ -87,7 +87,10 @@ class Presence:
         while True:
             await asyncio.sleep(TICK_S)
             now_s = events.time()
-            self.tick(now_s - last_s)
+            try:
+                self.tick(now_s - last_s)
+            except Exception:
+                log.exception("whether replicas are heard cannot be told")
             last_s = now_s
 
     def tick(self, passed_s: float) -> None:

@@ -20,6 +20,7 @@ from engine.errors import ConfigError, EngineFailed
 
 if TYPE_CHECKING:
     from ray import serve
+    from ray.serve.schema import ApplicationStatusOverview
 
 APP_NAME = "stageline"
 DRAIN_S = 3600  # how long what is being ended or replaced may take to finish its streams
@@ -166,14 +167,26 @@ def _is_running(report: Callable[[str], None]) -> bool:
     status = serve.status().applications.get(APP_NAME)
     if status is None:
         return False
-    for name, deployment in status.deployments.items():
-        if deployment.status == "UNHEALTHY" or status.status == "DEPLOY_FAILED":
-            raise EngineFailed(f"{name} could not start: {last_words(deployment.message or status.message)}")
-    if status.status == "DEPLOY_FAILED":
-        raise EngineFailed(f"Serve could not start the application: {last_words(status.message)}")
+    fault = why_failed(status)
+    if fault is not None:
+        raise EngineFailed(fault)
     waiting = [name for name, deployment in status.deployments.items() if deployment.status != "HEALTHY"]
     report(f"starting {', '.join(waiting)}" if waiting else "starting")
     return bool(status.status == "RUNNING")
+
+
+def why_failed(status: ApplicationStatusOverview) -> str | None:
+    """Why an application did not start; None while it still may.
+
+    The application's own state decides: right after it replaced another one, its deployments' are still the other's.
+    """
+    failed = ("UNHEALTHY", "DEPLOY_FAILED")
+    if status.status not in failed:
+        return None
+    for name, deployment in status.deployments.items():
+        if deployment.status in failed:
+            return f"{name} could not start: {last_words(deployment.message or status.message)}"
+    return f"Serve could not start the application: {last_words(status.message)}"
 
 
 def last_words(message: str) -> str:

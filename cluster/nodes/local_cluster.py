@@ -72,14 +72,6 @@ class LocalCluster:
         with self._locks[name]:
             node.stop()
 
-    def kill_head(self) -> None:
-        """Kill everything on the head's machine. Without Redis the cluster is lost with it."""
-        self.kill_node(HEAD)
-
-    def restart_head(self) -> None:
-        """Start the head's machine again, at the same address."""
-        self.start_node(HEAD)
-
     def kill_gcs(self) -> None:
         """Kill the head's GCS alone, which knows nodes, actors and placement groups; its raylet goes on."""
         with self._locks[HEAD]:

@@ -1,20 +1,24 @@
 """Networks on one machine: namespaces with an address each, joined by a bridge, whose cables can be cut and slowed.
 
 A network is found by its name alone: its bridge is called so, and its namespaces, its ends of the cables and its folder
-begin with it. A lock tells whether its owner still lives, so that what a killed owner left is removed by the next one.
+begin with it. A locked file tells that its owner still lives, so that what a killed owner left is removed by the next
+one, and nothing else is: what bears no name of ours, or has no such file, is somebody else's.
 """
 
 from __future__ import annotations
 
 import fcntl
 import ipaddress
+import logging
 import os
+import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -23,7 +27,10 @@ from cluster.nodes.iproute import bridges, namespaces, run_ip, subnets_in_use, t
 from cluster.nodes.relay import Relay
 from engine.errors import ConfigError, EngineFailed
 
+log = logging.getLogger(__name__)
+
 _PREFIX = "sl"
+_OURS = re.compile(_PREFIX + "[0-9a-f]{4}")  # see `_free_name`
 _LOCKS = Path("/run/stageline")
 _MOUNTED = Path("/run/netns")  # where iproute2 keeps its namespaces
 _NOBODY = "02:00:00:00:00:01"  # a hardware address that no interface has
@@ -199,28 +206,59 @@ def network() -> Iterator[Network]:
 
 
 def remove(name: str) -> None:
-    """End a network: its processes, namespaces, interfaces, and its folder."""
+    """End a network: its processes, namespaces, interfaces, and its folder.
+
+    What fails does not keep the rest from being removed: `EngineFailed` tells of it at the end, and the lock's file
+    stays, so that the next owner of a network tries again.
+    """
     mine = [found for found in namespaces() if found.startswith(f"{name}-")]
-    for namespace in mine:
-        end_all(namespace)
-    for cable in Path("/sys/class/net").glob(f"{name}-*"):
-        # Before the namespaces: with them they would vanish too, but some time later.
-        run_ip(f"link del {cable.name}", check=False)
-    for namespace in mine:
-        run_ip(f"netns del {namespace}", check=False)
-    run_ip(f"link del {name}", check=False)
-    shutil.rmtree(_folder_of(name), ignore_errors=True)
+    # Cables before the namespaces: with them they would vanish too, but some time later.
+    cables = [path.name for path in Path("/sys/class/net").glob(f"{name}-*")]
+    in_turn(
+        [
+            *(partial(end_all, namespace) for namespace in mine),
+            *(partial(run_ip, f"link del {cable}", check=False) for cable in cables),
+            *(partial(_forget, namespace) for namespace in mine),
+            partial(run_ip, f"link del {name}", check=False),
+            partial(shutil.rmtree, _folder_of(name), ignore_errors=True),
+        ]
+    )
     _lock_of(name).unlink(missing_ok=True)
+
+
+def in_turn(steps: Iterable[Callable[[], object]]) -> None:
+    """Take all steps, whichever fail. Raises `EngineFailed` with the words of those that did."""
+    failures = []
+    for step in steps:
+        try:
+            step()
+        except EngineFailed as error:
+            failures.append(error)
+    if failures:
+        raise EngineFailed(" ".join(failure.message for failure in failures)) from failures[0]
 
 
 def remove_leftovers() -> list[str]:
     """Remove the networks whose owners have died. Returns their names."""
     removed = []
-    for name in {*bridges(_PREFIX), *(found.partition("-")[0] for found in namespaces() if found.startswith(_PREFIX))}:
-        with suppress(BlockingIOError), _locked(_lock_of(name), wait=False):
-            remove(name)
-            removed.append(name)
+    for name in removable([*bridges(_PREFIX), *namespaces()], [path.name for path in _LOCKS.glob("*.lock")]):
+        # Not to be locked: its owner lives. Not found: it has just removed it.
+        with suppress(BlockingIOError, FileNotFoundError), _locked(_lock_of(name), wait=False, create=False):
+            try:
+                remove(name)
+            except EngineFailed as error:
+                log.warning("what a dead process left of the network %s cannot be removed: %s", name, error)
+            else:
+                removed.append(name)
     return removed
+
+
+def removable(found: Iterable[str], locks: Iterable[str]) -> list[str]:
+    """The networks of ours among the names of bridges and namespaces that were found: those whose lock's file is among
+    `locks`. Anybody may call a bridge sl0 or sl1234."""
+    names = {name.partition("-")[0] for name in found}
+    files = set(locks)
+    return sorted(name for name in names if _OURS.fullmatch(name) and _lock_of(name).name in files)
 
 
 def processes_in(namespace: str) -> set[psutil.Process]:
@@ -251,10 +289,17 @@ def end_all(namespace: str) -> None:
         time.sleep(_POLL_S)
 
 
+def _forget(namespace: str) -> None:
+    """Take a namespace's name away, by which alone what still runs in it can be found: where nothing does."""
+    if not processes_in(namespace) - {psutil.Process()}:
+        run_ip(f"netns del {namespace}", check=False)
+
+
 @contextmanager
-def _locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold a lock that ends with this process. Raises `BlockingIOError` where another has it and we do not wait."""
-    with path.open("w") as file:
+def _locked(path: Path, *, wait: bool = True, create: bool = True) -> Iterator[None]:
+    """Hold a lock that ends with this process. Raises `BlockingIOError` where another has it and we do not wait, and
+    `FileNotFoundError` where there is none and we do not `create` it."""
+    with path.open("w" if create else "r") as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
 
@@ -269,8 +314,9 @@ def _folder_of(name: str) -> Path:
 
 
 def _free_name() -> str:
-    taken = set(bridges(_PREFIX))
-    return next(name for _ in range(_TRIES) if (name := _PREFIX + secrets.token_hex(2)) not in taken)
+    taken = {name.partition("-")[0] for name in (*bridges(_PREFIX), *namespaces())}
+    names = (_PREFIX + secrets.token_hex(2) for _ in range(_TRIES))
+    return next(name for name in names if name not in taken and not _lock_of(name).exists())
 
 
 def _free_subnet() -> ipaddress.IPv4Network:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import socketserver
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -148,7 +149,7 @@ def _server(path: Path, perform: Callable[[str, dict[str, Any]], Any]) -> Iterat
                 answer = {"result": perform(request["action"], request["arguments"])}
             except StagelineError as error:
                 answer = {"error": error.message, "config": isinstance(error, ConfigError)}
-            except (OSError, ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, psutil.Error, subprocess.SubprocessError) as error:
                 answer = {"error": f"{type(error).__name__}: {error}", "config": False}
             with suppress(OSError):  # whoever asked has gone
                 self.wfile.write(json.dumps(answer).encode() + b"\n")

@@ -48,6 +48,12 @@ def serve(
 ) -> None:
     """Serve models until Ctrl-C, which ends everything that was started."""
     console = Console(stderr=True)
+    if take_over and address is None:
+        raise ConfigError(
+            "--take-over replaces what a running cluster serves: name the cluster with --address (host:port, auto, or "
+            "local).",
+            param="take-over",
+        )
     path = config or DEMO_CONFIG
     local = None if address is None else local_cluster_at(address)
     # A local cluster's nodes are machines of their own: at their loopback address nobody here reaches them.

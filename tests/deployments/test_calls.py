@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -55,21 +55,6 @@ class Call:
         self.cancelled = True
 
 
-class Answer(Call):
-    """Awaited, it gives the outcome of `work`."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        super().__init__()
-        self.work = work
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        async def outcome() -> Any:
-            found = self.work()
-            return await found if asyncio.iscoroutine(found) else found
-
-        return outcome().__await__()
-
-
 class Items(Call):
     def __init__(self, items: AsyncIterator[Any]) -> None:
         super().__init__()
@@ -108,9 +93,8 @@ class Handle:
 
     @property
     def told_compute(self) -> Any:
-        def remote(numbers: tuple[int, ...]) -> Answer:
-            play = self.next_play(numbers)
-            call = Answer(lambda: play(numbers))
+        def remote(numbers: tuple[int, ...]) -> Items:
+            call = Items(self.next_play(numbers)(numbers))
             self.calls.append(call)
             return call
 
@@ -329,29 +313,41 @@ class Outcome:
     error: Exception | None = None
 
 
-def doubles(numbers: tuple[int, ...]) -> Any:
-    return tuple(Outcome(2 * number) for number in numbers), Load("r", running=len(numbers))
+async def doubles(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
+    yield "r"
+    yield tuple(Outcome(2 * number) for number in numbers), Load("r", running=len(numbers))
 
 
-def fails(error: Exception) -> Any:
-    def play(numbers: tuple[int, ...]) -> Any:
+def fails(error: Exception, taken: bool = True) -> Any:
+    async def play(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
+        if taken:
+            yield "r"
         raise error
 
     return play
 
 
-def hangs(numbers: tuple[int, ...]) -> Any:
-    return asyncio.Event().wait()
+async def hangs(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
+    yield "h"
+    await asyncio.Event().wait()
+
+
+def doubles_but(error: Exception, *spoilt: int) -> Any:
+    """Doubles, but for these, in whose place the error stands."""
+
+    async def play(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
+        yield "r"
+        yield tuple(Outcome(0, error) if one in spoilt else Outcome(2 * one) for one in numbers), None
+
+    return play
 
 
 def loses(*lost: int) -> Any:
-    """Doubles, but for these."""
+    return doubles_but(ReplicaLost("the engine ended"), *lost)
 
-    def play(numbers: tuple[int, ...]) -> Any:
-        gone = ReplicaLost("the engine ended")
-        return tuple(Outcome(0, gone) if one in lost else Outcome(2 * one) for one in numbers), None
 
-    return play
+def full(*refused: int) -> Any:
+    return doubles_but(Overloaded("full"), *refused)
 
 
 def values(outcomes: Sequence[Outcome]) -> list[int]:
@@ -376,6 +372,39 @@ async def test_only_what_is_missing_is_computed_by_another() -> None:
     assert world.handle.asked == [(1, 2, 3, 4), (2, 3), (3,)]
 
 
+async def test_what_was_taken_once_waits_for_room_and_what_comes_anew_is_turned_away() -> None:
+    turned_away = World(Handle(full(2)))
+    found = await turned_away.compute([1, 2])
+    assert [type(outcome.error) for outcome in found] == [type(None), Overloaded]
+    moved = World(Handle(fails(RayActorError()), full(1, 2, 3), full(1, 2, 3), full(2, 3), full(3), doubles))
+    assert values(await moved.compute([1, 2, 3])) == [2, 4, 6]
+    assert moved.handle.asked == [(1, 2, 3)] * 4 + [(2, 3), (3,)]
+
+
+async def test_room_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.05)
+    with pytest.raises(Overloaded, match="full"):
+        await World(Handle(fails(RayActorError()), full(1))).compute([1])
+
+
+async def test_a_call_may_take_longer_than_a_replica_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.02)
+
+    async def slow(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
+        yield "r"
+        await asyncio.sleep(0.1)
+        yield (Outcome(2),), None
+
+    assert values(await World(Handle(slow)).compute([1])) == [2]
+
+
+async def test_an_answer_that_ends_early_is_asked_of_another() -> None:
+    async def ends(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
+        yield "r"
+
+    assert values(await World(Handle(ends, doubles)).compute([1])) == [2]
+
+
 async def test_death_after_death_is_told() -> None:
     world = World(Handle(fails(RayActorError())))
     with pytest.raises(EngineFailed, match="one replica after another"):
@@ -384,7 +413,7 @@ async def test_death_after_death_is_told() -> None:
 
 
 async def test_what_a_replica_says_of_a_call_is_not_asked_twice() -> None:
-    world = World(Handle(fails(raised(InvalidRequest("no")))))
+    world = World(Handle(fails(raised(InvalidRequest("no")), taken=False)))
     with pytest.raises(InvalidRequest):
         await world.compute([1])
     assert len(world.handle.calls) == 1
@@ -395,6 +424,7 @@ async def test_a_silent_replicas_call_is_asked_of_another() -> None:
     answer = asyncio.ensure_future(world.compute([1]))
     await asyncio.sleep(0.01)
     (run,) = world.presence._runs[KEY]
+    assert run.replica == "h", "known while it computes: another replica's silence does not end the call"
     run.give_up()
     assert values(await answer) == [2]
     assert [call.cancelled for call in world.handle.calls] == [True, False]

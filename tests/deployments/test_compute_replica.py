@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import pytest
 
@@ -116,6 +117,14 @@ def squares(*numbers: int) -> tuple[Square, ...]:
     return tuple(Square("same", number) for number in numbers)
 
 
+async def compute(replica: SquareReplica, requests: tuple[Square, ...]) -> tuple[Squared, ...]:
+    name, told = [item async for item in replica.told_compute(requests)]
+    assert name == replica.name
+    assert isinstance(told, tuple)
+    results, _ = told
+    return results
+
+
 async def idle(replica: SquareReplica) -> None:
     async with asyncio.timeout(30):
         while replica.loop.open_requests or replica.open_calls or replica.loop.stats():  # noqa: ASYNC110
@@ -123,15 +132,15 @@ async def idle(replica: SquareReplica) -> None:
 
 
 async def test_results_come_in_order_and_calls_do_not_mix(replica: SquareReplica) -> None:
-    one, other = await asyncio.gather(replica.compute(squares(3, 1, 2)), replica.compute(squares(9, 8)))
+    one, other = await asyncio.gather(compute(replica, squares(3, 1, 2)), compute(replica, squares(9, 8)))
     assert [result.value for result in one] == [9, 1, 4]
     assert [result.value for result in other] == [81, 64]
-    assert await replica.compute(()) == ()
+    assert await compute(replica, ()) == ()
     await idle(replica)
 
 
 async def test_what_goes_wrong_with_one_is_its_own_affair(replica: SquareReplica) -> None:
-    results = await replica.compute(squares(2, -1, 1001, 3))
+    results = await compute(replica, squares(2, -1, 1001, 3))
     assert [result.value for result in results] == [4, 0, 0, 9]
     assert [type(result.error) for result in results] == [type(None), EngineFailed, InvalidRequest, type(None)]
     await idle(replica)
@@ -139,9 +148,9 @@ async def test_what_goes_wrong_with_one_is_its_own_affair(replica: SquareReplica
 
 async def test_as_many_are_taken_as_there_is_room_for(replica: SquareReplica, gate: threading.Event) -> None:
     gate.clear()
-    waiting = asyncio.ensure_future(replica.compute(squares(1, 2, 3, 4)))
+    waiting = asyncio.ensure_future(compute(replica, squares(1, 2, 3, 4)))
     await asyncio.sleep(0.05)
-    more = asyncio.ensure_future(replica.compute(squares(1, 2, 3, 4, 5)))
+    more = asyncio.ensure_future(compute(replica, squares(1, 2, 3, 4, 5)))
     await asyncio.sleep(0.05)
     assert replica.loop.open_requests == 8
     gate.set()
@@ -150,15 +159,30 @@ async def test_as_many_are_taken_as_there_is_room_for(replica: SquareReplica, ga
     await idle(replica)
 
 
+async def test_who_has_the_requests_is_told_before_they_are_computed(
+    replica: SquareReplica, gate: threading.Event
+) -> None:
+    gate.clear()
+    items = replica.told_compute(squares(1, 2))
+    assert await anext(items) == replica.name
+    assert replica.loop.open_requests == 2
+    gate.set()
+    results, load = cast(Any, await anext(items))
+    assert [result.value for result in results] == [1, 4]
+    assert load.replica == replica.name
+    await idle(replica)
+    assert [item async for item in items] == []
+
+
 async def test_a_stopped_engine_says_so(replica: SquareReplica) -> None:
     replica.loop.stop()
     with pytest.raises(EngineFailed):
-        await replica.compute(squares(1))
+        await compute(replica, squares(1))
 
 
 async def test_a_caller_who_goes_leaves_nothing(replica: SquareReplica, gate: threading.Event) -> None:
     gate.clear()
-    task = asyncio.ensure_future(replica.compute(squares(1, 2, 3)))
+    task = asyncio.ensure_future(compute(replica, squares(1, 2, 3)))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -174,7 +198,7 @@ async def test_what_it_tells_of_itself(replica: SquareReplica) -> None:
 
 async def test_its_load_is_what_is_here(replica: SquareReplica, gate: threading.Event) -> None:
     gate.clear()
-    waiting = asyncio.ensure_future(replica.compute(squares(1, 2, 3)))
+    waiting = asyncio.ensure_future(compute(replica, squares(1, 2, 3)))
     await asyncio.sleep(0.05)
     load = await replica.load(turned_away_per_s=2.5)
     assert (load.left_tokens, load.prompt_tokens, load.turned_away_per_s) == (3, 3, 2.5)

@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 import pytest
 
+from deployments import presence
 from deployments.presence import ASK_S, QUESTIONS, RECENT_S, SILENCE_S, TICK_S, Key, Presence, Signs, silent
 from deployments.run import GivenUp, Run
 
@@ -172,3 +173,21 @@ async def test_one_question_at_a_time_and_a_failing_one_ends_nothing() -> None:
     hanging.set()
     await world.pass_time(2)
     assert world.questions > 1
+
+
+async def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "TICK_S", 0.001)
+    world = World("a")
+    looks = asyncio.Event()
+
+    def fails_once(passed_s: float) -> None:
+        monkeypatch.setattr(world.presence, "tick", lambda passed_s: looks.set())
+        raise KeyError("a")
+
+    monkeypatch.setattr(world.presence, "tick", fails_once)
+    watching = asyncio.ensure_future(world.presence.watch())
+    try:
+        async with asyncio.timeout(30):
+            await looks.wait()
+    finally:
+        watching.cancel()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
-from deployments.serving import base_url, last_words, local_environment, serve_switches
+from deployments.serving import base_url, last_words, local_environment, serve_switches, why_failed
 from deployments.settings import Http
 
 
@@ -49,3 +52,18 @@ def test_of_a_failed_start_the_reason_is_told() -> None:
     assert last_words(TRACEBACK) == "m.gguf ends early: fetch it again."
     assert last_words("RuntimeError: boom\n") == "RuntimeError: boom"
     assert last_words("") == "no reason given"
+
+
+def overview(status: str, **deployments: str) -> ApplicationStatusOverview:
+    """An application with deployments in these states."""
+    told: Any = {name: SimpleNamespace(status=one, message=f"{name} is {one}") for name, one in deployments.items()}
+    return ApplicationStatusOverview(ApplicationStatus(status), "the application's words", 0.0, told)
+
+
+def test_whether_an_application_has_failed_is_its_own_word() -> None:
+    assert why_failed(overview("DEPLOYING", a="UNHEALTHY", b="HEALTHY")) is None, "those of the one that it replaces"
+    assert why_failed(overview("RUNNING", a="HEALTHY")) is None
+    failed = why_failed(overview("DEPLOY_FAILED", a="HEALTHY", b="DEPLOY_FAILED"))
+    assert failed == "b could not start: b is DEPLOY_FAILED"
+    assert why_failed(overview("UNHEALTHY", a="UNHEALTHY")) == "a could not start: a is UNHEALTHY"
+    assert why_failed(overview("DEPLOY_FAILED")) == "Serve could not start the application: the application's words"

@@ -65,6 +65,12 @@ def test_errors_are_one_line_without_a_traceback(
     assert error == f"stageline: {path}:1: models[0].kv_cash: unknown key; did you mean 'kv_cache'?\n"
 
 
+def test_what_to_take_over_must_be_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = failing(monkeypatch, capsys, "serve", "--take-over")
+    assert code == 2
+    assert error.startswith("stageline: --take-over replaces what a running cluster serves: name the cluster")
+
+
 def test_a_missing_model_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
