@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from deployments.load import Load
-from deployments.losses import NOT_READY, cause_of, given_up, translated
+from deployments.losses import NOT_READY, cause_of, ended_replica, given_up, translated
 from deployments.presence import Presence
 from deployments.retries import Cause, GiveUp, Trials, after
 from deployments.run import Run
@@ -41,6 +41,11 @@ class Replicas:
     presence: Presence
     hear: Callable[[str, str, Load], None]
     resumed: Callable[[str, str, Cause], None]
+
+    def note_ended(self, key: tuple[str, str], error: Exception) -> None:
+        """Sends no more to a replica that told that it had stopped working: Serve may not know it yet."""
+        if (name := ended_replica(error)) is not None:
+            self.presence.ended(key, name)
 
 
 async def stream(replicas: Replicas, model: str, variant: str, request: Request) -> AsyncIterator[Delta]:
@@ -91,6 +96,7 @@ async def stream(replicas: Replicas, model: str, variant: str, request: Request)
             yield end
             return
         cause = cause_of(failure, taken)
+        replicas.note_ended((model, variant), failure)
         trials = await next_trial(trials, cause, failure)
         if cause in ("died", "silent"):
             log.warning("%s:%s: a stream goes on elsewhere after %d tokens: %s", model, variant, told.tokens, failure)
@@ -140,6 +146,7 @@ async def compute(replicas: Replicas, model: str, variant: str, requests: Sequen
             replicas.presence.end((model, variant), run)
             if not ended:
                 items.cancel()
+        replicas.note_ended((model, variant), failure)
         trials = await next_trial(trials, cause_of(failure, taken), failure)
         log.warning("%s:%s: a call is asked of another replica: %s", model, variant, failure)
 

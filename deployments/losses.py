@@ -10,7 +10,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from deployments.retries import Cause
 from deployments.run import CutOff, GivenUp
-from engine.errors import EngineFailed, Overloaded, ReplicaLost, StagelineError
+from engine.errors import EngineFailed, Overloaded, ReplicaEnded, ReplicaLost, StagelineError
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,7 @@ def cause_of(error: Exception, taken: bool) -> Cause | None:
     same."""
     own = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(own, ReplicaLost):
-        return (
-            "refused" if isinstance(error, RayTaskError) else "died"
-        )  # raised before anything; else it was in an answer
+        return "refused" if isinstance(own, ReplicaEnded) else "died"
     if isinstance(own, Overloaded | BackPressureError):
         return "full"
     if isinstance(error, GivenUp):
@@ -41,6 +39,12 @@ def cause_of(error: Exception, taken: bool) -> Cause | None:
     if lost(error):
         return "died" if taken else "refused"
     return None
+
+
+def ended_replica(error: Exception) -> str | None:
+    """The name of a replica that told that it had stopped working."""
+    own = error.cause if isinstance(error, RayTaskError) else error
+    return own.replica if isinstance(own, ReplicaEnded) else None
 
 
 def given_up(error: Exception, deadly: bool) -> Exception:

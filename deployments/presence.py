@@ -60,6 +60,7 @@ class Presence:
         self._ask = ask
         self._listed = listed
         self._shunned = shunned
+        self._ended: set[str] = set()  # of these, the ones that said so themselves
         self._now_s = 0.0
         self._replicas: dict[Key, dict[str, Signs]] = {}
         self._runs: dict[Key, set[Run]] = {}
@@ -79,6 +80,14 @@ class Presence:
         """These replicas gave a sign of life."""
         for name in names:
             self._sign(key, name)
+
+    def ended(self, key: Key, name: str) -> None:
+        """This replica said that it has stopped working. It may live on for a while, but nothing is sent to it."""
+        if name not in self._ended:
+            log.warning("%s:%s: replica %s has stopped working; calls go elsewhere", *key, name)
+        self._sign(key, name)
+        self._ended.add(name)
+        self._shunned.add(name)
 
     async def watch(self) -> None:
         """Looks again and again, for ever."""
@@ -102,13 +111,14 @@ class Presence:
                 continue
             if key not in self._asking and any(self._now_s - one.heard_s >= ASK_S for one in replicas.values()):
                 self._asking[key] = asyncio.ensure_future(self._question(key))
-            for name in silent(replicas, self._now_s) - self._shunned:
+            working = {name: signs for name, signs in replicas.items() if name not in self._ended}
+            for name in silent(working, self._now_s) - self._shunned:
                 self._shun(key, name)
 
     def _sign(self, key: Key, name: str) -> None:
         signs = self._replicas.setdefault(key, {}).setdefault(name, Signs(0.0))
         signs.heard_s, signs.unanswered = self._now_s + TICK_S, 0  # it may be a tick younger than the clock
-        if name in self._shunned:
+        if name in self._shunned and name not in self._ended:
             log.info("%s:%s: replica %s is heard again", *key, name)
             self._shunned.discard(name)
 
@@ -121,6 +131,7 @@ class Presence:
         for name in [name for name in self._replicas[key] if name not in kept]:
             del self._replicas[key][name]
             self._shunned.discard(name)
+            self._ended.discard(name)
 
     async def _question(self, key: Key) -> None:
         asked = dict(self._replicas[key])

@@ -32,7 +32,7 @@ from deployments.pipelines import stages_of
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
-from engine.errors import ReplicaLost
+from engine.errors import ReplicaEnded
 from engine.loop import EngineLoop
 from engine.steps import O, P, R, S, SteppedEngine
 
@@ -163,9 +163,10 @@ class Replica(ABC, Generic[R, P, O, S]):
         return self.metrics.exposition(self.measures(self.loop.stats()), more)
 
     def check_engine(self) -> None:
-        """Raises ReplicaLost where the engine has stopped working."""
+        """Raises ReplicaEnded where the engine has stopped working."""
         if not self.loop.healthy:
-            raise ReplicaLost(f"the engine of {self.model}:{self.variant} has stopped working; try again")
+            why = f"the engine of {self.model}:{self.variant} has stopped working; try again"
+            raise ReplicaEnded(why, replica=self.name)
 
     def check_health(self) -> None:
         """Serve replaces the replica when this raises.
@@ -175,7 +176,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         """
         try:
             self.check_engine()
-        except ReplicaLost as error:
+        except ReplicaEnded as error:
             raise ActorUnavailableError(error.message, None) from error
 
     def __del__(self) -> None:

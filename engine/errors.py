@@ -66,6 +66,14 @@ class ReplicaLost(EngineFailed):
     """The replica as a whole stops working; what it had not finished can be computed by another."""
 
 
+class ReplicaEnded(ReplicaLost):
+    """The replica had stopped working before it was asked, and took nothing. `replica` is its name."""
+
+    def __init__(self, message: str, *, replica: str) -> None:
+        super().__init__(message)
+        self.replica = replica
+
+
 class CheckpointError(StagelineError):
     """A model's files are missing, damaged, or of a kind that is not supported."""
 

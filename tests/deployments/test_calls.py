@@ -15,7 +15,7 @@ from deployments.load import Load
 from deployments.presence import Presence
 from deployments.retries import DEATHS_IN_A_ROW
 from deployments.run import Run
-from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaLost
+from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaEnded, ReplicaLost
 from engine.request import Delta, FinishReason, Request, SamplingParams, Timings
 
 KEY = ("m", "v")
@@ -219,7 +219,7 @@ async def test_a_request_that_kills_does_not_kill_them_all() -> None:
 
 
 async def test_a_replica_that_never_took_it_counts_for_nothing() -> None:
-    refusals = [refuses(raised(ReplicaLost("its engine has ended")))] * (2 * DEATHS_IN_A_ROW)
+    refusals = [refuses(raised(ReplicaEnded("its engine has ended", replica="r")))] * (2 * DEATHS_IN_A_ROW)
     world = World(Handle(writes(2, RayActorError()), *refusals, writes()))
     assert tokens(await read(world.stream())) == TOKENS
     assert world.resumed == {"died": 1}
@@ -228,7 +228,7 @@ async def test_a_replica_that_never_took_it_counts_for_nothing() -> None:
 async def test_when_none_takes_it_in_time_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.05)
     with pytest.raises(Overloaded, match="no replica"):
-        await read(World(Handle(refuses(raised(ReplicaLost("its engine has ended"))))).stream())
+        await read(World(Handle(refuses(raised(ReplicaEnded("its engine has ended", replica="r"))))).stream())
 
 
 async def test_who_comes_to_a_full_replica_is_turned_away_and_who_was_there_waits() -> None:

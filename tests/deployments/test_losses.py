@@ -7,9 +7,9 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.serve._private.common import DeploymentID
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from deployments.losses import cause_of, given_up, translated
+from deployments.losses import cause_of, ended_replica, given_up, translated
 from deployments.run import CutOff, GivenUp
-from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaLost
+from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaEnded, ReplicaLost
 
 
 def raised(own: Exception) -> RayTaskError:
@@ -57,7 +57,11 @@ def test_what_breaks_off_is_a_death_once_the_replica_had_the_request(error: Exce
 
 
 def test_a_replica_whose_engine_has_ended_refuses_and_one_whose_engine_ends_dies() -> None:
-    assert cause_of(raised(ReplicaLost("ended")), taken=True) == "refused"
+    ended = ReplicaEnded("ended", replica="r")
+    for error in (ended, raised(ended)):  # with gRPC, Serve raises the error itself
+        assert cause_of(error, taken=True) == "refused"
+        assert ended_replica(error) == "r"
+    assert ended_replica(ReplicaLost("ends")) is None
     assert cause_of(ReplicaLost("ends"), taken=True) == "died"
 
 

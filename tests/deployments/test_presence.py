@@ -191,3 +191,27 @@ async def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch
             await looks.wait()
     finally:
         watching.cancel()
+
+
+async def test_a_replica_that_says_that_it_ended_is_shunned_though_it_answers() -> None:
+    world = World("a", "b")
+    run = world.run("b")
+    world.presence.ended(KEY, "a")
+    assert world.shunned == {"a"}
+    await world.pass_time(ASK_S + 1)
+    assert world.shunned == {"a"}
+    world.listed = {"b"}  # Serve has replaced it
+    await world.pass_time(TICK_S)
+    assert world.shunned == set()
+    world.presence.end(KEY, run)
+
+
+async def test_an_ended_replica_is_no_proof_against_another() -> None:
+    """Though it is heard: nobody could go on with what the other has."""
+    world = World("a", "b")
+    run = world.run("b")
+    world.presence.ended(KEY, "a")
+    world.answering = {"a"}
+    await world.pass_time(2 * SILENCE_S + QUESTIONS * ASK_S)
+    assert world.shunned == {"a"}
+    assert not await given_up(run)
