@@ -14,13 +14,15 @@ from cluster.pipeline.pipeline import Pipeline
 from cluster.pipeline.placement import Resources
 from cluster.pipeline.state import StageState, layer_range
 from deployments.settings.stages import Placement, Stages
-from engine.checkpoint import open_checkpoint
-from engine.config import compute_dtype
+from engine.checkpoint import Checkpoint, open_checkpoint
+from engine.config import EngineConfig, compute_dtype
 from engine.kernels import select_kernels
+from engine.models.seq2seq import seq2seq_family_of
 from engine.pipeline.costs import ModelTask, count_layers, measure_costs
 from engine.pipeline.load import Config, load_stage, load_staged_engine
 from engine.pipeline.messenger import Messenger
 from engine.pipeline.partition import Device, given_boundaries, partition
+from engine.seq2seq.config import Seq2SeqConfig
 from engine.steps import SteppedEngine
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """How a replica's model is cut. `cpus` are what each stage reserves; its threads are in its engine's settings."""
+    """How a replica's model is cut. `cpus` are what each stage reserves; its threads are in its engine's settings.
+    `memory` in bytes bounds what each holds, where the cut is chosen by costs."""
 
     count: int
     balance: tuple[int, ...] | None
@@ -36,13 +39,22 @@ class Cut:
     cpus: float
     gpus: float
     repair_limit_s: float
+    memory: int | None = None
 
     @classmethod
     def of(cls, stages: Stages, cpus: float) -> Cut | None:
         """None for a single stage, which is computed in the replica's own process."""
         if stages.count == 1:
             return None
-        return cls(stages.count, stages.balance, stages.placement, cpus, stages.num_gpus, stages.repair_limit_s)
+        return cls(
+            stages.count,
+            stages.balance,
+            stages.placement,
+            cpus,
+            stages.num_gpus,
+            stages.repair_limit_s,
+            stages.memory,
+        )
 
 
 def load_pipelined(task: ModelTask, path: Path, config: Config, cut: Cut) -> SteppedEngine[Any, Any, Any, Any]:
@@ -77,7 +89,22 @@ def boundaries(task: ModelTask, path: Path, config: Config, cut: Cut) -> tuple[i
             return given_boundaries(cut.balance, count_layers(checkpoint, task), cut.count)
         kernels = select_kernels(config.device, compute_dtype(config.precision))
         costs = measure_costs(checkpoint, task, kernels, config.threads)
-    return partition(costs, [Device()] * cut.count)
+        costs = costs.with_caches(layer_caches(checkpoint, task, config))
+    return partition(costs, [Device(memory=cut.memory)] * cut.count)
+
+
+def layer_caches(checkpoint: Checkpoint, task: ModelTask, config: Config) -> list[int]:
+    """The bytes that each layer's cache may take. Of an encoder-decoder's layers the decoder's have one, an encoder's
+    have none."""
+    layers = count_layers(checkpoint, task)
+    match config:
+        case EngineConfig():
+            return [config.kv_cache_bytes // layers] * layers
+        case Seq2SeqConfig():
+            both = seq2seq_family_of(checkpoint.config).architecture(checkpoint.config)
+            below = both.decoder.num_layers
+            return [0] * both.encoder.num_layers + [config.cache_bytes // below] * below
+    return [0] * layers
 
 
 def stages_of(engine: object) -> list[StageState]:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from engine.batch import Span, build_batch
 from engine.block_manager import BlockManager
-from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError, StageLost
+from engine.errors import DeadlineExceeded, InvalidRequest, ReplicaLost, StagelineError, StageLost
 from engine.pipeline.generation import Answer, PromptAsk, Work
 from engine.pipeline.runner import Runner
 from engine.request import Delta, FinishReason, GrammarSpec, Request, Timings
@@ -167,8 +167,7 @@ class Engine:
             while len(self.under_way) < self.runner.depth and (chunks := self.scheduler.schedule()):
                 self._launch(chunks)
             if self.under_way:
-                launched = self.under_way.popleft()
-                outputs += self._postprocess(launched, self.runner.answer())
+                outputs += self._collect()
         except StageLost as error:
             self._start_over(error)
         return outputs
@@ -249,6 +248,20 @@ class Engine:
         prompt, top = chunk.sequence.request.prompt, chunk.sequence.request.sampling.prompt_logprobs
         assert top is not None
         return PromptAsk(row, prompt[chunk.start + 1 : chunk.start + chunk.count + 1], top)
+
+    def _collect(self) -> list[Output]:
+        """Waits for the oldest step and takes in its answer."""
+        launched = self.under_way.popleft()
+        try:
+            answer = self.runner.answer()
+        except (StageLost, ReplicaLost):
+            raise
+        except Exception as error:
+            if not all(one.chunk.stale for one in launched):
+                raise
+            log.warning("a step that nobody waits for any more failed: %s", error)
+            return []
+        return self._postprocess(launched, answer)
 
     def _postprocess(self, launched: list[Launched], answer: Answer) -> list[Output]:
         self.last_step_tokens = sum(one.chunk.count for one in launched)

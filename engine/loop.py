@@ -187,7 +187,8 @@ class EngineLoop(Generic[R, P, O, S]):
         started = time.perf_counter()
         try:
             outputs = self.engine.step()
-            self._failures = 0
+            if self.engine.last_step_tokens:  # nothing is proven where nothing was computed
+                self._failures = 0
         except ReplicaLost:
             raise
         except Exception as error:

@@ -57,9 +57,8 @@ class Scheduler:
     def schedule(self) -> list[Chunk]:
         """The chunks of the next step; empty if there is nothing to do that does not wait for a step under way. Blocks
         for them are taken."""
-        # Small enough that one prompt alone fills the stages with its chunks.
-        budget = -(-self.max_batch_tokens // (2 * self.depth)) if self.depth > 1 else self.max_batch_tokens
         share = -(-len(self.running) // self.depth)  # of those that decode
+        budget = self._budget(share)
         chunks: list[Chunk] = []
         # Decoding first, one token each: a prompt of any length cannot hold up those that stream already.
         preemptions = self.preemptions
@@ -108,6 +107,15 @@ class Scheduler:
         for queue in (self.running, self.waiting):
             assert [s.rank for s in queue] == sorted(s.rank for s in queue)
         assert len(self.running) <= self.max_running
+
+    def _budget(self, share: int) -> int:
+        """Tokens of a step in which up to `share` sequences decode."""
+        if self.depth == 1:
+            return self.max_batch_tokens
+        # Small enough that one prompt alone fills the stages with its chunks; but those that decode all get their turn,
+        # and a prompt gets on beside them.
+        chunk = -(-self.max_batch_tokens // (2 * self.depth))
+        return min(self.max_batch_tokens, max(chunk, share + -(-chunk // 2)))
 
     def _chunk(self, sequence: Sequence, budget: int) -> Chunk:
         count = min(sequence.missing, budget)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from deployments.settings.section import Section, items
+from deployments.settings.section import Section, Size, items
 
 Placement = Literal["pack", "spread", "strict-pack", "strict-spread"]
 """Together on one node or each on one of its own; where that is not possible otherwise, or, if strict, not at all."""
@@ -20,11 +20,14 @@ Layers = Annotated[int, Field(ge=1)]
 
 class Stages(Section):
     """`count` stages, each a process that holds some of the layers. `balance` says how many each; without it they are
-    shared by what they cost. `num_gpus` of each stage; with it the stages compute on GPUs. A stage that is lost and
-    cannot be replaced within `repair_limit_s` fails the replica."""
+    shared by what they cost, so that the weights and caches of each fit `memory`, in bytes, where that is given.
+    `num_gpus` of each stage; with it the stages compute on GPUs, and as costs are measured where the replica runs, on
+    CPUs, a `balance` is needed. A stage that is lost and cannot be replaced within `repair_limit_s` fails the replica.
+    """
 
     count: int = Field(1, ge=1)
     balance: Annotated[tuple[Layers, ...], BeforeValidator(items)] | None = None
+    memory: Size | None = Field(None, gt=0)
     placement: Placement = "pack"
     num_gpus: float = Field(0.0, ge=0, allow_inf_nan=False)
     repair_limit_s: float = Field(10.0, gt=0, allow_inf_nan=False)
@@ -63,6 +66,22 @@ class Stages(Section):
     def _gpus_are_whole_above_one(self) -> Self:
         if self.num_gpus > 1 and not self.num_gpus.is_integer():
             raise ValueError(f"num_gpus {self.num_gpus:g} is not possible: a share of one, or a whole number")
+        return self
+
+    @model_validator(mode="after")
+    def _a_balance_is_given_where_nothing_is_measured(self) -> Self:
+        if self.num_gpus and self.count > 1 and self.balance is None:
+            raise ValueError(
+                "num_gpus needs a balance: costs are measured on CPUs only. Begin with the same number of layers for "
+                "each stage and fewer for the last, which has the head too, say [17, 13] of 30; then move layers from "
+                "the stage that `stageline status` shows as the busiest"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _memory_bounds_a_choice(self) -> Self:
+        if self.memory is not None and self.balance is not None:
+            raise ValueError("memory means nothing beside a balance, which says already what each stage holds")
         return self
 
     @property

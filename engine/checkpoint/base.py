@@ -75,6 +75,10 @@ class Checkpoint(ABC):
             )
         return self._read(name, dtype)
 
+    def alike(self, one: str, other: str, dtype: torch.dtype) -> bool:
+        """Whether two tensors are the same in `dtype`; reads both where their shapes are. Raises `CheckpointError`."""
+        return self.shape(one) == self.shape(other) and torch.equal(self.tensor(one, dtype), self.tensor(other, dtype))
+
     def _missing(self, name: str) -> CheckpointError:
         near = difflib.get_close_matches(name, self.names(), n=3, cutoff=0.5)
         hint = f" Nearest: {', '.join(near)}." if near else ""

@@ -30,6 +30,9 @@ class Outline(Checkpoint):
     def shape(self, name: str) -> tuple[int, ...]:
         return self.inner.shape(name)
 
+    def alike(self, one: str, other: str, dtype: torch.dtype) -> bool:
+        return self.inner.alike(one, other, dtype)  # which is no reading of either
+
     def held(self, name: str, weight: Weight) -> tuple[Scheme | None, int]:
         return self.inner.held(name, weight)
 

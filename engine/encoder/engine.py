@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from engine.encoder.batching import batch_size, fair_share, patience
 from engine.encoder.request import Encoded, EncodeRequest
-from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError, StageLost
+from engine.errors import DeadlineExceeded, InvalidRequest, ReplicaLost, StagelineError, StageLost
 from engine.models import EncoderArchitecture
 from engine.models.packed import Packed, Text, pack
 from engine.pipeline.runner import Runner
+
+log = logging.getLogger(__name__)
 
 Output = tuple[str, Encoded]  # request id and its answer
 Vectors = NDArray[np.float32]  # (B, width)
@@ -205,21 +208,24 @@ class EncoderEngine:
         return [(request.id, self.failed(DeadlineExceeded(error))) for request in late]
 
     def _launch(self) -> None:
-        count = self._batch_size()
+        count, now = self._batch_size(), self.clock()
         entries = self.queue[:count]
-        del self.queue[:count]
-        self.in_flight.append(Flight(entries, self.clock()))
         texts = [Text(entry.request.tokens, entry.request.types) for entry in entries]
         self.runner.submit(EncodeWork(pack(texts, self.arch)))
+        del self.queue[:count]
+        self.in_flight.append(Flight(entries, now))
 
     def _collect(self) -> list[Output]:
         try:
             values = self.runner.answer()
-        except StageLost:
+        except (StageLost, ReplicaLost):
             raise
-        except Exception:
-            self.in_flight.popleft()
-            raise
+        except Exception as error:
+            flight = self.in_flight.popleft()
+            if any(self.requests.get(entry.request.id) is entry for entry in flight.entries):
+                raise
+            log.warning("a batch that nobody waits for any more failed: %s", error)
+            return []
         flight = self.in_flight.popleft()
         self.last_end_s = self.clock()
         self.last_batch = len(flight.entries)

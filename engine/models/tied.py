@@ -6,7 +6,8 @@ differs is what the model was trained with, whatever config.json says of tying.
 
 from __future__ import annotations
 
-import torch
+from functools import cached_property
+
 from torch import Tensor
 
 from engine.models.named import Named
@@ -35,7 +36,7 @@ class Tables:
     def decoder(self) -> Tensor:
         return self.named.tensor(self._decoder)
 
-    @property
+    @cached_property
     def tied(self) -> bool:
         """Whether the head is the decoder's embedding."""
         return self._alike(self._head, self._decoder)
@@ -49,7 +50,7 @@ class Tables:
     def _alike(self, one: str, other: str) -> bool:
         if one == other:
             return True
-        if not (self.named.has(one) and self.named.has(other)):
+        names = self.named.find(one), self.named.find(other)
+        if names[0] is None or names[1] is None:
             return False
-        shapes = [self.named.checkpoint.shape(self.named.find(name) or name) for name in (one, other)]
-        return shapes[0] == shapes[1] and torch.equal(self.named.tensor(one), self.named.tensor(other))
+        return self.named.checkpoint.alike(names[0], names[1], self.named.dtype)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from engine.batch import Batch
 from engine.pipeline.generation import Answer, DecoderLayers, PromptAsk, Work
@@ -35,20 +35,30 @@ _USUAL = SamplingParams(max_tokens=0)
 
 
 def to_message(work: Work, vocab_size: int) -> Message:
-    """For a pipeline's first stage. Rows are copied as they stand."""
-    tensors: list[Tensor] = [getattr(work.batch, name) for name in _BATCH]
-    picks = [_pick_meta(freeze(pick, vocab_size), tensors) for pick in work.picks]
-    prompts = [[ask.start, ask.following, ask.top] for ask in work.prompts]
-    return Message(STEP, {"rows": work.rows, "picks": picks, "prompts": prompts}, tuple(tensors))
+    """For a pipeline's first stage. Rows are copied as they stand.
+
+    Behind the batch's tensors, where some row has them, come all rows' seen tokens and their counts, and all masks.
+    """
+    frozen = [freeze(pick, vocab_size) for pick in work.picks]
+    seen = [pick.counts for pick in frozen if pick.counts is not None]
+    masks = [pick.mask for pick in frozen if pick.mask is not None]
+    arrays = [np.concatenate(part) for part in zip(*seen, strict=True)] + ([np.concatenate(masks)] if masks else [])
+    meta = {
+        "rows": work.rows,
+        "picks": [_pick_meta(pick) for pick in frozen],
+        "prompts": [[ask.start, ask.following, ask.top] for ask in work.prompts],
+    }
+    batch = (getattr(work.batch, name) for name in _BATCH)
+    return Message(STEP, meta, (*batch, *map(torch.from_numpy, arrays)))
 
 
 def to_work(message: Message) -> Work:
     """What `to_message` was given, for the last stage."""
-    meta, tensors = message.meta, message.tensors
+    meta = message.meta
     return Work(
         batch_of(message),
         tuple(meta["rows"]),
-        tuple(_pick(pick, tensors) for pick in meta["picks"]),
+        tuple(_picks(meta["picks"], [tensor.numpy() for tensor in message.tensors[len(_BATCH) :]])),
         tuple(PromptAsk(start, tuple(following), top) for start, following, top in meta["prompts"]),
     )
 
@@ -100,8 +110,8 @@ class DecoderStage:
         return Message(STEP, message.meta, (*tensors, hidden.cpu()))
 
 
-def _pick_meta(pick: Frozen, tensors: list[Tensor]) -> dict[str, Any]:
-    """`pick` without its arrays, which are added to the tensors."""
+def _pick_meta(pick: Frozen) -> dict[str, Any]:
+    """`pick` with the sizes of its arrays in place of them."""
     params = {name: value for name in _CHOOSING if (value := getattr(pick.params, name)) != getattr(_USUAL, name)}
     if pick.params.logit_bias:
         params["logit_bias"] = list(pick.params.logit_bias.items())  # JSON's keys are strings
@@ -109,26 +119,34 @@ def _pick_meta(pick: Frozen, tensors: list[Tensor]) -> dict[str, Any]:
     if not pick.adjusted:
         return meta
     meta["held_back"] = pick.held_back
-    for name, arrays in (("seen", pick.counts), ("mask", None if pick.mask is None else (pick.mask,))):
-        if arrays is not None:
-            meta[name] = len(tensors)
-            tensors += [torch.from_numpy(array) for array in arrays]
+    if pick.counts is not None:
+        meta["seen"] = len(pick.counts[0])
+    if pick.mask is not None:
+        meta["mask"] = len(pick.mask)
     return meta
 
 
-def _pick(meta: dict[str, Any], tensors: Sequence[Tensor]) -> Pick:
-    params = dict(meta["params"])
-    if "logit_bias" in params:
-        params["logit_bias"] = dict(params["logit_bias"])
-    seen, mask = meta.get("seen"), meta.get("mask")
-    return Frozen(
-        SamplingParams(max_tokens=0, **params),
-        meta["at"],
-        "held_back" in meta,
-        tuple(meta.get("held_back", ())),
-        None if seen is None else (tensors[seen].numpy(), tensors[seen + 1].numpy()),
-        None if mask is None else tensors[mask].numpy(),
-    )
+def _picks(metas: Sequence[dict[str, Any]], arrays: Sequence[np.ndarray]) -> Iterator[Pick]:
+    """The rows, each with its part of the arrays."""
+    left = iter(arrays)
+    seen = [next(left), next(left)] if any("seen" in meta for meta in metas) else []
+    masks = next(left) if any("mask" in meta for meta in metas) else None
+    counted = masked = 0
+    for meta in metas:
+        params = dict(meta["params"])
+        if "logit_bias" in params:
+            params["logit_bias"] = dict(params["logit_bias"])
+        counts = mask = None
+        if "seen" in meta:
+            counted += meta["seen"]
+            tokens, numbers = (part[counted - meta["seen"] : counted] for part in seen)
+            counts = tokens, numbers
+        if "mask" in meta:
+            assert masks is not None
+            masked += meta["mask"]
+            mask = masks[masked - meta["mask"] : masked]
+        held_back = tuple(meta.get("held_back", ()))
+        yield Frozen(SamplingParams(max_tokens=0, **params), meta["at"], "held_back" in meta, held_back, counts, mask)
 
 
 def _logprobs_meta(found: TokenLogprobs) -> list[Any]:

@@ -46,6 +46,12 @@ class Costs:
         seconds = math.fsum(part.seconds for part in parts) / device.speed
         return Cost(seconds, sum(part.bytes for part in parts))
 
+    def with_caches(self, sizes: Sequence[int]) -> Costs:
+        """With so many bytes more for each layer."""
+        pairs = zip(self.layers, sizes, strict=True)
+        layers = tuple(Cost(layer.seconds, layer.bytes + size) for layer, size in pairs)
+        return Costs(layers, self.first, self.last)
+
     def stages(self, boundaries: Sequence[int], devices: Sequence[Device]) -> tuple[Cost, ...]:
         """Of each stage."""
         return tuple(self.stage(*ends, device) for ends, device in zip(pairwise(boundaries), devices, strict=True))
@@ -115,7 +121,7 @@ def _too_little_memory(costs: Costs, devices: Sequence[Device]) -> ConfigError:
     needed = sum(part.bytes for part in (costs.first, *costs.layers, costs.last)) / 2**20
     given = ", ".join("any memory" if one.memory is None else f"{one.memory / 2**20:.0f} MiB" for one in devices)
     return ConfigError(
-        f"the model takes {needed:.0f} MiB and cannot be shared among stages with {given}: use more stages, devices "
-        "with more memory, or a precision of fewer bits",
+        f"the model takes {needed:.0f} MiB and cannot be shared among stages with {given}: use more stages, more "
+        "memory for each, a smaller kv_cache, or a precision of fewer bits",
         param="stages",
     )

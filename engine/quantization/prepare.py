@@ -22,6 +22,7 @@ from engine.models.transform import Transform
 from engine.quantization.weight import QuantizedWeight, Scheme, Weight
 from engine.text.tokenizer_files import save_tokenizer
 
+DTYPE = torch.bfloat16  # of what a quantized model is computed in; tables may be alike in it
 LENGTH = 64  # tokens of the tables of positions that are made while loading and then thrown away
 KEPT = frozenset((".json", ".jinja", ".model", ".spm", ".txt", ".md"))  # of a folder; also whatever has no ending
 
@@ -39,7 +40,7 @@ def prepare(checkpoint: Checkpoint, precision: Scheme, transform: Transform, fol
         return products[name]
 
     reading = _Reading(checkpoint, product_tensors(checkpoint))
-    load_products(reading, torch.bfloat16, made)
+    load_products(reading, DTYPE, made)
     tensors = {name: checkpoint.tensor(name, dtype) for name, dtype in reading.others.items()}
     shared: set[int] = set()
     for name, weight in products.items():
@@ -118,14 +119,16 @@ def product_tensors(checkpoint: Checkpoint) -> frozenset[str]:
             decoder.head()
     elif kind in SEQ2SEQ_FAMILIES:
         both = seq2seq_family_of(config).architecture(config)
-        halves = seq2seq_family_of(config).weights(recorded, both, torch.float32)
+        halves = seq2seq_family_of(config).weights(recorded, both, DTYPE)
         recorded.start()
         for index in range(both.encoder.num_layers):
             halves.encoder.layer(index)
         for index in range(both.decoder.num_layers):
             halves.decoder.layer(index)
-        if halves.decoder.head() is None:
+        if halves.decoder.tied:
             halves.decoder.embedding()
+        else:
+            halves.decoder.head()
     else:
         family = encoder_family_of(config)
         shape = family.architecture(config)

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from engine.errors import DeadlineExceeded, InvalidRequest, StagelineError, StageLost
+from engine.errors import DeadlineExceeded, InvalidRequest, ReplicaLost, StagelineError, StageLost
 from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.packed import Text, pack
 from engine.pipeline.runner import Runner
 from engine.seq2seq.check import check_request
-from engine.seq2seq.group import Group, Vocabulary
+from engine.seq2seq.group import Feed, Group, Vocabulary
 from engine.seq2seq.lane import Lane, batch
 from engine.seq2seq.request import Translated, TranslateRequest
 from engine.seq2seq.sentence import Sentence
-from engine.seq2seq.slots import Slots
+from engine.seq2seq.slots import Ids, Slots
 from engine.seq2seq.work import Answer, DecodeWork, EncodeWork, Work
+
+log = logging.getLogger(__name__)
 
 Output = tuple[str, Translated]  # request id and its answer
 
@@ -64,7 +67,7 @@ class Seq2SeqStats:
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """Work under way: a step of a lane's groups, or with no groups, sources that are being encoded.
+    """Work under way: a step of a lane's groups, or with no groups, the `sources` of sentences that are encoded.
 
     Who leaves meanwhile gives its slots back at once: they are not written again before this work has been done.
     """
@@ -72,6 +75,7 @@ class Flight:
     lane: Lane
     groups: tuple[Group, ...] = ()
     tokens: int = 0
+    sources: tuple[Sentence, ...] = ()
 
 
 class Seq2SeqEngine:
@@ -230,10 +234,23 @@ class Seq2SeqEngine:
         preempted = self._make_room(resting)
         # Whoever was preempted just now would come straight back and be thrown out again.
         joining = {} if preempted else self._admit()
-        for place, lane in enumerate(self.lanes):
-            tokens = self._encode(lane, joining[place]) if place in joining else 0
-            if lane.groups and not lane.under_way:
-                self._decode(lane, tokens)
+        try:
+            for place, lane in enumerate(self.lanes):
+                tokens = self._encode(lane, joining[place]) if place in joining else 0
+                if lane.groups and not lane.under_way:
+                    self._decode(lane, tokens)
+        except Exception:
+            self._send_back(itertools.chain.from_iterable(joining.values()))
+            raise
+
+    def _send_back(self, joining: Iterable[Sentence]) -> None:
+        """Puts sentences that were admitted just now back into the queue, however far they got."""
+        for sentence in joining:
+            if any(lane.holds(sentence) for lane in self.lanes):
+                self._take_out(sentence)
+            else:
+                self.slots.give(sentence.source_slots)
+            self._queue(sentence)
 
     def _make_room(self, resting: list[Lane]) -> bool:
         """Sees to it that each of these lanes' rows has a slot for its next token. Whether somebody had to go back to
@@ -299,30 +316,42 @@ class Seq2SeqEngine:
         lane.join(joining, self.vocabulary)
         texts = pack([Text(sentence.request.source) for sentence in joining], self.arch.encoder)
         slots = np.concatenate([sentence.source_slots for sentence in joining]).astype(np.int64)
-        self.in_flight.append(Flight(lane))
         self.runner.submit(EncodeWork(texts, torch.from_numpy(slots)))
+        self.in_flight.append(Flight(lane, sources=tuple(joining)))
         return len(slots)
 
     def _decode(self, lane: Lane, encoded: int) -> None:
         """Begins the lane's step; each stage comes to it when it is done with what was encoded before."""
         groups = tuple(lane.groups.values())
-        feeds = []
-        for group in groups:
-            slots = self.slots.take(group.rows)
-            assert slots is not None
-            feeds.append(group.feed(slots))
+        taken: list[Ids] = []
+        feeds: list[Feed] = []
+        try:
+            for group in groups:
+                slots = self.slots.take(group.rows)
+                assert slots is not None
+                taken.append(slots)
+                feeds.append(group.feed(slots))
+            self.runner.submit(DecodeWork(batch(feeds), tuple(group.choice() for group in groups)))
+        except Exception:
+            for group, slots in zip(groups, taken, strict=False):
+                group.under_way = None
+                self.slots.give(slots)
+            raise
         lane.under_way = True
         # Of answers, as load is counted in: several hypotheses only make each of them dearer.
         tokens = encoded + sum(len(group.sentences) for group in groups)
         self.in_flight.append(Flight(lane, groups, tokens))
-        self.runner.submit(DecodeWork(batch(feeds), tuple(group.choice() for group in groups)))
 
     def _collect(self) -> list[Output]:
         """Waits for the oldest step and takes in what was chosen; returns the answers that are complete."""
-        while True:
+        while self.in_flight:
             flight, answer = self._answer()
             if flight.groups:
                 break
+        else:
+            return []  # sources whose lane could not go on
+        if answer is None:
+            return []
         self.steps += 1
         self.last_step_tokens = flight.tokens
         outputs: list[Output] = []
@@ -334,17 +363,23 @@ class Seq2SeqEngine:
                 outputs += self._finish(flight.lane, group, done)
         return outputs
 
-    def _answer(self) -> tuple[Flight, Answer]:
+    def _answer(self) -> tuple[Flight, Answer | None]:
+        """The oldest work and its answer; None where it failed and nobody waits for it any more."""
         try:
             answer = self.runner.answer()
-        except StageLost:
+        except (StageLost, ReplicaLost):
             raise
-        except Exception:
+        except Exception as error:
             flight = self._landed()
+            wanted = any(flight.lane.holds(sentence) for sentence in flight.sources)
             for group in flight.groups:
                 if group.sentences:
                     group.cancel(self.slots)
-            raise
+                    wanted = True
+            if wanted:
+                raise
+            log.warning("work that nobody waits for any more failed: %s", error)
+            return flight, None
         return self._landed(), answer
 
     def _landed(self) -> Flight:

@@ -38,7 +38,9 @@ class Lane:
         for sentence in sentences:
             arrivals.setdefault((sentence.method, sentence.width), []).append(sentence)
         for key, some in arrivals.items():
-            self.groups.setdefault(key, Group(*key, vocabulary)).join(some)
+            group = self.groups.get(key) or Group(*key, vocabulary)
+            group.join(some)
+            self.groups[key] = group
 
     def leave(self, group: Group, kept: NDArray[np.bool_]) -> None:
         """Keeps only some of a group's sentences, (S,)."""

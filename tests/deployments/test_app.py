@@ -31,7 +31,7 @@ def test_shares_are_rounded_so_that_all_find_a_place() -> None:
 
 
 def test_stages_get_a_bundle_each_after_the_one_of_the_replica() -> None:
-    stages = Stages(count=2, placement="strict-pack", num_gpus=0.5)
+    stages = Stages(count=2, balance=(2, 1), placement="strict-pack", num_gpus=0.5)
     options = placed(Variant(precision="bf16", cores=4, stages=stages), 0.25)
     driver, *others = options["placement_group_bundles"]
     assert options["ray_actor_options"]["num_cpus"] <= driver["CPU"] < 0.1

@@ -156,7 +156,7 @@ def test_a_model_of_few_layers_is_told_before_anything_starts(
 
 
 def test_gpus_that_are_not_there_are_told() -> None:
-    wanted = staged(Stages(count=2, num_gpus=0.5), Replicas(min=2))
+    wanted = staged(Stages(count=2, balance=(2, 1), num_gpus=0.5), Replicas(min=2))
     preflight.check_machine(wanted, 2)
     with pytest.raises(ConfigError, match="need 2 GPUs and there are 1"):
         preflight.check_machine(wanted, 1)

@@ -307,7 +307,8 @@ def test_stages_as_a_number_and_as_a_section(tmp_path: Path) -> None:
     found = stages_of(tmp_path, "{count: 2, balance: [19, 11], placement: spread, num_gpus: 0.5, repair_limit_s: 30}")
     assert found == Stages(count=2, balance=(19, 11), placement="spread", num_gpus=0.5, repair_limit_s=30)
     assert (found.device, Stages(count=2).device) == ("cuda", "cpu")
-    assert stages_of(tmp_path, "{count: 2, num_gpus: 2}").num_gpus == 2
+    assert stages_of(tmp_path, "{balance: [2, 1], num_gpus: 2}").num_gpus == 2
+    assert stages_of(tmp_path, "{count: 2, memory: 2GiB}").memory == 2 << 30
 
 
 @pytest.mark.parametrize(
@@ -333,6 +334,9 @@ def test_stages_as_a_number_and_as_a_section(tmp_path: Path) -> None:
             "{placement: spread}",
             "stages: 'placement' means nothing for one stage; give a count of 2 or more, or leave it out.",
         ),
+        ("{count: 2, num_gpus: 1}", "stages: num_gpus needs a balance: costs are measured on CPUs only."),
+        ("{balance: [2, 1], memory: 2GiB}", "stages: memory means nothing beside a balance"),
+        ("{count: 2, memory: 0}", "stages.memory: "),
         ("{count: 1, num_gpus: 1}", "stages: 'num_gpus' means nothing for one stage"),
     ],
 )
@@ -359,6 +363,6 @@ def test_stages_and_what_feeds_them_find_a_place(tmp_path: Path) -> None:
 
 
 def test_the_engine_computes_where_its_stages_do(tmp_path: Path) -> None:
-    text = MINIMAL + "    variants: [{precision: bf16, stages: {count: 2, num_gpus: 0.5}}, {precision: fp32}]\n"
+    text = MINIMAL + "    variants: [{precision: bf16, stages: {balance: [2, 1], num_gpus: 0.5}}, {precision: fp32}]\n"
     model = load(tmp_path, text).models[0]
     assert [model.engine_config(variant, cores=1).device for variant in model.variants] == ["cuda", "cpu"]

@@ -118,10 +118,21 @@ def test_a_full_queue_refuses_at_once(loop: Loop, collected: Collected) -> None:
     loop.submit(brief("in time"))
 
 
-def test_an_abort_ends_a_request_without_another_word(loop: Loop, collected: Collected) -> None:
+def test_an_abort_ends_a_request_without_another_word(
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, count, aborted = engine_of(loop).runner.answer, itertools.count(), threading.Event()
+
+    def held_back() -> Answer:
+        if next(count):  # it would reach the end of the context otherwise, where this thread is slow
+            assert aborted.wait(TIMEOUT_S)
+        return answer()
+
+    monkeypatch.setattr(engine_of(loop).runner, "answer", held_back)
     loop.submit(endless("a"))
     collected.some("a")
     loop.abort("a")
+    aborted.set()
     loop.submit(brief("b"))
     collected.last("b")
     assert all(delta.finish_reason is None for delta in collected.deltas["a"])
@@ -179,6 +190,33 @@ def test_steps_that_keep_failing_make_it_unhealthy(
     assert not loop.healthy
     with pytest.raises(ReplicaLost):
         loop.submit(brief("late"))
+
+
+def test_steps_in_which_nothing_is_computed_prove_nothing(
+    loop: Loop, collected: Collected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a failure, where what is under way besides is not wanted any more."""
+    engine = engine_of(loop)
+    step, count = engine.step, itertools.count()
+
+    def failing() -> list[Output]:
+        if next(count) % 2:
+            monkeypatch.setattr(engine.runner, "broken", False, raising=False)
+            engine.last_step_tokens = 0
+            return []
+        monkeypatch.setattr(engine.runner, "broken", True, raising=False)  # so that there is a next step
+        return step()
+
+    def fail() -> None:
+        raise EngineFailed("out of memory")
+
+    monkeypatch.setattr(engine.runner, "repair", fail)
+    monkeypatch.setattr(engine, "step", failing)
+    for i in range(FAILED_STEPS_IN_A_ROW):
+        loop.submit(brief(f"r{i}"))
+        assert isinstance(collected.last(f"r{i}").error, EngineFailed)
+    loop._thread.join(TIMEOUT_S)
+    assert not loop.healthy
 
 
 def test_an_engine_that_cannot_be_made_says_why(collected: Collected) -> None:

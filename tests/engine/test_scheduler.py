@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,3 +165,32 @@ def test_everything_ends_whatever_comes(
         assert steps < 3000
     assert all(s.generated >= s.request.sampling.max_tokens for s in sequences)
     assert bench.scheduler.blocks.used == 0
+
+
+@pytest.mark.parametrize(("budget", "running", "depth"), [(64, 64, 2), (64, 60, 4), (3, 3, 2), (512, 64, 2)])
+def test_nobody_who_decodes_starves_where_several_steps_are_under_way(budget: int, running: int, depth: int) -> None:
+    scheduler = Scheduler(BlockManager(40 * running, SIZE, True), budget, running, depth)
+    sequences = []
+    for order in range(running):
+        params = SamplingParams(max_tokens=1000)
+        request = Request(str(order), (order, 1, 2), params)
+        sequences.append(Sequence(request, order, Row(params, request.prompt, []), list(request.prompt)))
+        scheduler.add(sequences[-1])
+    under_way: deque[list[Chunk]] = deque()
+
+    def step() -> None:
+        while len(under_way) < depth and (chunks := scheduler.schedule()):
+            assert sum(chunk.count for chunk in chunks) <= budget
+            under_way.append(chunks)
+        for chunk in under_way.popleft():
+            scheduler.landed(chunk)
+            if chunk.last:
+                chunk.sequence.tokens.append(7)
+
+    while any(sequence.computed < 3 for sequence in sequences):
+        step()
+    before = [sequence.generated for sequence in sequences]
+    for _ in range(10 * depth):
+        step()
+    gained = [sequence.generated - since for sequence, since in zip(sequences, before, strict=True)]
+    assert min(gained) >= 9

@@ -79,10 +79,11 @@ def encoder_probe(run: Encoder, batches: list[Packed], hidden: torch.Tensor) -> 
     return lambda: run.forward(batches[-1], hidden.clone())  # which layers write into
 
 
-def embedding_bytes(weights: EncoderWeights, length: int) -> int:
-    """Of all that goes into the first layer, for texts of up to `length` tokens."""
+def embedding_bytes(weights: EncoderWeights, length: int, table: int | None = None) -> int:
+    """Of all that goes into the first layer, for texts of up to `length` tokens. `table`, in bytes, is the embedding
+    where it is another part's."""
     tables = held_values(weights.positions(length), weights.types(), weights.embedding_norm())
-    return weights.embedding().nbytes + tables
+    return (weights.embedding().nbytes if table is None else table) + tables
 
 
 def text_batch(texts: int, length: int, arch: EncoderArchitecture, device: torch.device) -> Packed:

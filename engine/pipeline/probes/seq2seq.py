@@ -30,26 +30,32 @@ def seq2seq_probes(checkpoint: Checkpoint, kernels: Kernels) -> Probes:
     outline.start()
     above = held_layers(outline, "encoder.layers", arch.encoder, shapes.encoder)
     below = [held(outline, f"decoder.layers.{i}", shapes.decoder.layer(i)) for i in range(arch.decoder.num_layers)]
-    table, own = shapes.decoder.embedding(), shapes.decoder.head()
+    table, tied = shapes.decoder.embedding(), shapes.decoder.tied
+    last_bytes = outline.held("decoder.head", table if tied else shapes.decoder.head())[1]
+    table_bytes = last_bytes if tied else table.nbytes
     tables = held_values(
         shapes.decoder.positions(arch.decoder.max_positions or TOKENS), shapes.decoder.embedding_norm()
     )
-    last_bytes = outline.held("decoder.head", table if own is None else own)[1]
     last_bytes += held_values(shapes.decoder.final_norm(), weights.decoder.head_bias())
 
     upper = encoder_kinds("encoder layer", above, arch.encoder)
     lower = sort_layers("decoder layer", [layer.schemes for layer in below], [layer.bytes for layer in below])
     change = checkpoint.product
-
-    def load_encoder(i: int) -> Encoder:
-        transform = under("encoder.", change)
-        return Encoder(arch.encoder, kernels, weights.encoder, TOKENS, i, i + 1, transform=transform)
+    same = weights.shared and arch.encoder.embedding_scale == arch.decoder.embedding_scale
 
     def load_decoder(i: int) -> CrossDecoder:
         return CrossDecoder(arch.decoder, kernels, weights.decoder, TOKENS, i, i + 1, under("decoder.", change))
 
-    encoder, _, encoders = load_runs(upper, load_encoder)
     first, last, decoders = load_runs(lower, load_decoder)
+
+    def load_encoder(i: int) -> Encoder:
+        embedding = first.embedding if same and i == 0 else None  # a prepared folder may have no other
+        transform = under("encoder.", change)
+        return Encoder(
+            arch.encoder, kernels, weights.encoder, TOKENS, i, i + 1, embedding=embedding, transform=transform
+        )
+
+    encoder, _, encoders = load_runs(upper, load_encoder)
     batches = [text_batch(texts, TOKENS, arch.encoder, kernels.device) for texts in (1, 2, SENTENCES)]
     steps = [decode_rows(rows, kernels.device) for rows in (1, 2, SENTENCES)]
     embed = first.embedding
@@ -78,7 +84,7 @@ def seq2seq_probes(checkpoint: Checkpoint, kernels: Kernels) -> Probes:
         if index:
             parts.append(Part(times, layer.bytes))
         else:
-            parts.append(Part({**times, "decoder embedding": TOKENS}, layer.bytes + table.nbytes + tables))
+            parts.append(Part({**times, "decoder embedding": TOKENS}, layer.bytes + table_bytes + tables))
     return Probes(
         run={
             **{name: encoder_probe(run, batches, encoded) for name, run in encoders.items()},
@@ -89,7 +95,10 @@ def seq2seq_probes(checkpoint: Checkpoint, kernels: Kernels) -> Probes:
             "head": choose,
         },
         layers=tuple(parts),
-        first=Part({"embedding": 1}, embedding_bytes(shapes.encoder, arch.encoder.max_positions or TOKENS)),
+        first=Part(
+            {"embedding": 1},
+            embedding_bytes(shapes.encoder, arch.encoder.max_positions or TOKENS, table_bytes if same else None),
+        ),
         last=Part({"head": TOKENS}, last_bytes),
     )
 

@@ -326,3 +326,48 @@ def test_messages_name_what_travels(folder: Path, stages: list[EncodingStage]) -
     assert made.kind == "vectors"
     assert from_message(made).shape == (2, 48)
     assert from_message(made).dtype == np.float32
+
+
+def test_what_cannot_be_sent_leaves_no_trace(
+    folder: Path, stages: list[EncodingStage], alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, runner = engine_of(folder, stages)
+
+    def refuse(work: EncodeWork) -> None:
+        raise EngineFailed("A batch cannot be sent to the stages")
+
+    engine.add(REQUESTS[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "submit", refuse)
+        with pytest.raises(EngineFailed):
+            engine.step()
+    engine.abort("0")
+    assert engine.idle
+    for request in REQUESTS[1:3]:
+        engine.add(request)
+        assert {name: bits([answer])[0] for name, answer in engine.step()} == {request.id: alone[request.id]}
+
+
+def test_a_failure_that_nobody_waits_for_is_no_failure(
+    folder: Path, stages: list[EncodingStage], alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, runner = engine_of(folder, stages)
+
+    def fail(message: Message) -> Vectors:
+        raise EngineFailed("out of memory")
+
+    for i in range(3):
+        engine.add(long(str(i), LEAST_SHARE))
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "from_message", fail)
+        with pytest.raises(EngineFailed):
+            engine.step()
+        for name in list(engine.requests):  # as the loop does
+            engine.abort(name)
+        assert len(engine.in_flight) == 2
+        assert engine.step() == []
+        assert engine.last_step_tokens == 0
+        assert engine.step() == []
+    assert engine.idle
+    engine.add(REQUESTS[1])
+    assert {name: bits([answer])[0] for name, answer in engine.step()} == {"1": alone["1"]}

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Container
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.batch import Batch, Span, build_batch
 from engine.checkpoint import open_checkpoint
 from engine.engine import Engine, Limits
+from engine.errors import EngineFailed
 from engine.kernels import select_kernels
 from engine.models import load_decoder
 from engine.models.transform import Transform
 from engine.pipeline.generation import Answer, DecoderLayers, Work
-from engine.pipeline.generation_messages import DecoderStage, to_answer, to_message
-from engine.pipeline.message import Stage
+from engine.pipeline.generation_messages import DecoderStage, to_answer, to_message, to_work
+from engine.pipeline.message import Message, Stage
 from engine.pipeline.runner import LocalRunner
 from engine.quantization.weight import Scheme
 from engine.request import Delta, Request, SamplingParams
-from tests.engine.pipeline.staged import StagedRunner
+from engine.sampling.pick import Frozen
+from tests.engine.pipeline.staged import StagedRunner, sent
 from tests.engine.test_quantized_neighbours import quantizing
 from tests.engine.tiny import FAMILIES, VOCABULARY, write_checkpoint
 
@@ -216,3 +221,48 @@ def test_those_that_decode_are_dealt_out(llama: Make) -> None:
         sizes.append([len(launched) for launched in engine.under_way])
     assert sizes[-1] == [4]
     assert sizes[-2] == [4]
+
+
+def test_failures_that_nobody_waits_for_are_none(llama: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = staged(llama, (0, 1, 2, 3))
+
+    def fail(message: Message) -> Answer:
+        raise EngineFailed("out of memory")
+
+    for request in requests():
+        engine.add(request)
+    engine.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(runner_of(engine), "from_message", fail)
+        with pytest.raises(EngineFailed):
+            engine.step()
+        for name in list(engine.requests):  # as the loop does
+            engine.abort(name)
+        assert len(engine.under_way) == 2
+        assert engine.step() == []
+        assert engine.last_step_tokens == 0
+        assert engine.step() == []
+    assert engine.idle
+    alone, again = run(whole(llama), requests()), run(engine, requests())
+    assert {name: told(deltas) for name, deltas in again.items()} == {name: told(alone[name]) for name in alone}
+
+
+def test_rows_with_penalties_and_grammars_are_few_tensors() -> None:
+    """However many rows: a message has no more than 255."""
+    params = SamplingParams(9, repetition_penalty=1.2, logit_bias={3: 1.5})
+    picks = []
+    for n in range(300):
+        seen = np.arange(n, dtype=np.int64), np.arange(n, dtype=np.float32) / 2
+        mask = np.arange(n, n + 13).astype(np.uint8)
+        kind = n % 5
+        adjusted = (True, (1,), seen if kind < 3 else None, mask if kind > 1 else None) if kind else (False,)
+        picks.append(Frozen(params, n, *adjusted))
+    message = sent(to_message(Work(build_batch([Span((1,), 0, (0,))], 4), (0,), tuple(picks), ()), vocab_size=100))
+    assert len(message.tensors) == len(fields(Batch)) + 3
+    for found, pick in zip(to_work(message).picks, picks, strict=True):
+        assert isinstance(found, Frozen)
+        assert (found.position, found.adjusted, found.held_back) == (pick.position, pick.adjusted, pick.held_back)
+        assert (found.mask is None, found.counts is None) == (pick.mask is None, pick.counts is None)
+        np.testing.assert_array_equal(found.allowed(100), pick.allowed(100))
+        for one, other in zip(found.counts or (), pick.counts or (), strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)

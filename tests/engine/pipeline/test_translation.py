@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +19,7 @@ from engine.checkpoint import open_checkpoint
 from engine.errors import DeadlineExceeded, EngineFailed, ReplicaLost
 from engine.models import cross_decoder
 from engine.models.seq2seq import seq2seq_family_of
+from engine.pipeline.choices import choices_from, choices_to
 from engine.pipeline.message import Message, Stage
 from engine.pipeline.translation import (
     TranslationStage,
@@ -24,10 +28,13 @@ from engine.pipeline.translation import (
     load_translation_stage,
     to_message,
 )
+from engine.request import SamplingParams
+from engine.seq2seq.choice import Choice, Draw
 from engine.seq2seq.config import Seq2SeqConfig
 from engine.seq2seq.engine import Seq2SeqEngine
 from engine.seq2seq.load import load_seq2seq_engine
 from engine.seq2seq.request import Decoding, Translated, TranslateRequest
+from engine.seq2seq.restrict import NOWHERE, Penalty, Restricted
 from engine.seq2seq.work import Answer, Work
 from engine.steps import run_all
 from tests.engine.pipeline.staged import StagedRunner, splits
@@ -346,3 +353,75 @@ def test_work_that_fails_leaves_no_slot_taken(
     found: dict[str, Translated] = {}
     drive(engine, found)
     assert texts([found["4"]]) == [alone[4]]
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_what_cannot_be_sent_leaves_no_trace(
+    place: int, folder: Path, stages: list[TranslationStage], alone: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sources of any of three lanes, or its step."""
+    engine, runner = staged(folder, CONFIG, stages)
+    sends, count = runner.submit, itertools.count()
+
+    def refuse(work: Work) -> None:
+        if next(count) == place:
+            raise EngineFailed("A batch cannot be sent to the stages")
+        sends(work)
+
+    for request in REQUESTS[:5]:
+        engine.add(request)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "submit", refuse)
+        with pytest.raises(EngineFailed):
+            engine.step()
+    engine.check()
+    assert engine.stats().waiting == 5
+    engine.abort("1")
+    found: dict[str, Translated] = {}
+    drive(engine, found)
+    assert {name: texts([answer])[0] for name, answer in found.items()} == {str(n): alone[n] for n in (0, 2, 3, 4)}
+
+
+def test_failures_that_nobody_waits_for_are_none(
+    folder: Path, stages: list[TranslationStage], alone: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, runner = staged(folder, CONFIG, stages)
+
+    def fail(message: Message) -> Answer:
+        raise EngineFailed("out of memory")
+
+    for request in REQUESTS[:5]:
+        engine.add(request)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "from_message", fail)
+        with pytest.raises(EngineFailed):
+            engine.step()
+        for name in list(engine.requests):  # as the loop does
+            engine.abort(name)
+        steps = 0
+        while not engine.idle:
+            assert engine.step() == []
+            assert engine.last_step_tokens == 0
+            engine.check()
+            steps += 1
+            assert steps < 10
+    assert engine.slots.used == 0
+    engine.add(REQUESTS[4])
+    found: dict[str, Translated] = {}
+    drive(engine, found)
+    assert texts([found["4"]]) == [alone[4]]
+
+
+def test_many_penalized_sentences_are_few_tensors() -> None:
+    penalties = tuple(Penalty(3 * n, 1.0 + n, np.arange(3 * n, dtype=np.int32).reshape(3, n)) for n in range(200))
+    places = np.array([[1, 2], [3, 4]], np.int64)
+    draws = (Draw(SamplingParams(5, temperature=0.5, seed=3), 4),)
+    wanted = [
+        Choice(600, 4, Restricted(True, penalties, (7,), places, ((0, 3, 9),))),
+        Choice(1, 1, Restricted(False, (), (), NOWHERE, ()), draws),
+        Choice(3, 2, Restricted(False, penalties[4:6], (), places[:1], ())),
+    ]
+    meta, tensors = choices_to(wanted)
+    assert len(tensors) == 2
+    found = choices_from(json.loads(json.dumps(meta)), tensors)
+    assert repr(found) == repr(wanted)

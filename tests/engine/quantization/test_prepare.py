@@ -24,6 +24,7 @@ from engine.models import load_classifier, load_decoder, load_encoder
 from engine.models.packed import Text, pack
 from engine.models.seq2seq import load_seq2seq
 from engine.models.transform import Transform
+from engine.pipeline.costs import measure_costs
 from engine.quantization.prepare import prepare
 from engine.quantization.recipe import Recipe, quantize
 from engine.quantization.weight import QuantizedWeight, Weight
@@ -114,6 +115,40 @@ def test_translators(family: str, tmp_path: Path) -> None:
         return torch.cat(score(model, SOURCES, TARGETS, cached=True))
 
     compare(tmp_path / "base", tmp_path / "made", logits)
+
+
+@pytest.mark.parametrize(
+    ("family", "stored"),
+    [
+        ("marian", {"lm_head.weight": 1.0}),
+        ("t5", {"lm_head.weight": 1.0}),
+        ("m2m100", {"lm_head.weight": 1.0, "model.encoder.embed_tokens.weight": 1.0}),
+        ("bart", {"model.encoder.embed_tokens.weight": 1.0, "model.decoder.embed_tokens.weight": 1.0}),
+        ("mt5", {"lm_head.weight": -0.7}),
+    ],
+)
+def test_translators_that_store_a_table_under_several_names(
+    family: str, stored: dict[str, float], tmp_path: Path
+) -> None:
+    """Alike, or else one of its own. Their parts are measured, too."""
+    tiny_seq2seq.write_checkpoint(family, tmp_path / "base")
+    tensors = load_file(tmp_path / "base" / "model.safetensors")
+    table = next(tensor for name, tensor in tensors.items() if name.endswith("shared.weight"))
+    tensors |= {name: table * factor for name, factor in stored.items()}
+    save_file(tensors, tmp_path / "base" / "model.safetensors")
+
+    def logits(path: Path, transform: Transform | None) -> Tensor:
+        with open_checkpoint(path) as checkpoint:
+            model = load_seq2seq(checkpoint, KERNELS, 100, 80, transform)
+        return torch.cat(score(model, SOURCES, TARGETS, cached=True))
+
+    compare(tmp_path / "base", tmp_path / "made", logits)
+    bytes_of = []
+    for folder in (tmp_path / "base", tmp_path / "made"):
+        with open_checkpoint(folder) as checkpoint:
+            costs = measure_costs(checkpoint, "translation", KERNELS, threads=1)
+        bytes_of.append(sum(part.bytes for part in (costs.first, *costs.layers, costs.last)))
+    assert bytes_of[1] < bytes_of[0]
 
 
 LOADS = """
