@@ -7,6 +7,7 @@ end gives a sign of life every `ALIVE_EVERY_S`. A link that is lost stays lost.
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from engine.errors import EngineFailed
 from engine.pipeline.message import Message
 
 ALIVE_EVERY_S = 0.5
-_HANDSHAKE_S = 2.0  # for a stranger who connects and says nothing
+_HANDSHAKE_S = 0.5  # for a stranger who connects and says nothing, while the right one waits behind him
 _SOCKET_BYTES = 4 << 20  # in each direction: so much can lie ready while the receiver computes
 _READ_AHEAD = 64 << 10  # small messages come whole with one read
 
@@ -32,7 +33,8 @@ class LinkLost(EngineFailed):
 
 @dataclass(frozen=True, slots=True)
 class LinkLimits:
-    """Seconds. `send_s` is without any progress, and covers the receiver's longest step: it reads nothing meanwhile."""
+    """Seconds. `send_s` is for a message as a whole, and again for each wait in it; it covers the receiver's longest
+    step, during which it reads nothing. `silence_s` is without a single byte."""
 
     connect_s: float = 5.0
     silence_s: float = 2.0
@@ -175,11 +177,11 @@ class Sender:
             wait_s = ALIVE_EVERY_S
 
     def _sign_of_life(self) -> None:
-        sign = frames.alive(self._number)
-        try:
-            sent = self._socket.send(sign, socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        # A socket with a timeout waits before it sends, whatever the flags; and `send` would wait for this lock.
+        if not _ready(self._socket, select.POLLOUT):
             return  # the other end has plenty to read
+        sign = frames.alive(self._number)
+        sent = self._socket.send(sign)
         if sent < len(sign):
             self._write([sign[sent:]])
         self._sent_at = time.monotonic()
@@ -190,7 +192,7 @@ class Sender:
 
 
 class Receiver:
-    """The receiving end, made by `Listener.accept`. One thread receives."""
+    """The receiving end, made by `Listener.accept`. One thread receives; `drain` and `close` may come from others."""
 
     def __init__(self, connection: socket.socket, limits: LinkLimits) -> None:
         self._socket, self._limits = connection, limits
@@ -227,10 +229,38 @@ class Receiver:
                 self._lost = self._lost or str(error)
             raise LinkLost(self._lost)
 
+    def drain(self) -> None:
+        """Takes the signs of life that have come by now, which would fill the sender's buffers while nobody receives.
+        Leaves messages where they are, and waits for nothing. Raises LinkLost where the other end is gone."""
+        if not self._lock.acquire(blocking=False):
+            return  # somebody receives
+        try:
+            while self._lost is None and self._header_came():
+                header = bytes(self._ahead[self._start : self._start + frames.HEADER_BYTES])
+                if frames.Header.unpack(header, self.number).kind == frames.MESSAGE:
+                    break
+                self._start += len(header)
+        except (OSError, frames.FrameError) as error:
+            self._lost = self._lost or str(error)
+        finally:
+            self._lock.release()
+        if self._lost is not None:
+            raise LinkLost(self._lost)
+
     def close(self) -> None:
         """From any thread; one that waits in `receive` is told."""
         self._lost = self._lost or "the link was closed here"
         _shut(self._socket, self._lock)
+
+    def _header_came(self) -> bool:
+        """Whether a whole header was read ahead, or can be at this moment."""
+        while (kept := self._end - self._start) < frames.HEADER_BYTES:
+            if not _ready(self._socket, select.POLLIN):
+                return False
+            self._ahead[:kept] = bytes(self._ahead[self._start : self._end])
+            self._start, self._end = 0, kept
+            self._end += self._read(self._ahead[kept:])
+        return True
 
     def _message(self, header: frames.Header) -> Message:
         message = frames.unpack_head(header, self._take(header.head_bytes))
@@ -275,6 +305,13 @@ def _tune(connection: socket.socket, limits: LinkLimits) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
     # Linux also gives up after so long where the receiver is alive but has not read: no less than a step may take.
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limits.send_s * 1000))
+
+
+def _ready(connection: socket.socket, event: int) -> bool:
+    """Whether a socket can be read from (POLLIN) or written to (POLLOUT) at this moment; also where it is lost."""
+    poll = select.poll()  # unlike `select`, for any number of open files
+    poll.register(connection, event)
+    return bool(poll.poll(0))
 
 
 def _read_exactly(connection: socket.socket, size: int) -> bytes:

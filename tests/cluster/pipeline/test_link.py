@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -108,6 +109,45 @@ def test_signs_of_life_keep_an_idle_link(stack: ExitStack, monkeypatch: pytest.M
     later.join(WAIT_S)
     with pytest.raises(LinkLost, match="no message came within 0 s, though its sender lives"):
         receiver.receive(timeout_s=0.1)
+
+
+def test_signs_of_life_are_taken_from_an_idle_link(stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+    connection, receiver = raw(stack)
+    sign = frames.alive(0)
+    receiver.drain()
+    connection.sendall(3 * sign + sign[:10])
+    wait_until_readable(receiver)
+    receiver.drain()
+    assert not readable(receiver)
+    connection.sendall(sign[10:] + b"".join(frames.pack(SMALL, 0)))
+    wait_until_readable(receiver)
+    for _ in range(2):
+        receiver.drain()
+    assert torch.equal(receiver.receive().tensors[0], SMALL.tensors[0]), "messages stay"
+    receiving = waits(receiver.receive, pool)
+    receiver.drain()
+    connection.sendall(b"".join(frames.pack(SMALL, 1)))
+    assert receiving.result(WAIT_S).meta == SMALL.meta
+
+
+def test_the_end_of_an_idle_link_is_noticed(stack: ExitStack) -> None:
+    connection, receiver = raw(stack)
+    connection.close()
+    wait_until_readable(receiver)
+    for _ in range(2):
+        with pytest.raises(LinkLost, match="is gone"):
+            receiver.drain()
+
+
+def test_a_sign_of_life_waits_for_nothing(stack: ExitStack) -> None:
+    """Somebody who has not read for long has plenty to read; and whoever sends waits for the same lock."""
+    sender, _ = linked(stack)
+    sender._socket.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            sender._socket.send(bytes(1 << 20))
+    sender._socket.settimeout(0.2)
+    sender._sign_of_life()
 
 
 def test_silence_is_noticed(stack: ExitStack) -> None:
@@ -289,6 +329,25 @@ def test_a_sender_makes_sure_of_who_listens(stack: ExitStack) -> None:
         stack.callback(silent.close)
         with pytest.raises(LinkLost, match="did not take the link on"):
             silent.confirm()
+
+
+def readable(receiver: Receiver) -> bool:
+    return bool(select.select([receiver._socket], [], [], 0)[0])
+
+
+def wait_until_readable(receiver: Receiver) -> None:
+    assert select.select([receiver._socket], [], [], WAIT_S)[0], "nothing came"
+
+
+def test_strangers_who_say_nothing_do_not_keep_the_right_one_out(stack: ExitStack) -> None:
+    listener = Listener("127.0.0.1", PLACE, LinkLimits())
+    stack.callback(listener.close)
+    for _ in range(4):
+        stack.enter_context(socket.create_connection(listener.address, timeout=WAIT_S))
+    sender = Sender(listener.address, PLACE, PATIENT)
+    stack.callback(sender.close)
+    stack.callback(listener.accept().close)
+    sender.confirm()
 
 
 def _has_ipv6() -> bool:
