@@ -11,9 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 FAILED = "failed"
 """The kind of message that takes the place of an answer; `meta` says at which `stage` and `why`."""
+
+PROBE = "probe"
+"""The kind of message that every stage passes on as it is: what comes back shows that the ring is whole."""
 
 MakeStage = Callable[[], Stage]
 
@@ -58,8 +62,9 @@ class StageWorker:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stage")
-        self._lock = threading.Lock()  # of the following four
+        self._lock = threading.Lock()  # of the following five
         self._epoch = 0
+        self._over: Future[None] = Future()  # done when the epoch is over
         self._listener: Listener | None = None
         self._receiver: Receiver | None = None
         self._sender: Sender | None = None
@@ -87,14 +92,32 @@ class StageWorker:
             if place.epoch <= self._epoch:
                 listener.close()
                 raise ValueError(f"epoch {place.epoch} comes after epoch {self._epoch}")
-            before = (self._listener, self._receiver, self._sender)
+            before, over = (self._listener, self._receiver, self._sender), self._over
             self._epoch, self._listener, self._receiver, self._sender = place.epoch, listener, None, None
+            self._over = Future()
+        over.set_result(None)
         _close(*before)
         return listener.address
 
     def serve(self, to: Address, place: Place, limits: LinkLimits) -> str:
         """Computes what comes in, in order, until a link is lost or the next epoch begins. Returns why."""
-        return self._thread.submit(self._serve, to, place, limits).result()
+        with self._lock:
+            over = self._over
+            if place.epoch != self._epoch:
+                return f"epoch {place.epoch} is over"
+        serving = self._thread.submit(self._serve, to, place, limits)
+        # The thread may be at a long batch, of this epoch or the one before. The call must not outlive the epoch: a
+        # process answers only so many at once.
+        either: list[Future[Any]] = [serving, over]
+        wait(either, return_when=FIRST_COMPLETED)
+        if serving.done():
+            return serving.result()
+        serving.cancel()
+        return f"epoch {place.epoch} is over"
+
+    def free(self, timeout_s: float) -> bool:
+        """Waits until the computing thread is done with what it was given. False where it is not, in that time."""
+        return not wait([self._thread.submit(int)], timeout=timeout_s).not_done
 
     def beat(self) -> Beat:
         """A sign of life, with what became of its time."""
@@ -159,6 +182,9 @@ class StageWorker:
         number = receiver.number
         self._clock.enter(Phase.WAITING, number)
         message = receiver.receive()
+        if message.kind == PROBE:
+            sender.send(sender.pack(message))
+            return
         received = time.time()
         self._clock.enter(Phase.BUSY, number)
         frame = self._computed(message, sender)

@@ -41,20 +41,30 @@ class Watched:
 
 
 class Watch:
-    """Calls `on_loss` with the reason, once after each `follow`, on its own thread."""
+    """Calls `on_loss` with the epoch and the reason, once after each `follow`, on its own thread. `look` is called ten
+    times a second meanwhile, and returns what else was lost, if anything."""
 
-    def __init__(self, limits: Limits, on_loss: Callable[[str], None], active_s: Callable[[], float]) -> None:
-        self._limits, self._on_loss, self._active_s = limits, on_loss, active_s
+    def __init__(
+        self,
+        limits: Limits,
+        on_loss: Callable[[int, str], None],
+        look: Callable[[], str | None],
+        active_s: Callable[[], float],
+    ) -> None:
+        self._limits, self._on_loss, self._look_beside, self._active_s = limits, on_loss, look, active_s
         self._lock = threading.Lock()
+        self._epoch = 0
+        self._looked = time.monotonic()
         self._stages: list[Watched] = []
         self._judging = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pipeline-watch", daemon=True)
         self._thread.start()
 
-    def follow(self, actors: Sequence[Actor], serving: Sequence[Any]) -> None:
+    def follow(self, epoch: int, actors: Sequence[Actor], serving: Sequence[Any]) -> None:
         """Begins to watch the stages of a new epoch by their actors and their calls of `serve`."""
         with self._lock:
+            self._epoch = epoch
             before = {stage.actor: stage.samples for stage in self._stages}
             self._stages = [Watched(actor, serve) for actor, serve in zip(actors, serving, strict=True)]
             for stage in self._stages:
@@ -82,8 +92,9 @@ class Watch:
     def _run(self) -> None:
         while not self._ended.is_set():
             with self._lock:
-                stages = self._stages if self._judging else []
+                stages, epoch = self._stages if self._judging else [], self._epoch
             if not stages:
+                self._looked = time.monotonic()
                 self._ended.wait(_LOOK_S)
                 continue
             try:
@@ -95,16 +106,21 @@ class Watch:
                 if reason is None or stages is not self._stages or not self._judging:
                     continue
                 self._judging = False
-            self._on_loss(reason)
+            self._on_loss(epoch, reason)
 
     def _look(self, stages: list[Watched]) -> str | None:
         """Waits a moment for news, asks for beats that are due. Returns what was lost, if anything."""
         now = time.monotonic()
+        stood_s, self._looked = now - self._looked, now
         for stage in stages:
+            if stood_s > self._limits.beat_every_s:  # this process stood still; what came meanwhile is not read yet
+                stage.asked += stood_s
             if stage.owed is None and now - stage.asked >= self._limits.beat_every_s:
                 stage.owed, stage.asked = stage.actor.beat.remote(), now
         calls = [stage.serve for stage in stages] + [stage.owed for stage in stages if stage.owed is not None]
         ready, _ = ray.wait(calls, num_returns=1, timeout=_LOOK_S)
+        if ready:
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=0)
         now = time.monotonic()
         for index, stage in enumerate(stages):
             if stage.serve in ready:
@@ -120,4 +136,4 @@ class Watch:
                 return f"stage {index} has been at one batch for more than {self._limits.step_s:.0f} s"
             if stage.silent_s(now) > self._limits.heartbeat_s:
                 return f"stage {index} has not answered for {self._limits.heartbeat_s:.1f} s"
-        return None
+        return self._look_beside()

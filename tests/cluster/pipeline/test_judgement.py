@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.pipeline.judgement import Known, Verdict, judge
+from cluster.pipeline.judgement import Known, Verdict, judge, patience_s
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,11 @@ from cluster.pipeline.judgement import Known, Verdict, judge
 )
 def test_who_is_kept_and_who_is_replaced(known: Known, verdict: Verdict) -> None:
     assert judge(known, heartbeat_s=2.0) is verdict
+
+
+@pytest.mark.parametrize(("left_s", "load_s", "patience"), [(10.0, 2.0, 5.0), (10.0, 8.0, 10.0), (-1.0, 0.0, 0.0)])
+def test_a_busy_stage_is_waited_for_while_another_could_still_load(
+    left_s: float, load_s: float, patience: float
+) -> None:
+    """Where none could, waiting for it is all that is left."""
+    assert patience_s(left_s, load_s) == patience

@@ -14,7 +14,7 @@ import torch
 from cluster.pipeline.clock import Phase
 from cluster.pipeline.handshake import Membership, Place
 from cluster.pipeline.link import LinkLimits, Listener, Receiver, Sender
-from cluster.pipeline.stage import FAILED, StageWorker
+from cluster.pipeline.stage import FAILED, PROBE, StageWorker
 from engine.errors import CheckpointError
 from engine.pipeline.message import Message
 from tests.cluster.pipeline.stages import WIDTH, Adding, broken, matrix
@@ -129,11 +129,56 @@ def test_the_next_epoch_ends_the_one_before(worker: StageWorker, stack: ExitStac
     first.receiver.receive()
     second = Ring(worker, 2, pool)
     stack.callback(second.close)
-    assert "closed here" in first.serving.result(WAIT_S)
+    assert first.serving.result(WAIT_S) in ("epoch 1 is over", "the link was closed here")
     second.send()
     assert torch.equal(second.receiver.receive().tensors[0], ROWS @ matrix(3) + 2 * ROWS.sum(0)), "the stage stays"
     with pytest.raises(ValueError, match="epoch 2 comes after epoch 2"):
         worker.listen(Place(Membership.new(), 2, 0), HOST, LIMITS)
+
+
+def test_a_probe_is_passed_on_and_is_no_batch(worker: StageWorker, stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+    worker.trace(True)
+    ring = Ring(worker, 1, pool)
+    stack.callback(ring.close)
+    ring.sender.send(ring.sender.pack(Message(PROBE, {}, ())))
+    assert ring.receiver.receive().kind == PROBE
+    ring.close()
+    ring.serving.result(WAIT_S)
+    assert (worker.beat().batches, worker.take_trace()) == (0, [])
+
+
+def test_no_call_stays_behind_a_long_batch(stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+    """A process answers only so many at once."""
+    inside, go_on = threading.Event(), threading.Event()
+    stack.callback(go_on.set)
+
+    class Slow(Adding):
+        def run(self, message: Message) -> Message:
+            inside.set()
+            assert go_on.wait(WAIT_S)
+            return super().run(message)
+
+    worker = StageWorker()
+    worker.load(lambda: Slow(0), 0, 1)
+    assert worker.free(WAIT_S)
+    first = Ring(worker, 1, pool)
+    stack.callback(first.close)
+    first.send()
+    assert inside.wait(WAIT_S)
+    membership = Membership.new()
+    for epoch in (2, 3):
+        worker.listen(Place(membership, epoch, 0), HOST, LIMITS)
+        assert not worker.free(0.01)
+        if epoch == 2:
+            assert first.serving.result(WAIT_S) == "epoch 1 is over"
+            waiting = pool.submit(worker.serve, (HOST, 1), Place(membership, 2, 1), LIMITS)
+    assert waiting.result(WAIT_S) == "epoch 2 is over"
+    go_on.set()
+    assert worker.free(WAIT_S)
+    last = Ring(worker, 4, pool)
+    stack.callback(last.close)
+    last.send(n=1)
+    assert last.receiver.receive().meta == {"n": 1}
 
 
 def test_serving_an_epoch_that_is_over_ends_at_once(worker: StageWorker, stack: ExitStack) -> None:
