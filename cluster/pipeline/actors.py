@@ -108,6 +108,11 @@ def wait_ended(actors: list[Actor], born: list[Born], timeout_s: float) -> None:
             time.sleep(0.01)
 
 
+def has_raised(result: Any) -> bool:
+    """Whether a call came to an exception of the stage's own: it was reached, and will say the same again."""
+    return isinstance(result, Exception) and not isinstance(result, RayError)
+
+
 def node_addresses() -> dict[str, tuple[str, int]]:
     """Of the nodes by id: the address and the port at which Ray's daemon listens."""
     return {node["NodeID"]: (node["NodeManagerAddress"], int(node["NodeManagerPort"])) for node in ray.nodes()}

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from typing import Any, TypeVar
 
 from ray.util.placement_group import PlacementGroup
 
@@ -15,15 +15,17 @@ from cluster.pipeline.crew import Crew, NotYet
 from cluster.pipeline.frames import FrameError
 from cluster.pipeline.handshake import Membership, Place
 from cluster.pipeline.limits import Limits
-from cluster.pipeline.link import LinkLost, Listener, Receiver, Sender
+from cluster.pipeline.link import Address, LinkLost, Listener, Receiver, Sender
 from cluster.pipeline.placement import Resources, Strategy
-from cluster.pipeline.stage import FAILED, MakeStage
+from cluster.pipeline.stage import FAILED, PROBE, MakeStage
 from cluster.pipeline.state import StageState
 from cluster.pipeline.watch import Watch
-from engine.errors import EngineFailed, ReplicaLost, StagelineError, StageLost
+from engine.errors import EngineFailed, ReplicaLost, StageLost
 from engine.pipeline.message import Message
 
 log = logging.getLogger(__name__)
+
+End = TypeVar("End", Listener, Sender, Receiver)
 
 _AGAIN_S = 0.05  # between two tries of a repair
 
@@ -31,7 +33,7 @@ _AGAIN_S = 0.05  # between two tries of a repair
 class Pipeline:
     """A Runner of messages: what the last stage makes of a message is its answer.
 
-    One thread submits, takes answers and repairs. All else may be called from any.
+    One thread submits, takes answers and repairs. All else may be called from any; `close` also ends a wait there.
     """
 
     def __init__(
@@ -59,16 +61,18 @@ class Pipeline:
         self.limits = limits or Limits()
         self._membership = Membership.new()
         self._epoch = 0
+        self._repairs = 0  # since the last answer
         self._lost: str | None = "it is not linked yet"
         self._closed = False
         self._lock = threading.Lock()  # of the links and of what is lost
         self._sender: Sender | None = None
         self._receiver: Receiver | None = None
+        self._ends: list[Listener | Sender | Receiver] = []  # of this process, in this epoch
         self._under_way = 0
         self._active_s, self._active_since = 0.0, 0.0
         names = labels or [f"stage {index}" for index in range(len(makes))]
         self._crew = Crew(makes, names, threads, resources or Resources(), self.limits, spares=spares)
-        self._watch = Watch(self.limits, self._lose, self._active)
+        self._watch = Watch(self.limits, self._lose_epoch, self._look, self._active)
         try:
             self._crew.settle(placement_group, first_bundle, strategy)
             self._make_whole(self.limits.start_s, [])
@@ -119,6 +123,7 @@ class Pipeline:
         except LinkLost as error:
             raise self._stage_lost(str(error)) from None
         self._under_way -= 1
+        self._repairs = 0
         if self._under_way == 0:
             self._active_s += time.monotonic() - self._active_since
         if message.kind == FAILED:
@@ -129,7 +134,8 @@ class Pipeline:
     def repair(self) -> None:
         """Makes the pipeline whole: ends the epoch, replaces the stages that died or froze, links them all anew.
 
-        Stages that live keep their process and weights. Raises ReplicaLost where the limit does not suffice.
+        Stages that live keep their process and weights. Raises ReplicaLost where the limit does not suffice, where
+        anything else goes wrong, and where the last repairs brought no answer: a batch may be what kills a stage.
         """
         began = time.monotonic()
         self._lose("it is being repaired")
@@ -138,11 +144,15 @@ class Pipeline:
             self._under_way = 0
         reason = self._lost
         silences = self._watch.rest()
+        if self._repairs >= self.limits.repairs:
+            raise ReplicaLost(f"The pipeline was repaired {self._repairs} times without an answer, then: {reason}")
+        self._repairs += 1
         try:
             replaced = self._make_whole(self.limits.repair_s, silences)
         except ReplicaLost:
             raise
-        except StagelineError as error:
+        except Exception as error:  # of Ray too: the requests are computed elsewhere
+            log.exception("a repair failed")
             raise ReplicaLost(f"The pipeline could not be repaired: {error}") from error
         log.warning("repaired in %.2f s, replacing stages %s: %s", time.monotonic() - began, replaced, reason)
 
@@ -160,7 +170,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Ends the stages and what else was started for them."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._lose("it was closed")
         self._watch.close()
         self._crew.close()
@@ -185,37 +196,80 @@ class Pipeline:
 
     def _assemble(self, deadline: float, silences: list[tuple[float, bool]], replaced: set[int]) -> None:
         """One try: raises NotYet and LinkLost."""
-        self._epoch += 1
+        with self._lock:
+            self._epoch += 1
         places = [Place(self._membership, self._epoch, link) for link in range(self.depth + 1)]
         addresses, started = self._crew.gather(places, silences, deadline)
         replaced |= started
-        with ExitStack() as undo:
-            listener = Listener(self._crew.host, places[-1], self.limits.link)
-            undo.callback(listener.close)
-            serving = self._crew.serve([*addresses[1:], listener.address], places)
-            # The stages link themselves at the same time: connect first, then wait, then see to the reply.
-            sender = Sender(addresses[0], places[0], self.limits.link)
-            undo.callback(sender.close)
-            receiver = listener.accept()
-            undo.callback(receiver.close)
-            sender.confirm()
-            with self._lock:
-                if self._closed:
-                    raise LinkLost("it was closed")
-                self._sender, self._receiver, self._lost = sender, receiver, None
-            undo.pop_all()
-            listener.close()
-        self._watch.follow([seat.actor for seat in self._crew.seats], serving)
+        try:
+            serving = self._link(addresses, places, deadline)
+        except BaseException:
+            self._close_ends()
+            raise
+        self._watch.follow(self._epoch, [seat.actor for seat in self._crew.seats], serving)
         self._crew.keep_spares()
+
+    def _link(self, addresses: list[Address], places: list[Place], deadline: float) -> list[Any]:
+        """Links the ring, and returns the stages' calls of `serve`."""
+        try:
+            listener = self._held(Listener(self._crew.host, places[-1], self.limits.link))
+        except OSError as error:
+            raise EngineFailed(f"The pipeline's driver cannot listen at {self._crew.host}: {error}.") from error
+        serving = self._crew.serve([*addresses[1:], listener.address], places)
+        # The stages link themselves at the same time: connect first, then wait, then see to the reply.
+        sender = self._held(Sender(addresses[0], places[0], self.limits.link))
+        receiver = self._held(listener.accept())
+        sender.confirm()
+        listener.close()
+        # A stage replies before its own link onward is made: only what comes back shows that all of them are.
+        sender.send(sender.pack(Message(PROBE, {}, ())))
+        receiver.receive(deadline - time.monotonic())
+        with self._lock:
+            if self._closed:
+                raise LinkLost("it was closed")
+            self._sender, self._receiver, self._lost = sender, receiver, None
+        return serving
+
+    def _held(self, end: End) -> End:
+        """Has `_close_ends` close it, from any thread."""
+        with self._lock:
+            self._ends.append(end)
+            closed = self._closed
+        if closed:
+            end.close()
+            raise LinkLost("it was closed")
+        return end
+
+    def _close_ends(self) -> None:
+        with self._lock:
+            ends, self._ends = self._ends, []
+        for end in ends:
+            end.close()
 
     def _lose(self, reason: str) -> None:
         """From any thread: whoever waits is told."""
         with self._lock:
             self._lost = self._lost or reason
-            ends = (self._sender, self._receiver)
-        for end in ends:
-            if end is not None:
-                end.close()
+        self._close_ends()
+
+    def _lose_epoch(self, epoch: int, reason: str) -> None:
+        """What the watch found may be over by now."""
+        with self._lock:
+            if epoch != self._epoch:
+                return
+            self._lost = self._lost or reason
+        self._close_ends()
+
+    def _look(self) -> str | None:
+        """While nothing is under way nobody receives, and signs of life pile up. (Nor is silence noticed then. It need
+        not be: beats are missing too, or the stage before notices.)"""
+        receiver = self._receiver
+        try:
+            if receiver is not None:
+                receiver.drain()
+        except LinkLost as error:
+            return str(error)
+        return None
 
     def _stage_lost(self, reason: str) -> StageLost:
         self._lose(reason)

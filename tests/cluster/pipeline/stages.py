@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -51,6 +52,14 @@ class Echo:
 
     def run(self, message: Message) -> Message:
         return message
+
+
+def slow_again(mark: Path) -> Adding:
+    """Takes very long to load from the second time on."""
+    if mark.exists():
+        time.sleep(600.0)
+    mark.touch()
+    return Adding(0)
 
 
 def broken() -> Adding:

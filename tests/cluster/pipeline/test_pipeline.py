@@ -6,28 +6,36 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import torch
+from ray.exceptions import RpcError
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from torch import Tensor
 
 from cluster.node import has_ended, local_node, node_temp_dir
+from cluster.pipeline.crew import NotYet
+from cluster.pipeline.handshake import Place
 from cluster.pipeline.limits import Limits
+from cluster.pipeline.link import Address, LinkLimits
 from cluster.pipeline.pipeline import Pipeline
 from cluster.pipeline.placement import Resources
 from engine.errors import CheckpointError, ConfigError, EngineFailed, ReplicaLost, StageLost
 from engine.pipeline.message import Message
-from tests.cluster.pipeline.stages import WIDTH, Adding, broken, matrix
+from tests.cluster.pipeline.stages import WIDTH, Adding, broken, matrix, slow_again
 
 pytestmark = pytest.mark.ray
 
 SMALL = Resources(num_cpus=0.1)
-PATIENT = Limits(repair_s=60.0, step_s=3.0)
+PATIENT = Limits(repair_s=60.0, step_s=2.0, link=LinkLimits(connect_s=2.0))
 """Somebody else may be using this machine."""
 
 ROWS = torch.arange(2.0 * WIDTH).reshape(2, WIDTH)
@@ -86,6 +94,13 @@ def ask_on(pipeline: Pipeline) -> None:
     while time.monotonic() < deadline:
         pipeline.submit(message())
         pipeline.answer()
+
+
+def break_link(pipeline: Pipeline) -> None:
+    """That of the last stage to the driver; waits until that is noticed, though nothing is asked."""
+    assert pipeline._receiver is not None
+    pipeline._receiver._socket.shutdown(socket.SHUT_RDWR)
+    wait_until(lambda: pipeline.lost is not None, "nobody noticed")
 
 
 def check_works(pipeline: Pipeline) -> None:
@@ -172,13 +187,6 @@ def test_only_the_stage_that_died_is_replaced(shared: Pipeline) -> None:
     check_works(shared)
 
 
-def test_a_death_is_noticed_while_nothing_is_asked(shared: Pipeline) -> None:
-    os.kill(pids(shared)[0], signal.SIGKILL)
-    wait_until(lambda: shared.lost is not None, "nobody noticed")
-    shared.repair()
-    check_works(shared)
-
-
 def test_a_frozen_stage_is_found_ended_and_replaced(shared: Pipeline) -> None:
     before = pids(shared)
     frozen = psutil.Process(before[1])
@@ -206,54 +214,110 @@ def test_a_stage_that_is_at_one_batch_for_too_long_is_replaced(shared: Pipeline)
 
 def test_a_broken_link_costs_no_process(shared: Pipeline) -> None:
     before = pids(shared)
-    sender = shared._sender
-    assert sender is not None
-    sender._socket.shutdown(socket.SHUT_RDWR)
-    lose(shared)
+    break_link(shared)
     shared.repair()
     assert pids(shared) == before
     check_works(shared)
 
 
-def test_another_stage_may_die_during_the_repair(shared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second, third = pids(shared)
-    os.kill(first, signal.SIGKILL)
-    lose(shared)
-    replace = shared._crew._replace
-
-    def die_then_replace(indices: set[int], deadline: float) -> None:
-        if 0 in indices:
-            os.kill(second, signal.SIGKILL)
-        replace(indices, deadline)
-
-    monkeypatch.setattr(shared._crew, "_replace", die_then_replace)
+def test_repairs_that_bring_no_answer_come_to_an_end(shared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch may be what kills a stage."""
+    with monkeypatch.context() as patch:
+        patch.setattr(shared, "limits", replace(PATIENT, repairs=2))
+        for _ in range(2):
+            break_link(shared)
+            shared.repair()
+        break_link(shared)
+        with pytest.raises(ReplicaLost, match="repaired 2 times without an answer, then: "):
+            shared.repair()
     shared.repair()
-    assert not {first, second} & set(pids(shared))
-    assert pids(shared)[2] == third
+    check_works(shared)
+    break_link(shared)
+    shared.repair()
     check_works(shared)
 
 
-def test_what_cannot_be_repaired_in_time_is_lost_as_a_whole(shared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    os.kill(pids(shared)[0], signal.SIGKILL)
-    lose(shared)
+def test_a_ring_is_not_whole_while_a_link_between_stages_is_not(
+    shared: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here stage 0 is linked to somebody who says nothing, at the first try."""
+    before = pids(shared)
+    serve, tries = shared._crew.serve, 0
+    with socket.create_server((shared._crew.host, 0)) as nobody:
+
+        def serve_wrongly(to: Sequence[Address], places: Sequence[Place]) -> list[Any]:
+            nonlocal tries
+            tries += 1
+            return serve([nobody.getsockname(), *to[1:]] if tries == 1 else to, places)
+
+        monkeypatch.setattr(shared._crew, "serve", serve_wrongly)
+        break_link(shared)
+        shared.repair()
+    check_works(shared)
+    assert (tries >= 2, pids(shared)) == (True, before)
+
+
+def test_whatever_goes_wrong_in_a_repair_loses_the_replica(shared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gather(*_: object) -> None:
+        raise RpcError("the cluster's head does not answer")
+
+    break_link(shared)
     with monkeypatch.context() as patch:
-        patch.setattr(shared, "limits", Limits(repair_s=0.2))
-        with pytest.raises(ReplicaLost, match="not whole after"):
+        patch.setattr(shared._crew, "gather", gather)
+        with pytest.raises(ReplicaLost, match="could not be repaired: the cluster's head") as raised:
+            shared.repair()
+    assert isinstance(raised.value.__cause__, RpcError)
+    shared.repair()
+    check_works(shared)
+
+
+def test_a_survivor_may_finish_a_long_batch(shared: Pipeline) -> None:
+    before = pids(shared)
+    shared.submit(message(sleep_at=0, sleep_s=1.0))
+    break_link(shared)
+    shared.repair()
+    assert pids(shared) == before
+    check_works(shared)
+
+
+@pytest.mark.parametrize(
+    ("limits", "unreachable"),
+    [(replace(PATIENT, repair_s=0.2), False), (replace(PATIENT, unreachable_s=0.2), True)],
+)
+def test_what_cannot_be_repaired_in_time_is_lost_as_a_whole(
+    shared: Pipeline, monkeypatch: pytest.MonkeyPatch, limits: Limits, unreachable: bool
+) -> None:
+    def gather(*_: object) -> None:
+        raise NotYet("it is somewhere else", unreachable=unreachable)
+
+    break_link(shared)
+    with monkeypatch.context() as patch:
+        patch.setattr(shared, "limits", limits)
+        patch.setattr(shared._crew, "gather", gather)
+        with pytest.raises(ReplicaLost, match="not whole after 0 s: it is somewhere else"):
             shared.repair()
     shared.repair()
     check_works(shared)
 
 
-def test_twenty_deaths_leave_nothing_over(shared: Pipeline) -> None:
-    """Of all stages, or of some of them, at once."""
-    ports, restarts = len(listening()), sum(stage.restarts for stage in shared.stages())
-    for victims in ({0, 1, 2}, {0, 1}, {0, 1, 2}, {0, 2}, {0, 1, 2}, {1, 2}, {0, 1, 2}, {0, 1}):
-        for index in victims:
-            os.kill(pids(shared)[index], signal.SIGKILL)
-        lose(shared)
+def test_six_deaths_leave_nothing_over(shared: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all stages at once while nothing is asked, of one, and of two of which the second dies during the repair."""
+    ports, restarts = len(listening()), [stage.restarts for stage in shared.stages()]
+    replace_them = shared._crew._replace
+
+    def die_then_replace(indices: set[int], deadline: float) -> None:
+        if indices == {0}:
+            os.kill(pids(shared)[1], signal.SIGKILL)
+        replace_them(indices, deadline)
+
+    monkeypatch.setattr(shared._crew, "_replace", die_then_replace)
+    for victims in ({0, 1, 2}, {2}, {0}):
+        for pid in [pids(shared)[index] for index in victims]:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: shared.lost is not None, "nobody noticed")
         shared.repair()
-    check_works(shared)
-    assert sum(stage.restarts for stage in shared.stages()) == restarts + 20
+        check_works(shared)
+    assert [stage.restarts for stage in shared.stages()] == [before + 2 for before in restarts]
     wait_until(lambda: {process.pid for process in below()} == set(pids(shared)), "processes were left")
     assert len(listening()) == ports
     assert len(shared._crew._started) == 3
@@ -300,7 +364,7 @@ def test_a_spare_takes_over_and_closing_leaves_nothing(shared: Pipeline) -> None
         pipeline.repair()
         assert pids(pipeline) == [spare]
         check_works(pipeline)
-        wait_until(lambda: len(below() - others) == 2, "no other spare was started")
+        assert len(pipeline._crew._spares) == 1, "another one is started"
         group = pipeline._crew._own_group
         assert group is not None
     finally:
@@ -311,6 +375,23 @@ def test_a_spare_takes_over_and_closing_leaves_nothing(shared: Pipeline) -> None
     with pytest.raises(StageLost, match="closed"):
         pipeline.submit(message())
     pipeline.close()
+
+
+def test_closing_ends_a_repair(shared: Pipeline, tmp_path: Path) -> None:
+    others = below()
+    pipeline = Pipeline([partial(slow_again, tmp_path / "was here")], spares=False, resources=SMALL, limits=PATIENT)
+    try:
+        os.kill(pids(pipeline)[0], signal.SIGKILL)
+        wait_until(lambda: pipeline.lost is not None, "nobody noticed")
+        with ThreadPoolExecutor(1) as pool:
+            repairing = pool.submit(pipeline.repair)
+            wait_until(lambda: pipeline.stages()[0].restarts == 1, "nothing was started")
+            pipeline.close()
+            with pytest.raises(ReplicaLost, match="closed"):
+                repairing.result(WAIT_S)
+    finally:
+        pipeline.close()
+    wait_until(lambda: below() == others, "processes were left")
 
 
 def test_a_start_that_fails_leaves_nothing(shared: Pipeline) -> None:
