@@ -16,6 +16,7 @@ from typing import Protocol
 from engine.batch import Span, build_batch
 from engine.block_manager import BlockManager
 from engine.errors import DeadlineExceeded, InvalidRequest, ReplicaLost, StagelineError, StageLost
+from engine.pipeline.blame import Blame
 from engine.pipeline.generation import Answer, PromptAsk, Work
 from engine.pipeline.runner import Runner
 from engine.request import Delta, FinishReason, GrammarSpec, Request, Timings
@@ -98,6 +99,7 @@ class Engine:
         self.blocks = BlockManager(limits.blocks, limits.block_size, limits.prefix_cache)
         self.scheduler = Scheduler(self.blocks, limits.max_batch_tokens, limits.max_running, runner.depth)
         self.requests: dict[str, Running] = {}
+        self.blame = Blame()
         self.under_way: deque[list[Launched]] = deque()  # the steps that are not answered, oldest first
         self.orders = itertools.count()
         self.last_step_tokens = 0
@@ -169,7 +171,7 @@ class Engine:
             if self.under_way:
                 outputs += self._collect()
         except StageLost as error:
-            self._start_over(error)
+            outputs += self._start_over(error)
         return outputs
 
     def close(self) -> None:
@@ -251,17 +253,16 @@ class Engine:
 
     def _collect(self) -> list[Output]:
         """Waits for the oldest step and takes in its answer."""
-        launched = self.under_way.popleft()
         try:
             answer = self.runner.answer()
         except (StageLost, ReplicaLost):
             raise
         except Exception as error:
-            if not all(one.chunk.stale for one in launched):
+            if not all(one.chunk.stale for one in self.under_way.popleft()):
                 raise
             log.warning("a step that nobody waits for any more failed: %s", error)
             return []
-        return self._postprocess(launched, answer)
+        return self._postprocess(self.under_way.popleft(), answer)
 
     def _postprocess(self, launched: list[Launched], answer: Answer) -> list[Output]:
         self.last_step_tokens = sum(one.chunk.count for one in launched)
@@ -281,12 +282,15 @@ class Engine:
                 outputs.append(self._report(sequence, token))
         return outputs
 
-    def _start_over(self, error: StageLost) -> None:
+    def _start_over(self, error: StageLost) -> list[Output]:
         """Nothing that was computed is left but the tokens: has the runner repaired, and everybody wait again."""
         log.warning("%s; %d requests are computed again once it is repaired", error, len(self.requests))
+        chunks = [one.chunk for launched in self.under_way for one in launched]
+        guilty = self.blame.lost(chunk.sequence.request.id for chunk in chunks if not chunk.stale)
         self.under_way.clear()
         self.scheduler.start_over()
         self.runner.repair()
+        return [self._fail(self.requests[request_id], self.blame.error()) for request_id in guilty]
 
     def _spent(self, sequence: Running) -> bool:
         """Whether nothing more may be generated: only the prompt was asked for, or a resumed request was complete."""
@@ -295,6 +299,7 @@ class Engine:
     def _report(self, sequence: Running, sampled: Sampled | None) -> Output:
         """Appends the sampled token and says what the request gained; takes it out when it is finished."""
         now = self.clock()
+        self.blame.gained(sequence.request.id)
         if not sequence.reported:
             sequence.first_token_s = now
             self.prompt_tokens += len(sequence.request.prompt)

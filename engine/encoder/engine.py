@@ -18,6 +18,7 @@ from engine.encoder.request import Encoded, EncodeRequest
 from engine.errors import DeadlineExceeded, InvalidRequest, ReplicaLost, StagelineError, StageLost
 from engine.models import EncoderArchitecture
 from engine.models.packed import Packed, Text, pack
+from engine.pipeline.blame import Blame
 from engine.pipeline.runner import Runner
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class EncoderEngine:
         kernels: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.blame = Blame()
         self.runner = runner
         self.limits = limits
         self.arch = arch
@@ -167,7 +169,7 @@ class EncoderEngine:
             if self.in_flight:
                 outputs += self._collect()
         except StageLost:
-            self._start_over()
+            outputs += self._start_over()
         return outputs
 
     def failed(self, error: StagelineError) -> Encoded:
@@ -239,15 +241,20 @@ class EncoderEngine:
             if self.requests.get(request.id) is not entry:
                 continue  # aborted meanwhile
             del self.requests[request.id]
+            self.blame.gained(request.id)
             queued = max(0.0, flight.started_s - (request.arrival_s or flight.started_s))
             outputs.append((request.id, Encoded(row.copy(), queued, self.last_end_s - flight.started_s)))
         return outputs
 
-    def _start_over(self) -> None:
+    def _start_over(self) -> list[Output]:
         """Puts what was under way back to where it stood in the queue, and has the runner repaired."""
-        for flight in self.in_flight:
-            for entry in flight.entries:
-                if self.requests.get(entry.request.id) is entry:
-                    self._queue(entry)
+        entries = [entry for flight in self.in_flight for entry in flight.entries]
+        lost = [entry for entry in entries if self.requests.get(entry.request.id) is entry]
+        for entry in lost:
+            self._queue(entry)
         self.in_flight.clear()
+        guilty = self.blame.lost(entry.request.id for entry in lost)
         self.runner.repair()
+        for request_id in guilty:
+            self.abort(request_id)
+        return [(request_id, self.failed(self.blame.error())) for request_id in guilty]

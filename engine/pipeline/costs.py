@@ -6,7 +6,6 @@ encoder-decoder 16 sentences from the first to the last step.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from engine.pipeline.probes.seq2seq import seq2seq_probes
 
 ModelTask = Literal["text-generation", "text-classification", "embedding", "translation"]
 
-LEAST_ROUNDS, MOST_ROUNDS = 5, 50  # of which the median counts
+LEAST_ROUNDS, MOST_ROUNDS = 5, 50  # of which the quickest counts
 BUDGET_S = 0.3  # in which as many rounds are run as go into it
 WARM_UP = 2  # rounds that do not count
 
@@ -37,7 +36,7 @@ def measure_costs(checkpoint: Checkpoint, task: ModelTask, kernels: Kernels, thr
     with loading(checkpoint), _threads(threads):
         probes = _probes(checkpoint, task, kernels)
         finish = torch.cuda.synchronize if kernels.device.type == "cuda" else lambda: None
-        return costs_of(probes, median_seconds(probes.run, finish))
+        return costs_of(probes, least_seconds(probes.run, finish))
 
 
 def count_layers(checkpoint: Checkpoint, task: ModelTask) -> int:
@@ -63,7 +62,7 @@ def costs_of(probes: Probes, seconds: Mapping[str, float]) -> Costs:
     return Costs(tuple(map(cost, probes.layers)), cost(probes.first), cost(probes.last))
 
 
-def median_seconds(probes: Mapping[str, Probe], finish: Callable[[], object] = lambda: None) -> dict[str, float]:
+def least_seconds(probes: Mapping[str, Probe], finish: Callable[[], object] = lambda: None) -> dict[str, float]:
     """What each takes; `finish` waits for a device that is given work ahead. They take turns: a busy neighbour slows
     all of them, and no layer finds its weights in the cache only because it is alone here."""
     found: dict[str, list[float]] = {name: [] for name in probes}
@@ -76,7 +75,7 @@ def median_seconds(probes: Mapping[str, Probe], finish: Callable[[], object] = l
             probe()
             finish()
             found[name].append(time.perf_counter() - started)
-    return {name: statistics.median(taken[WARM_UP:]) for name, taken in found.items()}
+    return {name: min(taken[WARM_UP:]) for name, taken in found.items()}
 
 
 def _probes(checkpoint: Checkpoint, task: ModelTask, kernels: Kernels) -> Probes:

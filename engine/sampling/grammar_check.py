@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from engine.errors import EngineFailed
+from engine.errors import ReplicaLost
 from engine.request import GrammarSpec
 from engine.sampling.grammar_worker import READY, read_message, write_message
 
@@ -42,7 +42,7 @@ class GrammarChecker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def check(self, spec: GrammarSpec) -> str | None:
-        """What is wrong with the grammar; None if nothing is. EngineFailed if the process cannot be had."""
+        """What is wrong with the grammar; None if nothing is. ReplicaLost if the process cannot be had here."""
         message = json.dumps(
             {
                 "kind": spec.kind,
@@ -89,7 +89,7 @@ class GrammarChecker:
                 self._greet(self._process)
             except OSError as error:
                 self._end()
-                raise EngineFailed(f"The process that checks grammars cannot be started: {error}.") from error
+                raise ReplicaLost(f"The process that checks grammars cannot be started: {error}.") from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         return self._process.stdin, self._process.stdout

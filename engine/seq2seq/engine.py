@@ -21,6 +21,7 @@ import torch
 from engine.errors import DeadlineExceeded, InvalidRequest, ReplicaLost, StagelineError, StageLost
 from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.packed import Text, pack
+from engine.pipeline.blame import Blame
 from engine.pipeline.runner import Runner
 from engine.seq2seq.check import check_request
 from engine.seq2seq.group import Feed, Group, Vocabulary
@@ -93,6 +94,7 @@ class Seq2SeqEngine:
         kernels: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.blame = Blame()
         self.runner = runner
         self.limits = limits
         self.arch = arch
@@ -163,7 +165,7 @@ class Seq2SeqEngine:
             if self.in_flight:
                 outputs += self._collect()
         except StageLost:
-            self._start_over()
+            outputs += self._start_over()
         return outputs
 
     def close(self) -> None:
@@ -388,13 +390,18 @@ class Seq2SeqEngine:
             flight.lane.under_way = False
         return flight
 
-    def _start_over(self) -> None:
+    def _start_over(self) -> list[Output]:
         """Puts all sentences back into the queue, and has the runner repaired."""
+        running = set(self.requests) - {sentence.request.id for sentence in self.waiting}
+        guilty = self.blame.lost(running if self.in_flight else ())
         self.slots = Slots(self.limits.slots)
         self.lanes = [Lane() for _ in self.lanes]
         self.in_flight.clear()
         self.waiting = sorted(self.requests.values(), key=lambda s: s.rank)
         self.runner.repair()
+        for request_id in guilty:
+            self.abort(request_id)
+        return [(request_id, self.failed(self.blame.error())) for request_id in guilty]
 
     def _finish(self, lane: Lane, group: Group, done: np.ndarray) -> list[Output]:
         now = self.clock()
@@ -404,6 +411,7 @@ class Seq2SeqEngine:
             hypotheses = group.results(index)
             self.slots.give(group.held(index))
             self._forget(sentence)
+            self.blame.gained(sentence.request.id)
             self.sentences += 1
             self.prompt_tokens += len(sentence.request.source)
             self.generated_tokens += sum(len(hypothesis.tokens) for hypothesis in hypotheses)

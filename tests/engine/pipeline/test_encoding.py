@@ -228,7 +228,7 @@ def test_an_aborted_text_that_is_under_way_is_not_reported(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(st.lists(st.integers(-6, 5), max_size=5), max_size=12),
-    losses=st.sets(st.integers(0, 40), max_size=6),
+    losses=st.sets(st.integers(0, 40), max_size=2),
     batch=st.sampled_from([30, 70, 600]),
 )
 def test_whatever_is_lost_everybody_gets_the_same_answer_as_alone(
@@ -371,3 +371,14 @@ def test_a_failure_that_nobody_waits_for_is_no_failure(
     assert engine.idle
     engine.add(REQUESTS[1])
     assert {name: bits([answer])[0] for name, answer in engine.step()} == {"1": alone["1"]}
+
+
+def test_a_text_over_which_stage_after_stage_is_lost_is_given_up(folder: Path, stages: list[EncodingStage]) -> None:
+    engine, runner = engine_of(folder, stages, losses={1, 3, 5})
+    engine.add(REQUESTS[0])
+    found: list[tuple[str, Encoded]] = []
+    while not engine.idle:
+        found += engine.step()
+    ((name, answer),) = found
+    assert (name, runner.repairs) == ("0", 3)
+    assert "not tried again" in str(answer.error)

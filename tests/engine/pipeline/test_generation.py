@@ -176,7 +176,7 @@ def test_any_precision_gives_the_same_in_stages(name: str, scheme: Scheme, tmp_p
 
 @settings(max_examples=40, deadline=None)
 @given(
-    lost=st.frozensets(st.integers(0, 120), max_size=4),
+    lost=st.frozensets(st.integers(0, 120), max_size=2),
     aborted=st.dictionaries(st.integers(0, 40), st.integers(0, 6).map(str), max_size=2),
     blocks=st.integers(24, 60),
     budget=st.integers(2, 40),
@@ -266,3 +266,18 @@ def test_rows_with_penalties_and_grammars_are_few_tensors() -> None:
         np.testing.assert_array_equal(found.allowed(100), pick.allowed(100))
         for one, other in zip(found.counts or (), pick.counts or (), strict=True):
             np.testing.assert_array_equal(one, other, strict=True)
+
+
+def test_a_request_over_which_stage_after_stage_is_lost_is_given_up(llama: Make) -> None:
+    engine = staged(llama, (0, 1, 3), losses={1, 3, 5})
+    found = run(engine, [Request("deadly", (1, 2, 3), SamplingParams(5, temperature=0))])["deadly"]
+    assert runner_of(engine).repairs == 3
+    assert "not tried again" in str(found[-1].error)
+    assert told(run(engine, requests())["0"]) == told(run(whole(llama), requests())["0"])
+
+
+def test_losses_with_tokens_between_them_are_nobodys_fault(llama: Make) -> None:
+    engine = staged(llama, (0, 3), losses={1, 5, 9, 13})
+    wanted = [Request("a", (1, 2, 3), SamplingParams(9, temperature=0, ignore_eos=True))]
+    assert told(run(engine, wanted)["a"]) == told(run(whole(llama), wanted)["a"])
+    assert runner_of(engine).repairs == 4

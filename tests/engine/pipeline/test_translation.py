@@ -245,7 +245,7 @@ def test_who_leaves_while_its_step_is_under_way_frees_its_slots_at_once(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     steps=st.lists(st.lists(st.integers(-5, 6), max_size=4), max_size=15),
-    losses=st.sets(st.integers(0, 90), max_size=5),
+    losses=st.sets(st.integers(0, 90), max_size=2),
     slots=st.sampled_from([400, 130, 100]),
     batch=st.sampled_from([60, 9]),
     running=st.integers(1, 6),
@@ -425,3 +425,17 @@ def test_many_penalized_sentences_are_few_tensors() -> None:
     assert len(tensors) == 2
     found = choices_from(json.loads(json.dumps(meta)), tensors)
     assert repr(found) == repr(wanted)
+
+
+def test_a_sentence_over_which_stage_after_stage_is_lost_is_given_up(
+    folder: Path, stages: list[TranslationStage]
+) -> None:
+    engine, runner = staged(folder, CONFIG, stages, losses={2, 5, 8})  # after its source and its first step
+    engine.add(REQUESTS[0])
+    found: list[tuple[str, Translated]] = []
+    while not engine.idle:
+        found += engine.step()
+        engine.check()
+    ((name, answer),) = found
+    assert (name, runner.repairs) == ("0", 3)
+    assert "not tried again" in str(answer.error)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.errors import EngineFailed, InvalidRequest
+from engine.errors import InvalidRequest, ReplicaLost
 from engine.request import GrammarSpec
 from engine.sampling import GrammarCompiler, GrammarLimits
 from engine.sampling.grammar_check import GrammarChecker
@@ -107,7 +107,7 @@ def test_an_end_that_comes_back_is_the_grammars_fault(script: WorkerScript) -> N
 def test_a_process_that_ends_before_it_is_ready_is_the_engines_fault(script: WorkerScript) -> None:
     script.scripts = ["exit 3", GOOD]
     checker = GrammarChecker("{}", GrammarLimits())
-    with pytest.raises(EngineFailed, match="cannot be started"):
+    with pytest.raises(ReplicaLost, match="cannot be started"):
         checker.check(ANY)
     assert checker.check(ANY) is None
     checker.close()
@@ -115,7 +115,7 @@ def test_a_process_that_ends_before_it_is_ready_is_the_engines_fault(script: Wor
 
 def test_a_process_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(EngineFailed, match="cannot be started"):
+    with pytest.raises(ReplicaLost, match="cannot be started"):
         GrammarChecker("{}", GrammarLimits()).check(ANY)
 
 
