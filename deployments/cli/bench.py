@@ -225,7 +225,9 @@ def pipeline(
 
 @bench.command("faults")
 def faults(
-    config: ConfigArgument = None,
+    config: Annotated[
+        Path | None, typer.Argument(help="Configuration file; two replicas of two stages of the demo's if left out.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Which of the configuration's models that generate text.")] = "",
     streams: Annotated[int, typer.Option(min=1, help="Streams at once.")] = 100,
     tokens: Tokens = 200,
