@@ -11,7 +11,7 @@ from rich.console import Console
 from deployments.cli.bench_tables import show, show_faults, show_pipeline, show_step, show_variants
 from deployments.cli.evaluate import choose
 from deployments.cli.fetch import ConfigArgument
-from deployments.settings import DEMO_CONFIG, load_settings
+from deployments.settings import DEMO_CONFIG, Settings, load_settings
 from engine.errors import ConfigError
 
 FAULTS_CONFIG = Path(__file__).parents[1] / "bench" / "faults.yaml"
@@ -147,6 +147,14 @@ def variants(
     show_variants(result, console, output)
 
 
+def generator_name(settings: Settings, asked: str) -> str:
+    """The model that was asked for, or the first that generates text. Raises ConfigError."""
+    names = [one.name for one in settings.models if one.task == "text-generation"]
+    if not names or (asked and asked not in names):
+        raise ConfigError(f"Which model? {', '.join(names) or 'None of this configuration'} can generate text.")
+    return asked or names[0]
+
+
 @bench.command("step")
 def step(
     config: ConfigArgument = None,
@@ -170,12 +178,10 @@ def step(
         require_matplotlib()
     path = config or DEMO_CONFIG
     settings = load_settings(path)
-    names = [one.name for one in settings.models if one.task == "text-generation"]
-    if not names or (model and model not in names):
-        raise ConfigError(f"Which model? {', '.join(names) or 'None of this configuration'} can generate text.")
+    name = generator_name(settings, model)
     size = Step(low, high, before, during, after, prompt, tokens, seed)
     console = Console(stderr=True)
-    result = bench_step(settings, path, model or names[0], size, console)
+    result = bench_step(settings, path, name, size, console)
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
         draw(result, picture)
@@ -251,14 +257,12 @@ def faults(
         require_matplotlib()
     path = config or FAULTS_CONFIG
     settings = load_settings(path)
-    names = [one.name for one in settings.models if one.task == "text-generation"]
-    if not names or (model and model not in names):
-        raise ConfigError(f"Which model? {', '.join(names) or 'None of this configuration'} can generate text.")
+    name = generator_name(settings, model)
     console = Console(stderr=True)
     if unknown := set(kind or ()) - set(FAULTS):
         raise ConfigError(f"--kind {unknown.pop()}: known are {', '.join(FAULTS)}.")
     kinds = tuple(one for one in KINDS if not kind or one in kind)
-    trial = Trial(model or names[0], streams, tokens, minutes, nodes, cpus, seed, kinds)
+    trial = Trial(name, streams, tokens, minutes, nodes, cpus, seed, kinds)
     result = bench_faults(settings, path, trial, console)
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
