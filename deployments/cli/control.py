@@ -68,6 +68,14 @@ def status_table(models: list[dict[str, Any]]) -> Table:
     table = Table(*titles, box=None, padding=(0, 2, 0, 0))
     for column in table.columns:
         column.no_wrap = True
+    processes = [
+        process
+        for model in models
+        for variant in model["variants"]
+        for replica in variant["replicas"]
+        for process in (replica, *replica.get("stages", ()))
+    ]
+    apart = len({process["node"] for process in processes if process.get("node")}) > 1
     for model in models:
         for variant in model["variants"]:
             for replica in variant["replicas"] or [{}]:
@@ -75,25 +83,25 @@ def status_table(models: list[dict[str, Any]]) -> Table:
                     escape(model["name"]),
                     variant["name"],
                     replica.get("state") or variant["state"],
-                    _place(replica),
+                    _place(replica, apart),
                     *(str(replica.get(key, "")) for key in ("running", "waiting")),
                     _shown(replica.get("kv_cache_usage"), "{:.0%}"),
                     _shown(replica.get("tokens_per_s"), "{:.1f}"),
                 )
                 for stage in replica.get("stages", ()):
-                    table.add_row("", *stage_cells(stage))
+                    table.add_row("", *stage_cells(stage, apart))
                 if replica.get("bubble") is not None:
                     table.add_row("", f"  bubble {replica['bubble']:.0%}")
     return table
 
 
-def stage_cells(stage: dict[str, Any]) -> tuple[str, ...]:
+def stage_cells(stage: dict[str, Any], apart: bool) -> tuple[str, ...]:
     """A stage's line, from the second column on: how it spends its time stands where its replica has requests, its
     memory where that has the cache."""
     return (
         f"  {stage['index']}: layers {stage['layers']}",
         stage["state"],
-        _place(stage),
+        _place(stage, apart),
         f"{stage['busy']:.0%} busy",
         f"{stage['waiting']:.0%} waits",
         format_size(stage["memory_bytes"]),
@@ -101,10 +109,10 @@ def stage_cells(stage: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _place(replica: dict[str, Any]) -> str:
-    """What tells a replica from others: its id, and its node where the server says so."""
-    name, node = replica.get("id") or replica.get("pid", ""), replica.get("node")
-    return f"{name}@{node}" if node else str(name)
+def _place(process: dict[str, Any], apart: bool) -> str:
+    """What tells a replica or stage from others: its id, and its node where they are on several."""
+    name, node = process.get("id") or process.get("pid", ""), process.get("node")
+    return f"{name}@{node}" if node and apart else str(name)
 
 
 def _shown(number: float | None, form: str) -> str:

@@ -14,7 +14,10 @@ from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics, load_g
 from deployments.stage_status import stage_families, stage_status
 from tests.cluster.pipeline.test_state import STAGE
 
-STAGES = (STAGE, replace(STAGE, index=1, layers="19-29", pid=12, restarts=2, shares=Shares(0.2, 2 / 3, 0.0, 0.6)))
+STAGES = (
+    STAGE,
+    replace(STAGE, index=1, layers="19-29", pid=12, node="n2", restarts=2, shares=Shares(0.2, 2 / 3, 0.0, 0.6)),
+)
 IDLE = tuple(replace(stage, shares=Shares()) for stage in STAGES)
 
 
@@ -74,7 +77,7 @@ def test_status_shows_a_line_for_each_stage_below_its_replica() -> None:
         "layers",
         "19-29",
         "ready",
-        "12@n1",
+        "12@n2",
         "20%",
         "busy",
         "67%",

@@ -123,7 +123,7 @@ def test_status_shows_models_variants_replicas_and_load() -> None:
     assert machine["models"] == MODELS
     assert machine["state"] == "ready"
     rows = [line.split() for line in shown.splitlines()]
-    assert ["smollm2", "bf16", "ready", "r1@n1", "3", "2", "25%", "12.3"] in rows
+    assert ["smollm2", "bf16", "ready", "r1", "3", "2", "25%", "12.3"] in rows
     assert ["smollm2", "fp32", "unavailable"] in rows
 
 
