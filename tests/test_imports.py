@@ -1,4 +1,4 @@
-"""Imports run one way: engine <- cluster <- deployments; loadtest knows none of them."""
+"""Imports run one way: engine <- cluster <- deployments -> loadtest, which knows none of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS = {"engine", "cluster", "deployments", "loadtest"}
 FORBIDDEN = {
     "engine": {"cluster", "deployments", "loadtest", "ray", "fastapi", "starlette", "uvicorn", "httpx", "pydantic"},
     "cluster": {"deployments", "loadtest", "fastapi", "starlette", "uvicorn"},
-    "deployments": {"loadtest"},
+    "deployments": {"locust", "gevent"},
     "loadtest": {"engine", "cluster", "deployments", "ray"},
 }
 

@@ -1,0 +1,16 @@
+"""Seconds since a run's start, the same for all processes, and never set back."""
+
+from __future__ import annotations
+
+import time
+
+
+class RunClock:
+    """Runs with the processor's steady clock from where the wall's stood when it was made. `start_s` is Unix time."""
+
+    def __init__(self, start_s: float) -> None:
+        self.start_s = start_s
+        self._offset_s = time.time() - start_s - time.perf_counter()
+
+    def __call__(self) -> float:
+        return round(time.perf_counter() + self._offset_s, 6)

@@ -1,0 +1,205 @@
+"""Our client against a server whose timing is known. Times are compared with the server's own, or with one another."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from loadtest.client import Client
+from loadtest.clock import RunClock
+from loadtest.record import Record
+from loadtest.scenario import Closed, Kind, Requests, Scenario
+from loadtest.workload import ask
+from tests.loadtest.conftest import Timed
+
+START = time.time()
+clock = RunClock(START)
+
+
+def send(url: str, model: str, *, kind: Kind = "completions", timeout_s: float = 20.0, **options: object) -> Record:
+    request = Requests.model_validate({"kind": kind, "model": model, **options})
+    made = ask(Scenario(name="s", requests=(request,), load=Closed(users=1)), 0)
+    client = Client(url, clock, timeout_s=timeout_s, keep_text=True)
+    try:
+        return client.send(made, clock())
+    finally:
+        client.connections.close()
+
+
+@pytest.mark.parametrize("kind", ["chat", "completions"])
+def test_times_are_the_servers_within_two_percent(timed_server: Timed, kind: Kind) -> None:
+    """By the median: whatever else runs here may hold up one of them."""
+    records = [send(timed_server.url, "ttft=0.3,gap=0.02,n=16", kind=kind) for _ in range(5)]
+    firsts, rests = [], []
+    for record, truth in zip(records, timed_server.truth(), strict=True):
+        assert (record.failure, record.output_tokens, len(record.gaps_s)) == ("", 16, 15)
+        assert record.sent_s is not None
+        assert record.first_s is not None
+        assert record.last_s is not None
+        times = [at_s for at_s, _ in truth["events"]]
+        firsts.append((record.first_s - record.sent_s) / (times[0] - truth["arrived_s"]))
+        rests.append((record.last_s - record.first_s) / (times[-1] - times[0]))
+        assert sum(record.gaps_s) == pytest.approx(record.last_s - record.first_s, abs=1e-4)
+    assert statistics.median(firsts) == pytest.approx(1, rel=0.02)
+    assert statistics.median(rests) == pytest.approx(1, rel=0.02)
+
+
+def test_a_chats_role_is_no_first_token(timed_server: Timed) -> None:
+    record = send(timed_server.url, "ttft=0.3,headers=0,n=4", kind="chat")
+    assert record.chunk_s is not None
+    assert record.first_s is not None
+    assert record.first_s - record.chunk_s > 0.2
+
+
+def test_events_with_several_tokens_and_segments_with_several_events(timed_server: Timed) -> None:
+    record = send(timed_server.url, "tokens=4,n=16,gap=0.005")
+    assert (record.output_tokens, len(record.gaps_s)) == (16, 3)
+    record = send(timed_server.url, "together=4,n=16,gap=0.005")
+    assert (record.output_tokens, len(record.gaps_s)) == (16, 15)
+
+
+def test_events_that_are_split_within_a_character(timed_server: Timed) -> None:
+    record = send(timed_server.url, "split=5,n=4,text=ü€𝄞,comments=2,crlf=1,apart=1,empty=2,tail=0.05")
+    assert record.failure == ""
+    assert record.text == "ü€𝄞" * 4
+    assert record.end_s is not None
+    assert record.last_s is not None
+    assert record.end_s - record.last_s > 0.04  # the usage and [DONE] are no tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "failure", "words"),
+    [
+        ("status=429,retry_after=1", "429", "429"),
+        ("status=503", "503", "503"),
+        ("status=500", "http", "500"),
+        ("cut=3,n=8", "cut", ""),
+        ("cut=3,n=8,how=reset", "cut", ""),
+        ("cut=3,n=8,how=clean", "cut", "DONE"),
+        ("cut=0,n=8", "cut", ""),
+        ("error=3,n=8", "answer", "error in the stream"),
+    ],
+)
+def test_failures_by_kind(timed_server: Timed, model: str, failure: str, words: str) -> None:
+    record = send(timed_server.url, model + ",ttft=0.01")
+    assert record.failure == failure
+    assert words in record.message
+    assert record.end_s is not None
+
+
+@pytest.mark.parametrize("hang", ["hang=0", "hang=3,n=8"])
+def test_a_server_that_says_nothing_more_runs_into_the_time_limit(timed_server: Timed, hang: str) -> None:
+    record = send(timed_server.url, hang + ",ttft=0.01", timeout_s=0.4)
+    assert record.failure == "timeout"
+    assert record.end_s is not None
+    assert record.sent_s is not None
+    assert record.end_s - record.sent_s >= 0.39
+
+
+def test_a_slow_stream_as_a_whole_runs_into_the_time_limit(timed_server: Timed) -> None:
+    """Every piece comes in time; the answer does not."""
+    assert send(timed_server.url, "ttft=0.01,gap=0.05,n=100", timeout_s=0.4).failure == "timeout"
+
+
+def test_no_server() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    record = send(f"http://127.0.0.1:{port}", "m")
+    assert (record.failure, record.status, record.sent_s) == ("connection", 0, None)
+
+
+@pytest.mark.parametrize("kind", ["classify", "embeddings", "translate"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_answers_in_one_piece(timed_server: Timed, kind: Kind, batch: int) -> None:
+    record = send(timed_server.url, "delay=0.1", kind=kind, batch=batch)
+    assert (record.failure, record.items) == ("", batch)
+    assert record.sent_s is not None
+    assert record.first_s is not None
+    assert record.first_s - record.sent_s == pytest.approx(0.1, rel=0.05)
+    assert record.text.startswith("{")
+
+
+def test_a_completion_in_one_piece(timed_server: Timed) -> None:
+    record = send(timed_server.url, "ttft=0.01,gap=0.001,n=4", stream=False)
+    assert (record.failure, record.output_tokens, record.text, record.gaps_s) == ("", 4, " the" * 4, [])
+
+
+Answer = Callable[[socket.socket], None]
+
+
+@contextmanager
+def answering(answer: Answer) -> Iterator[str]:
+    """A server for one connection at a time that does what it is told."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(10)
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.settimeout(10)
+                    answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+def test_what_is_not_http_is_said() -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"SSH-2.0\r\n")
+
+    with answering(answer) as url:
+        record = send(url, "m")
+    assert record.failure == "answer"
+    assert "not HTTP" in record.message
+
+
+def test_too_few_answers_are_no_answer() -> None:
+    body = b'{"data": [{"label": "a"}]}'
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with answering(answer) as url:
+        record = send(url, "m", kind="classify", batch=2)
+    assert record.failure == "answer"
+    assert "2 texts asked, 1 answered" in record.message
+
+
+def test_a_kept_connection_that_the_server_had_closed_is_no_failure() -> None:
+    """It answers once on each connection and closes it without a word, as servers do with idle ones."""
+    body = b'{"data": [{"label": "a"}]}'
+    answered = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        answered.set()
+
+    request = Requests(kind="classify", model="m")
+    made = ask(Scenario(name="s", requests=(request,), load=Closed(users=1)), 0)
+    with answering(answer) as url:
+        client = Client(url, clock, timeout_s=10)
+        records = []
+        for _ in range(3):
+            answered.clear()
+            records.append(client.send(made, clock()))
+            assert answered.wait(10)
+            time.sleep(0.02)  # the close comes
+        client.connections.close()
+    assert [record.failure for record in records] == ["", "", ""]
