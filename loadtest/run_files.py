@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import httpx
 import yaml
 
+from loadtest.errors import LoadTestError
 from loadtest.machine import machine
-from loadtest.record import read_records
+from loadtest.record import Record, read_records
 from loadtest.scenario import Scenario
+from loadtest.token_check import by_server, check_tokens
 from loadtest.verdict import client_facts
 
 ASK_S = 5.0
@@ -35,6 +38,7 @@ def finish_run(
     (folder / "scenario.yaml").write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
     requests = folder / "requests.jsonl"
     requests.touch()
+    records = read_records(requests)
     facts = {
         "start_s": start_s,
         "url": url,
@@ -42,10 +46,20 @@ def finish_run(
         "workers": len(workers),
         "machine": machine(["locust"]),
         "server": server_facts(url),
-        "client": client_facts(workers, read_records(requests)),
+        "client": client_facts(workers, records),
+        "tokens": _counted(records, url),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return None
+
+
+def _counted(records: Sequence[Record], url: str) -> dict[str, Any]:
+    """The server's count of tokens against its tokenizer's; {} where it shows none."""
+    try:
+        found = check_tokens(records, by_server(url))
+    except LoadTestError:
+        return {}
+    return {**asdict(found), "verdict": found.verdict}
 
 
 def server_facts(url: str) -> dict[str, Any]:

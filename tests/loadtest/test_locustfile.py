@@ -55,6 +55,7 @@ def test_a_closed_loop_has_as_many_under_way_as_users(timed_server: Timed, tmp_p
         assert under_way <= 4
     assert facts["scenario"]["name"] == "timed"
     assert facts["server"]["models"]
+    assert facts["tokens"]["answers"] == 32
     assert facts["client"]["lag_p50_ms"] < 1000
 
 
