@@ -1,0 +1,7 @@
+"""Reports of runs, for people: Markdown, HTML and pictures."""
+
+from __future__ import annotations
+
+from loadtest.report.write import write_report
+
+__all__ = ["write_report"]
