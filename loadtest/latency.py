@@ -7,6 +7,7 @@ that of its whole answer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from loadtest.record import Record
 from loadtest.scenario import GENERATING
@@ -59,6 +60,8 @@ def lag_s(record: Record) -> float | None:
     return _since(record.scheduled_s, record.sent_s)
 
 
+Limited = Literal["ttft_ms", "tpot_ms", "e2e_ms"]  # what an objective has limits for
+
 # All but `itl`, of which a request has many: they are its `gaps_s`.
 LATENCIES: Mapping[str, Callable[[Record], float | None]] = {
     "ttft": ttft_s,
@@ -72,7 +75,7 @@ LATENCIES: Mapping[str, Callable[[Record], float | None]] = {
 }
 
 
-def is_good(record: Record, within_ms: Mapping[str, float]) -> bool:
+def is_good(record: Record, within_ms: Mapping[Limited, float]) -> bool:
     """Whether it is complete and within all limits (`ttft_ms`, `tpot_ms`, `e2e_ms`). A limit on something that the
     request does not have, such as a first token of a classification, is no limit for it."""
     if record.failure:

@@ -7,12 +7,13 @@ A line of `server.jsonl` is a sample:
          {"name": "bf16", "state": "ready", "replicas": 2, "starting": 0, "stages": [[1, 1], [1, 0]]}]}],
      "metrics": {"vllm:num_requests_running": {"smollm2/bf16": 3.0}}}
 
-`replicas` are ready; `starting` are those that have told of themselves but are not ready. `stages` has, for each replica
-that is a pipeline, 1 for a stage that is ready and 0 for one that is not; it is empty where no replica is a pipeline.
+`replicas` are ready; `starting` are those that have told of themselves but are not ready. `stages` has, for each
+replica that is a pipeline, 1 for a stage that is ready and 0 for one that is not; it is empty where none is a pipeline.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -97,10 +98,8 @@ def _sample(at_s: float, status: httpx.Response | None, metrics: httpx.Response 
     """None where the server has told nothing."""
     models: list[dict[str, Any]] = []
     if status is not None and status.status_code == 200:
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # a page, but none of ours
             models = models_of(status.json())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            pass  # a page of that name, but not of ours
     values = metrics_of(metrics.text) if metrics is not None and metrics.status_code == 200 else {}
     if not models and not values:
         return None
@@ -110,12 +109,11 @@ def _sample(at_s: float, status: httpx.Response | None, metrics: httpx.Response 
 def _variant(told: Mapping[str, Any]) -> dict[str, Any]:
     replicas = told["replicas"]
     ready = sum(one["state"] == "ready" for one in replicas)
+    pipelines = [one["stages"] for one in replicas if one.get("stages")]
     return {
         "name": str(told["name"]),
         "state": str(told["state"]),
         "replicas": ready,
         "starting": len(replicas) - ready,
-        "stages": [
-            [int(stage["state"] == "ready") for stage in one["stages"]] for one in replicas if one.get("stages")
-        ],
+        "stages": [[int(stage["state"] == "ready") for stage in stages] for stages in pipelines],
     }

@@ -30,10 +30,11 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The first column is words, the others are figures."""
+    """The first column is words; the others are, too, unless they are figures."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    figures: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,8 +60,7 @@ def report(run: Run, summary: Summary, verdict: Verdict, pictures: Sequence[Pict
         *_failures(run, summary),
         *_answered_by(summary),
         *_client(run, summary),
-        *([Heading("Pictures"), *pictures] if pictures else []),
-        *([Paragraph(missing)] if missing else []),
+        *_pictures(pictures, missing),
         Heading("What these figures do not tell"),
         Paragraph(NOT_TOLD),
     ]
@@ -71,6 +70,14 @@ def _outcome(verdict: Verdict) -> str:
     if not verdict.promises:
         return "no objective"
     return "objective kept" if verdict.kept else "objective not kept"
+
+
+def _pictures(pictures: Sequence[Picture], missing: str) -> Iterator[Block]:
+    if pictures or missing:
+        yield Heading("Pictures")
+        yield from pictures
+    if missing:
+        yield Paragraph(missing)
 
 
 def _alarms(run: Run, summary: Summary) -> Iterator[Block]:
@@ -92,15 +99,19 @@ def _what_ran(run: Run, summary: Summary) -> Iterator[Block]:
         ("machine", _joined(machine.get("processor"), _named("cores", machine.get("cores"), after=True),
                             _named("GiB of memory", machine.get("memory_gib"), after=True))),
         ("client", _joined(_named("Python", machine.get("python")), _named("Locust", machine.get("locust")),
-                           _named("processes", run.about.get("workers"), after=True))),
+                           _workers(run.about.get("workers")))),
         ("measured", f"{short(summary.from_s)} s to {short(summary.until_s)} s from the start; "
                      f"{summary.warm_up} requests before that are left out"),
     ]  # fmt: skip
-    yield Table(("", "as it was"), tuple(row for row in rows if row[1]))
+    yield Table(("", ""), tuple(row for row in rows if row[1]), figures=False)
 
 
 def _joined(*parts: Any) -> str:
     return ", ".join(str(part) for part in parts if part)
+
+
+def _workers(count: Any) -> str:
+    return "" if not count else "1 process" if count == 1 else f"{count} processes"
 
 
 def _named(name: str, value: Any, after: bool = False) -> str:
@@ -165,6 +176,7 @@ def _failures(run: Run, summary: Summary) -> Iterator[Block]:
     yield Table(
         ("", "requests", "the first one said"),
         tuple((FAILURES.get(kind, kind), str(count), _first(measured, kind)) for kind, count in failed.items()),
+        figures=False,
     )
 
 

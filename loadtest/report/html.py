@@ -14,8 +14,8 @@ body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem; font: 15px/1.5 syst
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2rem }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top }
-th:first-child, td:first-child { text-align: left }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+.figures :is(th, td):not(:first-child) { text-align: right; white-space: nowrap }
 th { border-bottom: 2px solid #999 }
 .alarm { border-left: 4px solid #c00; background: #fee; padding: .6rem 1rem; font-weight: 600 }
 img { max-width: 100% } figcaption { color: #666; font-size: .9em }
@@ -41,11 +41,12 @@ def _block(block: Block, folder: Path) -> str:
             return f'<p class="alarm">{escape(text)}</p>' if alarm else f"<p>{escape(text)}</p>"
         case Listing(points):
             return "<ul>" + "".join(f"<li>{escape(point)}</li>" for point in points) + "</ul>"
-        case Table(columns, rows):
+        case Table(columns, rows, figures):
+            kind = "figures" if figures else "words"
             head = "".join(f"<th>{escape(cell)}</th>" for cell in columns)
             lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
             body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-            return f'<div class="wide"><table>\n<tr>{head}</tr>\n{body}\n</table></div>'
+            return f'<div class="wide"><table class="{kind}">\n<tr>{head}</tr>\n{body}\n</table></div>'
         case Picture(file, caption):
             data = base64.b64encode((folder / file).read_bytes()).decode()
             image = f'<img src="data:image/png;base64,{data}" alt="{escape(caption)}">'

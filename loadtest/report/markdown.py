@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from loadtest.report.blocks import Block, Heading, Listing, Paragraph, Picture, Table
 
-_SPECIAL = re.compile(r"([\\`*_\[\]{}|~#])")
+_SPECIAL = re.compile(r"[\\`*_{}|~]|\](?=[(\[:])")  # a bracket in itself means nothing
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -18,7 +18,7 @@ def to_markdown(blocks: Iterable[Block]) -> str:
 
 def escaped(text: str) -> str:
     """On one line, without meaning for Markdown or HTML."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()).translate(_ENTITIES))
+    return _SPECIAL.sub(r"\\\g<0>", " ".join(text.split()).translate(_ENTITIES))
 
 
 def _block(block: Block) -> str:
@@ -29,8 +29,8 @@ def _block(block: Block) -> str:
             return f"> **{escaped(text)}**" if alarm else escaped(text)
         case Listing(points):
             return "\n".join(f"- {escaped(point)}" for point in points)
-        case Table(columns, rows):
-            rule = "|".join(["---", *("---:" for _ in columns[1:])])
+        case Table(columns, rows, figures):
+            rule = "|".join(["---", *("---:" if figures else "---" for _ in columns[1:])])
             lines = (" | ".join(map(escaped, cells)) for cells in (columns, *rows))
             head, *body = (f"| {line} |" for line in lines)
             return "\n".join([head, f"|{rule}|", *body])

@@ -23,8 +23,8 @@ FAILURES = {
 
 
 def short(value: float) -> str:
-    """Three digits, or all those before the point."""
-    if value != 0 and abs(value) < 0.01:
+    """Three digits, or all those before the point; what is next to nothing is nothing."""
+    if 1e-4 <= abs(value) < 0.01:
         return f"{value:.1g}"
     digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
     return f"{value:.{digits}f}"

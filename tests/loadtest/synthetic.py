@@ -102,7 +102,7 @@ def failed(one: Record, failure: Failure, rng: np.random.Generator) -> Record:
 
 def samples() -> list[dict[str, Any]]:
     """A line of `server.jsonl` each half second."""
-    return [sample(step / 2) for step in range(0, 224)]
+    return [sample(step / 2) for step in range(224)]
 
 
 def sample(at: float) -> dict[str, Any]:
@@ -155,6 +155,7 @@ def make_run(folder: Path, seed: int = 0, verdict: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scenario.yaml").write_text(yaml.safe_dump(scenario.model_dump(mode="json")), encoding="utf-8")
     (folder / "run.json").write_text(json.dumps(about(scenario, verdict)), encoding="utf-8")
+    (folder / "requests.jsonl").unlink(missing_ok=True)
     write_records(folder / "requests.jsonl", records(seed))
     for name, lines in (("server.jsonl", samples()), ("marks.jsonl", MARKS)):
         (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
