@@ -35,11 +35,13 @@ class Estimate:
 def percentile(ordered: Values, q: float) -> Estimate:
     """Of independent values in ascending order, `q` from 0 to 1; between two of them as numpy does. The interval is
     from one of the values to another: those that the binomial distribution says."""
+    found = float(np.quantile(ordered, q))
     low, high = ranks(len(ordered), q)
+    # Of very few values, the one that numpy interpolates may be outside of it: then the interval is that much wider.
     return Estimate(
-        float(np.quantile(ordered, q)),
-        None if low is None else float(ordered[low - 1]),
-        None if high is None else float(ordered[high - 1]),
+        found,
+        None if low is None else min(found, float(ordered[low - 1])),
+        None if high is None else max(found, float(ordered[high - 1])),
     )
 
 
