@@ -9,19 +9,10 @@ from loadtest.objective import Verdict
 from loadtest.record import Record
 from loadtest.report.blocks import Block, Heading, Listing, Paragraph, Picture, Table
 from loadtest.report.folder import Run
-from loadtest.report.words import FAILURES, scenario_words, short, with_interval
-from loadtest.summary import QUANTILES, Group, Summary, in_window
+from loadtest.report.tables import counts, latencies
+from loadtest.report.words import FAILURES, scenario_words, short
+from loadtest.summary import Summary, in_window
 
-LATENCIES = {
-    "ttft": "TTFT",
-    "ttft_chunk": "TTFT, first event",
-    "ttft_scheduled": "TTFT, as scheduled",
-    "tpot": "TPOT, without the first token (vLLM)",
-    "tpot_with_first": "TPOT, with it (guidellm)",
-    "itl": "ITL",
-    "e2e": "E2E",
-    "e2e_scheduled": "E2E, as scheduled",
-}
 DEFINITIONS = (
     "TTFT: from sending a request to the first event with text. First event: to the first with choices, be its text "
     "empty, where vLLM's clock stops. As scheduled: from when it should have been sent, so that a client that is late "
@@ -53,8 +44,8 @@ def report(run: Run, summary: Summary, verdict: Verdict, pictures: Sequence[Pict
         Heading("What ran"),
         *_what_ran(run, summary),
         Heading("Figures"),
-        _counts(summary),
-        *_latencies(summary),
+        counts(summary),
+        *latencies(summary),
         Paragraph("What the names mean:"),
         Listing(DEFINITIONS),
         *_failures(run, summary),
@@ -82,9 +73,16 @@ def _pictures(pictures: Sequence[Picture], missing: str) -> Iterator[Block]:
 
 def _alarms(run: Run, summary: Summary) -> Iterator[Block]:
     if run.bottleneck:
-        yield Paragraph(f"The client was the bottleneck, these are not the server's figures: {run.bottleneck}", True)
+        yield Paragraph(f"The client was the bottleneck: these are not the server's figures. {run.bottleneck}", True)
+    if words := _tokens(run).get("verdict"):
+        yield Paragraph(str(words), True)
     if not summary.overall.completed:
         yield Paragraph("No request was answered in the measured time.", True)
+
+
+def _tokens(run: Run) -> Mapping[str, Any]:
+    """The server's count of tokens against its tokenizer's, where somebody compared them."""
+    return run.about.get("tokens") or {}
 
 
 def _what_ran(run: Run, summary: Summary) -> Iterator[Block]:
@@ -118,53 +116,6 @@ def _named(name: str, value: Any, after: bool = False) -> str:
     if value in (None, ""):
         return ""
     return f"{value} {name}" if after else f"{name} {value}"
-
-
-def _counts(summary: Summary) -> Table:
-    groups = _groups(summary)
-    rows = [("requests sent", [str(one.sent) for one in groups.values()])]
-    rows += [("complete", [str(one.completed) for one in groups.values()])]
-    rows += [("failed", [str(one.sent - one.completed) for one in groups.values()])]
-    figures = {
-        "requests/s, as scheduled": "offered_per_s",
-        "requests/s, answered": "requests_per_s",
-        "output tokens/s": "output_tokens_per_s",
-        "tokens/s with those of prompts": "total_tokens_per_s",
-        "texts/s": "items_per_s",
-        "goodput, requests/s": "goodput_per_s",
-        "tokens in an event": "tokens_per_event",
-    }
-    for words, name in figures.items():
-        values = [getattr(one, name) for one in groups.values()]
-        if any(values):
-            rows.append((words, ["" if value is None else short(value) for value in values]))
-    rows.append(("goodput, share of those sent", [_goodput(one) for one in groups.values()]))
-    return Table(("", *groups), tuple((words, *values) for words, values in rows))
-
-
-def _groups(summary: Summary) -> dict[str, Group]:
-    return {"all": summary.overall, **summary.kinds} if len(summary.kinds) > 1 else {"all": summary.overall}
-
-
-def _goodput(group: Group) -> str:
-    found = group.goodput
-    return "" if found is None else f"{found.value:.1%} [{found.low:.1%}, {found.high:.1%}]"
-
-
-def _latencies(summary: Summary) -> Iterator[Block]:
-    """By kind: a classification and an answer of 500 tokens have no latency in common."""
-    for kind, group in summary.kinds.items():
-        rows = []
-        for name, words in LATENCIES.items():
-            found = group.latencies.get(name)
-            if found is not None:
-                estimates = (found.mean, *(getattr(found, quantile) for quantile in QUANTILES))
-                rows.append(
-                    (words, str(found.count), *map(with_interval, estimates), short(found.max), short(found.std))
-                )
-        if rows:
-            columns = ("n", "mean", "median", *list(QUANTILES)[1:], "max", "std")
-            yield Table((f"{kind}, ms", *columns), tuple(rows))
 
 
 def _failures(run: Run, summary: Summary) -> Iterator[Block]:
@@ -212,3 +163,8 @@ def _client(run: Run, summary: Summary) -> Iterator[Block]:
         yield Table(("by its own account", ""), tuple(rows))
     if told and not run.bottleneck:
         yield Paragraph("By its own account it was not the bottleneck.")
+    if (tokens := _tokens(run)).get("answers"):
+        yield Paragraph(
+            f"In {tokens['answers']} answers the server counted {tokens['usage']} tokens and its tokenizer "
+            f"{tokens['tokenizer']}; in {tokens['equal']} of them both counted the same."
+        )

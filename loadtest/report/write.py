@@ -35,7 +35,7 @@ def write_report(folder: Path) -> Summary:
 
 def _write_result(run: Run, summary: Summary, verdict: Verdict, path: Path) -> None:
     result = vllm_result(summary, run.scenario, run.about["start_s"])
-    told = {name: run.about.get(name) for name in ("url", "workers", "machine", "server", "client")}
+    told = {name: run.about.get(name) for name in ("url", "workers", "machine", "server", "client", "tokens")}
     result["stageline"] = {**summary.as_json(), "objective": asdict(verdict), **told}
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

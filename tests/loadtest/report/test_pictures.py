@@ -1,0 +1,147 @@
+"""Pictures: that what is measured is what is drawn. How they look, a person has seen."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadtest.errors import LoadTestError
+from loadtest.record import Record
+from loadtest.report import curve, distributions, pictures, timeline
+from loadtest.report.curve import Point, draw_curve
+from loadtest.report.distributions import draw_distributions
+from loadtest.report.folder import Mark, Run, read_run
+from loadtest.report.timeline import draw_timeline
+from loadtest.scenario import Objective
+from loadtest.summary import summarize
+from tests.loadtest.synthetic import make_run, mixed, records
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return read_run(make_run(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Figures that were saved."""
+    found: list[Any] = []
+
+    def keep(figure: Any, path: Path) -> None:
+        found.append(figure)
+        pictures.save(figure, path)
+
+    for module in (curve, distributions, timeline):
+        monkeypatch.setattr(module, "save", keep)
+    return found
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes().startswith(b"\x89PNG")
+
+
+def labels(figure: Any) -> list[str]:
+    return [axis.get_ylabel() for axis in figure.axes]
+
+
+def test_the_curve_of_a_distribution_goes_through_its_percentiles(drawn: list[Any], tmp_path: Path) -> None:
+    measured = [one for one in records() if one.scheduled_s >= 10]
+    assert draw_distributions(measured, mixed().objective, "t", tmp_path / "d.png")
+    assert is_png(tmp_path / "d.png")
+    ttft, _, e2e = drawn[0].axes
+    line = ttft.lines[0]
+    found = summarize(records(), mixed()).kinds["chat"].latencies["ttft"]
+    assert np.interp(0.99, line.get_ydata(), line.get_xdata()) == pytest.approx(found.p99.value, rel=0.02)
+    told = [text.get_text() for text in ttft.get_legend().get_texts()]
+    assert told[0] == f"chat: p50 {found.p50.value:.0f}, p90 {found.p90.value:.0f}, p95 {found.p95.value:.0f}, " \
+                      f"p99 {found.p99.value:.0f}"  # fmt: skip
+    assert told[1:] == ["promised: p50 at most 300 ms", "promised: p99 at most 1500 ms", "goodput: within 1000 ms"]
+    assert ttft.get_xscale() == "log"
+    assert len(e2e.get_legend().get_texts()) == 2, "chats and classifications"
+
+
+def test_a_timeline_has_what_there_is(drawn: list[Any], run: Run, tmp_path: Path) -> None:
+    assert draw_timeline(run, 10, 110, "t", tmp_path / "t.png")
+    assert is_png(tmp_path / "t.png")
+    assert labels(drawn[0]) == [
+        "", "time to first token, ms", "time to the answer, ms", "requests/s", "tokens/s", "texts/s",
+        "replicas ready", "stages ready",
+    ]  # fmt: skip
+    strip, ttft, *_ = drawn[0].axes
+    assert [text.get_text().strip() for text in strip.texts] == ["a step of load", "a node is gone", "streams resumed"]
+    dots = {one.get_label(): len(one.get_offsets()) for one in ttft.collections if one.get_label()[0] != "_"}
+    complete = [one for one in records() if one.kind == "chat" and not one.failure]
+    assert dots == {
+        f"smollm2 {variant}": sum(one.variant == variant for one in complete) for variant in ("bf16", "int8-dynamic")
+    }
+    assert "failed (16)" in [line.get_label() for line in ttft.lines]
+
+
+def test_a_timeline_of_texts_alone_has_no_tokens_and_no_server(drawn: list[Any], run: Run, tmp_path: Path) -> None:
+    texts = tuple(one for one in run.records if one.kind == "classify")
+    assert draw_timeline(replace(run, records=texts, samples=(), marks=()), 10, 110, "t", tmp_path / "t.png")
+    assert labels(drawn[0]) == ["time to the answer, ms", "requests/s", "texts/s"]
+
+
+def test_replicas_over_time(drawn: list[Any], run: Run, tmp_path: Path) -> None:
+    draw_timeline(run, 10, 110, "t", tmp_path / "t.png")
+    steps = {line.get_label(): line for line in drawn[0].axes[-2].lines}
+    at, count = (steps["smollm2 int8-dynamic"].get_data()[axis] for axis in (0, 1))
+    assert {round(float(count[list(at).index(second)])) for second in (30.0, 50.0, 60.0, 65.0)} == {0, 1, 2}
+
+
+def only(failure: Record) -> list[Record]:
+    return [replace(failure, failure="503", first_s=None, end_s=None)]
+
+
+def many_marks(run: Run) -> Run:
+    return replace(run, marks=tuple(Mark(50 + number / 10, None, f"mark {number} $x$") for number in range(12)))
+
+
+@pytest.mark.parametrize("change", [
+    lambda run: replace(run, records=(run.records[0],)),
+    lambda run: replace(run, records=tuple(only(run.records[0]))),
+    lambda run: replace(run, samples=({"at_s": 1.0, "models": [], "metrics": {}},)),
+    many_marks,
+])  # fmt: skip
+def test_odd_runs_can_be_drawn(change: Callable[[Run], Run], run: Run, tmp_path: Path) -> None:
+    assert draw_timeline(change(run), 10, 110, "t $x", tmp_path / "t.png")
+    draw_distributions(change(run).records, Objective(), "t", tmp_path / "d.png")
+
+
+def test_nothing_is_not_drawn(run: Run, tmp_path: Path) -> None:
+    assert not draw_timeline(replace(run, records=()), 10, 110, "t", tmp_path / "t.png")
+    assert not draw_distributions([], Objective(), "t", tmp_path / "d.png")
+    assert not draw_curve([], tmp_path / "c.png")
+    assert not draw_curve([Point("1/s", summarize([], mixed()), True)], tmp_path / "c.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_curve_is_in_order_of_throughput(drawn: list[Any], tmp_path: Path) -> None:
+    half = summarize(records()[::2], mixed())
+    points = [Point("all", summarize(records(), mixed()), False), Point("half", half, True)]
+    assert draw_curve(points, tmp_path / "c.png", mixed().objective, "curve")
+    assert is_png(tmp_path / "c.png")
+    ttft = drawn[0].axes[0]
+    assert labels(drawn[0]) == ["TTFT, ms", "TPOT, ms", "E2E, ms"]
+    assert ttft.get_xlabel() == "output tokens/s"
+    line = next(line for line in ttft.lines if str(line.get_label()).startswith("p50"))
+    assert list(line.get_xdata()) == [half.overall.output_tokens_per_s, points[0].summary.overall.output_tokens_per_s]
+    assert [text.get_text() for text in ttft.texts] == ["half", "all"]
+    assert "p50, objective not kept" in [text.get_text() for text in ttft.get_legend().get_texts()]
+
+
+def test_without_matplotlib_a_picture_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LoadTestError, match=r"stageline\[load\]"):
+        draw_distributions(records(), Objective(), "t", tmp_path / "d.png")
+
+
+def test_bins_are_round() -> None:
+    assert [pictures.bin_width(seconds) for seconds in (10, 60, 110, 600, 3600)] == [0.5, 1, 2, 10, 60]
