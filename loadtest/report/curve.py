@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.objective import NAMES
-from loadtest.report.pictures import COLORS, LIMIT, new_figure, plain_logs, save
+from loadtest.report.pictures import COLORS, LIMIT, new_figure, plain, plain_logs, save
 from loadtest.scenario import Objective
 from loadtest.summary import QUANTILES, Distribution, Summary
 
@@ -32,7 +32,7 @@ def draw_curve(points: Sequence[Point], path: Path, objective: Objective | None 
     if not names:
         return False
     figure = new_figure(4.2 * len(names) + 0.6, 4.6)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(plain(title), fontsize=10)
     for panel, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         told = [(one, one.summary.overall.latencies[name]) for one in found if name in one.summary.overall.latencies]
         for quantile in STYLES:
@@ -68,7 +68,7 @@ def _line(panel: Any, told: Sequence[tuple[Point, Distribution]], quantile: str)
                    label=f"{quantile}, objective not kept")  # fmt: skip
     if quantile == "p50":
         for x, y, (one, _) in zip(at, values, told, strict=True):
-            panel.annotate(one.label, (x, y), (4, -10), textcoords="offset points", fontsize=7)
+            panel.annotate(plain(one.label), (x, y), (4, -10), textcoords="offset points", fontsize=7)
 
 
 def _limits(panel: Any, objective: Objective | None, name: str) -> list[float]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from loadtest.latency import LATENCIES
 from loadtest.record import Record
-from loadtest.report.pictures import LIMIT, colors, new_figure, plain_logs, save
+from loadtest.report.pictures import LIMIT, colors, new_figure, plain, plain_logs, save
 from loadtest.report.words import short
 from loadtest.scenario import Objective
 from loadtest.summary import QUANTILES
@@ -33,7 +33,7 @@ def draw_distributions(measured: Sequence[Record], objective: Objective, title: 
     if not panels:
         return False
     figure = new_figure(4.2 * len(panels) + 0.6, 4.8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(plain(title), fontsize=10)
     for panel, (name, of_kind) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         _panel(panel, of_kind, kinds)
         shown = [float(value) for values in of_kind.values() for value in values]

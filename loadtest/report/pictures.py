@@ -14,6 +14,7 @@ from loadtest.errors import LoadTestError
 NO_MATPLOTLIB = "Pictures need matplotlib. Install it with: pip install 'stageline[load]'"
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 LIMIT = "#d62728"  # what was promised, and what failed
+DPI = 110
 WIDE = 10.0  # of the largest over the smallest: from here on an axis is logarithmic
 
 
@@ -31,9 +32,14 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def plain(text: str) -> str:
+    """On one line, and without what matplotlib takes for mathematics: names come from servers."""
+    return " ".join(text.split()).replace("$", r"\$")
+
+
 def save(figure: Any, path: Path) -> None:
     """The file's ending says the format."""
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=DPI)
 
 
 def colors(names: Iterable[str]) -> dict[str, str]:

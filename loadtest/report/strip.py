@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loadtest.report.folder import Mark
-from loadtest.report.pictures import LIMIT
+from loadtest.report.pictures import LIMIT, plain
 
 LETTERS = 150  # of this size fill the width of the picture
 LONGEST = 40
@@ -45,8 +45,7 @@ def strip_height(marks: Sequence[Mark], last: float) -> float:
 def words(mark: Mark) -> str:
     """What is written: not longer than can be read, without what matplotlib takes for mathematics."""
     text = " ".join(mark.what.split())
-    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-    return " " + text.replace("$", r"\$")
+    return " " + plain(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
 
 
 def _place(mark: Mark, last: float) -> tuple[float, float]:

@@ -19,6 +19,7 @@ LATENCIES = {
     "e2e_scheduled": "E2E, as scheduled",
 }
 
+
 def counts(summary: Summary) -> Table:
     """Requests, rates and goodput: of all, and by kind where there are several."""
     groups = _groups(summary)
@@ -65,5 +66,3 @@ def latencies(summary: Summary) -> Iterator[Table]:
         if rows:
             columns = ("n", "mean", "median", *list(QUANTILES)[1:], "max", "std")
             yield Table((f"{kind}, ms", *columns), tuple(rows))
-
-

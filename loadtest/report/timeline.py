@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from loadtest import events
 from loadtest.latency import e2e_s, ttft_s
 from loadtest.record import Record
 from loadtest.report.folder import Mark, Run
-from loadtest.report.pictures import LIMIT, bin_width, colors, new_figure, plain_logs, save
+from loadtest.report.pictures import LIMIT, bin_width, colors, new_figure, plain, plain_logs, save
 from loadtest.report.strip import draw_marks, strip_height
 from loadtest.scenario import GENERATING
 
@@ -25,10 +26,11 @@ def draw_timeline(run: Run, from_s: float, until_s: float, title: str, path: Pat
     """`from_s` to `until_s` is what was measured. False, and no picture, for a run without a request."""
     if not run.records:
         return False
+    run = _by_model(run)
     last = max((one.end_s for one in run.records if one.end_s is not None), default=until_s)
     panels = _panels(run, max(last, until_s))
     figure = new_figure(11, sum(height for height, _ in panels) + 0.8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(plain(title), fontsize=10)
     axes = figure.subplots(
         len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": [height for height, _ in panels]}
     )[:, 0]
@@ -75,14 +77,25 @@ def _panels(run: Run, last: float) -> list[tuple[float, Draw]]:
     return found
 
 
+def _by_model(run: Run) -> Run:
+    """A request may ask for "model:variant". It belongs to the model, where the server tells of one of that name."""
+    models = {model["name"] for sample in run.samples for model in sample["models"]}
+    records = (
+        replace(one, model=name) if one.model not in models and (name := one.model.partition(":")[0]) in models else one
+        for one in run.records
+    )
+    return replace(run, records=tuple(records))
+
+
 def _palette(run: Run) -> dict[tuple[str, str], tuple[str, str]]:
     """(model, variant) -> (its name here, its colour)."""
     told = [(model["name"], variant["name"]) for sample in run.samples for model, variant in _variants(sample)]
     asked = sorted({(one.model, one.variant) for one in run.records if not one.failure})
     keys = list(dict.fromkeys([*told, *asked]))
     several = len({model for model, _ in keys}) > 1
-    names = [" ".join(filter(None, key)) if several else key[1] or key[0] for key in keys]
-    return {key: (name, color) for key, (name, color) in zip(keys, colors(names).items(), strict=True)}
+    names = [plain(" ".join(filter(None, key)) if several else key[1] or key[0]) for key in keys]
+    palette = colors(names)
+    return {key: (name, palette[name]) for key, name in zip(keys, names, strict=True)}
 
 
 def _latency(

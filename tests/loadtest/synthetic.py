@@ -123,7 +123,7 @@ def sample(at: float) -> dict[str, Any]:
     }
 
 
-MARKS = [
+MARKS: list[dict[str, Any]] = [
     {"at_s": 40.0, "until_s": 80.0, "what": "a step of load"},
     {"at_s": LOST_S[0], "until_s": LOST_S[1], "what": "a node is gone"},
     {"at_s": 63.5, "until_s": None, "what": "streams resumed"},

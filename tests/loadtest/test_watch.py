@@ -8,16 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cluster.pipeline.state import Shares, StageState
+from cluster.pipeline.state import Shares, StageState, State
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics, load_gauges
 from deployments.stage_status import stage_families, stage_status
 from loadtest import watch as module
 from loadtest.watch import metrics_of, models_of, watch
 from tests.deployments.sources.file_server import FileServer, serving
 
+STATES: tuple[State, ...] = ("ready", "starting")
 STAGES = tuple(
     StageState(index, f"{index}", "n1", 10 + index, state, 500, 600, 300, 100, 1.0, 7, 0, Shares(0.5, 0.5))
-    for index, state in enumerate(("ready", "starting"))  # type: ignore[arg-type]
+    for index, state in enumerate(STATES)
 )
 STATUS = {
     "models": [
@@ -126,7 +127,13 @@ def test_pages_of_others_and_servers_that_are_gone_are_no_error(tmp_path: Path, 
     monkeypatch.setattr(module, "INTERVAL_S", 0.01)
     with serving(FileServer(pages={"/status": b"all is well", "/metrics": b"\xff\xfe"})) as server:
         assert watched(server, tmp_path / "one.jsonl", 6) == []
-    for status in ([], {"models": [3]}, {"models": None}, {"models": [{"name": "m", "variants": [{"name": "v"}]}]}):
+    others: list[Any] = [
+        [],
+        {"models": [3]},
+        {"models": None},
+        {"models": [{"name": "m", "variants": [{"name": "v"}]}]},
+    ]
+    for status in others:
         with serving(FileServer(pages={"/status": json.dumps(status).encode()})) as server:
             assert watched(server, tmp_path / "two.jsonl", 4) == []
     server.asked.clear()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 from loadtest.errors import LoadTestError
-from loadtest.record import Record
 from loadtest.report import curve, distributions, pictures, timeline
 from loadtest.report.curve import Point, draw_curve
 from loadtest.report.distributions import draw_distributions
@@ -26,6 +24,11 @@ from tests.loadtest.synthetic import make_run, mixed, records
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return read_run(make_run(tmp_path_factory.mktemp("run")))
+
+
+@pytest.fixture(autouse=True)
+def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "DPI", 40)
 
 
 @pytest.fixture
@@ -81,6 +84,16 @@ def test_a_timeline_has_what_there_is(drawn: list[Any], run: Run, tmp_path: Path
         f"smollm2 {variant}": sum(one.variant == variant for one in complete) for variant in ("bf16", "int8-dynamic")
     }
     assert "failed (16)" in [line.get_label() for line in ttft.lines]
+    replicas = next(line for line in drawn[0].axes[-2].lines if line.get_label() == "smollm2 int8-dynamic")
+    count = dict(zip(*replicas.get_data(), strict=True))
+    assert [round(count[second]) for second in (30.0, 50.0, 60.0, 65.0)] == [0, 1, 2, 1]
+
+
+def test_requests_for_a_variant_by_name_are_the_models(drawn: list[Any], run: Run, tmp_path: Path) -> None:
+    asked = tuple(replace(one, model="smollm2:bf16") for one in run.records if one.variant == "bf16")
+    draw_timeline(replace(run, records=(*asked, replace(asked[0], model="llama:8b"))), 10, 110, "t", tmp_path / "t.png")
+    dots = {one.get_label(): len(one.get_offsets()) for one in drawn[0].axes[1].collections}
+    assert (dots["smollm2 bf16"], dots["llama:8b bf16"]) == (len(asked), 1)
 
 
 def test_a_timeline_of_texts_alone_has_no_tokens_and_no_server(drawn: list[Any], run: Run, tmp_path: Path) -> None:
@@ -89,30 +102,21 @@ def test_a_timeline_of_texts_alone_has_no_tokens_and_no_server(drawn: list[Any],
     assert labels(drawn[0]) == ["time to the answer, ms", "requests/s", "texts/s"]
 
 
-def test_replicas_over_time(drawn: list[Any], run: Run, tmp_path: Path) -> None:
-    draw_timeline(run, 10, 110, "t", tmp_path / "t.png")
-    steps = {line.get_label(): line for line in drawn[0].axes[-2].lines}
-    at, count = (steps["smollm2 int8-dynamic"].get_data()[axis] for axis in (0, 1))
-    assert {round(float(count[list(at).index(second)])) for second in (30.0, 50.0, 60.0, 65.0)} == {0, 1, 2}
-
-
-def only(failure: Record) -> list[Record]:
-    return [replace(failure, failure="503", first_s=None, end_s=None)]
-
-
-def many_marks(run: Run) -> Run:
-    return replace(run, marks=tuple(Mark(50 + number / 10, None, f"mark {number} $x$") for number in range(12)))
-
-
-@pytest.mark.parametrize("change", [
-    lambda run: replace(run, records=(run.records[0],)),
-    lambda run: replace(run, records=tuple(only(run.records[0]))),
-    lambda run: replace(run, samples=({"at_s": 1.0, "models": [], "metrics": {}},)),
-    many_marks,
-])  # fmt: skip
-def test_odd_runs_can_be_drawn(change: Callable[[Run], Run], run: Run, tmp_path: Path) -> None:
-    assert draw_timeline(change(run), 10, 110, "t $x", tmp_path / "t.png")
-    draw_distributions(change(run).records, Objective(), "t", tmp_path / "d.png")
+def test_odd_runs_can_be_drawn(run: Run, tmp_path: Path) -> None:
+    """Nothing complete, nothing told of the server; many marks at once, with what matplotlib takes for mathematics."""
+    refused = replace(run.records[0], failure="503", first_s=None, end_s=None)
+    odd = Run(
+        run.scenario,
+        run.about,
+        (refused,),
+        ({"at_s": 1.0, "models": [], "metrics": {}},),
+        tuple(Mark(50 + number / 10, None, rf"mark {number} $\frac$") for number in range(12)),
+    )
+    assert draw_timeline(odd, 10, 110, r"t $\x$", tmp_path / "t.png")
+    assert not draw_distributions(odd.records, Objective(), "t", tmp_path / "d.png")
+    named = replace(run.records[0], variant=r"$\frac{$")
+    assert draw_timeline(replace(odd, records=(named,)), 10, 110, r"$\y$", tmp_path / "t.png")
+    assert draw_distributions(run.records[:1], Objective(), r"$\y$", tmp_path / "d.png")
 
 
 def test_nothing_is_not_drawn(run: Run, tmp_path: Path) -> None:

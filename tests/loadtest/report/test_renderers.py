@@ -45,7 +45,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def test_markdown() -> None:
-    shown = [
+    shown: list[Block] = [
         Heading("Figures"),
         Paragraph("All is well."),
         Paragraph("It is not.", alarm=True),

@@ -21,8 +21,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rewritten(folder: Path, tmp_path: Path) -> Path:
-    """The same run again, to be changed."""
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same run again, to be changed; as if matplotlib were missing, for pictures take their time."""
+    monkeypatch.setattr(write, "can_draw", lambda: False)
     copy = tmp_path / "run"
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.*", "*.png", "result.json"))
     return copy
@@ -61,8 +63,7 @@ def test_the_report_says_what_the_result_says(folder: Path) -> None:
     assert "bottleneck: these are not" not in text
 
 
-def test_a_client_that_was_the_bottleneck_is_told_at_the_top(folder: Path, tmp_path: Path) -> None:
-    copy = rewritten(folder, tmp_path)
+def test_a_client_that_was_the_bottleneck_is_told_at_the_top(copy: Path) -> None:
     about = json.loads((copy / "run.json").read_text())
     about["client"]["verdict"] = "Its loop stood still for 400 ms."
     (copy / "run.json").write_text(json.dumps(about))
@@ -75,19 +76,27 @@ def test_a_client_that_was_the_bottleneck_is_told_at_the_top(folder: Path, tmp_p
     assert '<p class="alarm">The client was the bottleneck' in (copy / "report.html").read_text(encoding="utf-8")
 
 
-def test_without_matplotlib_there_is_a_report_without_pictures(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copy = rewritten(folder, tmp_path)
-    monkeypatch.setattr(write, "can_draw", lambda: False)
+def test_tokens_that_cannot_be_trusted_are_told(copy: Path) -> None:
+    about = json.loads((copy / "run.json").read_text())
+    about["tokens"] = {"answers": 7, "usage": 70, "tokenizer": 100, "equal": 1, "verdict": "It counts words."}
+    (copy / "run.json").write_text(json.dumps(about))
+    write_report(copy)
+    text = (copy / "report.md").read_text(encoding="utf-8")
+    assert text.split("\n\n")[1] == "> **It counts words.**"
+    assert (
+        "In 7 answers the server counted 70 tokens and its tokenizer 100; in 1 of them both counted the same." in text
+    )
+    assert json.loads((copy / "result.json").read_text())["stageline"]["tokens"] == about["tokens"]
+
+
+def test_without_matplotlib_there_is_a_report_without_pictures(copy: Path) -> None:
     write_report(copy)
     assert list(copy.glob("*.png")) == []
     text = (copy / "report.md").read_text(encoding="utf-8")
     assert "Pictures need matplotlib. Install it with: pip install 'stageline[load]'" in text
 
 
-def test_a_run_in_which_nothing_happened(folder: Path, tmp_path: Path) -> None:
-    copy = rewritten(folder, tmp_path)
+def test_a_run_in_which_nothing_happened(copy: Path) -> None:
     (copy / "requests.jsonl").write_text("")
     (copy / "run.json").write_text('{"start_s": 0}')
     scenario = mixed().model_dump(mode="json") | {"objective": {}}
