@@ -155,7 +155,7 @@ def _client(run: Run, summary: Summary) -> Iterator[Block]:
         "lag_p50_ms": "its event loop's lag, median, ms",
         "lag_p99_ms": "its event loop's lag, p99, ms",
         "lag_max_ms": "its event loop's lag, at most, ms",
-        "late_p99_ms": "requests late, p99, ms",
+        "late_p99_ms": "requests late, warm-up included, p99, ms",
         "cpu_share": "share of a core that it took",
     }
     rows = [(words, short(float(told[name]))) for name, words in names.items() if told.get(name) is not None]
