@@ -20,6 +20,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
+from loadtest.connection import Connections
 from loadtest.errors import LoadTestError
 from loadtest.recorder import Recorder
 from loadtest.run_files import finish_run
@@ -150,6 +151,8 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     assert given is not None
     try:
         scenario = load_scenario(Path(given.scenario)) if given.scenario else by_hand(environment)
+        if environment.host:
+            Connections(environment.host)  # an address that is none would otherwise show at the first request
     except LoadTestError as error:
         raise SystemExit(str(error)) from None
     if given.scenario:

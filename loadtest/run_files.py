@@ -50,7 +50,11 @@ def finish_run(
         "tokens": _counted(records, url),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return None
+    if not report:
+        return None
+    from loadtest.report import write_report  # draws pictures, which the load must not wait for
+
+    return write_report(folder).verdict.kept
 
 
 def _counted(records: Sequence[Record], url: str) -> dict[str, Any]:

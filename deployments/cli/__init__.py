@@ -1,5 +1,5 @@
 """The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
-`finetune`, `cluster`.
+`finetune`, `cluster`, `load`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -24,6 +24,7 @@ from deployments.cli.finetune import finetune
 from deployments.cli.quantize import quantize
 from deployments.cli.serve import serve
 from engine.errors import ConfigError, StagelineError
+from loadtest.cli import app as load
 
 app = typer.Typer(
     help="Serve Transformers on a Ray cluster behind HTTP: text generation, classification, embeddings, translation.",
@@ -36,6 +37,7 @@ for command in (serve, status, stop, chat, fetch, evaluate, quantize):
 app.add_typer(bench, name="bench")
 app.add_typer(finetune, name="finetune")
 app.add_typer(cluster, name="cluster")
+app.add_typer(load, name="load")
 
 
 def _show_version(wanted: bool) -> None:

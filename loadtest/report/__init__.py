@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from loadtest.report.write import write_report
+from loadtest.report.write import Report, write_report
 
-__all__ = ["write_report"]
+__all__ = ["Report", "write_report"]

@@ -40,9 +40,10 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Raises LoadTestError for a folder that is none of a run. Samples and marks may be missing."""
+    about = _about(folder / "run.json")
     return Run(
         load_scenario(folder / "scenario.yaml"),
-        _about(folder / "run.json"),
+        about,
         tuple(read_records(folder / "requests.jsonl")),
         tuple(_lines(folder / "server.jsonl")),
         tuple(_mark(line, folder) for line in _lines(folder / "marks.jsonl")),

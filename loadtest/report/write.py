@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loadtest.objective import Verdict, judge
@@ -19,18 +19,26 @@ from loadtest.summary import Summary, in_window, summarize
 from loadtest.vllm_keys import vllm_result
 
 
-def write_report(folder: Path) -> Summary:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the report says, for programs."""
+
+    summary: Summary
+    verdict: Verdict
+
+
+def write_report(folder: Path, *, pictures: bool = True) -> Report:
     """Reads what the run left and writes the rest; files that are there from before are replaced. Without matplotlib
     there are no pictures, and the report says so. Raises LoadTestError for a folder that is none of a run."""
     run = read_run(folder)
     summary = summarize(run.records, run.scenario)
     verdict = judge(run.scenario.objective, summary)
     _write_result(run, summary, verdict, folder / "result.json")
-    pictures = _draw(run, summary, folder) if can_draw() else []
-    blocks = report(run, summary, verdict, pictures, "" if can_draw() else NO_MATPLOTLIB)
+    drawn = _draw(run, summary, folder) if pictures and can_draw() else []
+    blocks = report(run, summary, verdict, drawn, NO_MATPLOTLIB if pictures and not can_draw() else "")
     (folder / "report.md").write_text(to_markdown(blocks), encoding="utf-8")
     (folder / "report.html").write_text(to_html(blocks, folder, summary.scenario), encoding="utf-8")
-    return summary
+    return Report(summary, verdict)
 
 
 def _write_result(run: Run, summary: Summary, verdict: Verdict, path: Path) -> None:

@@ -101,12 +101,12 @@ def test_a_run_in_which_nothing_happened(copy: Path) -> None:
     (copy / "run.json").write_text('{"start_s": 0}')
     scenario = mixed().model_dump(mode="json") | {"objective": {}}
     (copy / "scenario.yaml").write_text(yaml.safe_dump(scenario))
-    assert write_report(copy).overall.sent == 0
+    assert write_report(copy).summary.overall.sent == 0
     text = (copy / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# step-mixed: no objective\n\n> **No request was answered")
     json.loads((copy / "result.json").read_text())
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
-    with pytest.raises(LoadTestError, match=r"scenario\.yaml"):
+    with pytest.raises(LoadTestError, match="Give the folder of a run"):
         write_report(tmp_path)

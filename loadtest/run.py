@@ -1,0 +1,174 @@
+"""Runs a scenario: Locust in a process of its own, the server watched beside it, the report at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from loadtest.connection import Connections
+from loadtest.errors import LoadTestError
+from loadtest.machine import commit
+from loadtest.scenario import Scenario, load_scenario
+from loadtest.watch import watch
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+RESULTS = Path(__file__).with_name("results")
+SPARE_S = 90.0  # for the client to start, to end, and to draw, beyond the scenario's own time
+STOP_S = 10.0
+POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A scenario against a server, into a folder. `command` comes before the client's own, as `ip netns exec NAME`."""
+
+    scenario: Scenario
+    url: str
+    folder: Path
+    processes: int = 1
+    api_key: str = ""
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def results_folder(scenario: str) -> Path:
+    """loadtest/results/<date>-<commit>-<scenario>; with a number where it is taken."""
+    name = f"{datetime.now(UTC):%Y-%m-%d}-{commit()}-{scenario}"
+    taken = [RESULTS / name, *(RESULTS / f"{name}-{number}" for number in range(2, 1000))]
+    return next(one for one in taken if not one.exists())
+
+
+def run(trial: Trial, console: Console, *, watched: bool = True) -> dict[str, Any]:
+    """The run's `run.json`. Raises LoadTestError without a server, and where the client did not come to its end."""
+    check_server(trial.url)
+    trial.folder.mkdir(parents=True, exist_ok=True)
+    given = trial.folder / "given.yaml"
+    given.write_text(yaml.safe_dump(_absolute(trial.scenario)), encoding="utf-8")
+    for name in ("run.json", "server.jsonl"):
+        (trial.folder / name).unlink(missing_ok=True)
+    try:
+        with _client(trial, given) as process:
+            began_s = _wait(process, trial, console, watched)
+    finally:
+        given.unlink()
+    try:
+        facts: dict[str, Any] = json.loads((trial.folder / "run.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise LoadTestError(f"The client ended with status {process.returncode}: {_last_words(trial.folder)}") from None
+    _shift(trial.folder / "server.jsonl", began_s - facts["start_s"])
+    return facts
+
+
+def check_server(url: str) -> None:
+    """Raises LoadTestError for an address that is none, and where nobody listens."""
+    connections = Connections(url)
+    try:
+        connections.keep(connections.take()[0])
+    except OSError as error:
+        raise LoadTestError(f"{url}: no connection: {error}. Is the server running?") from None
+    connections.close()
+
+
+def _absolute(scenario: Scenario) -> dict[str, Any]:
+    return json.loads(scenario.model_dump_json())  # type: ignore[no-any-return]  # plain values, for any YAML reader
+
+
+@contextmanager
+def _client(trial: Trial, given: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [
+        *trial.command,
+        *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--host", trial.url),
+        *("--scenario", str(given.resolve()), "--results", str(trial.folder.resolve()), "--no-report"),
+        *("--only-summary", "--stop-timeout", "0", "--exit-code-on-error", "0"),
+        *(("--processes", str(trial.processes)) if trial.processes > 1 else ()),
+    ]
+    environment = {**os.environ, **trial.environment, "STAGELINE_API_KEY": trial.api_key}
+    environment["PYTHONPATH"] = os.pathsep.join([str(LOCUSTFILE.parents[1]), environment.get("PYTHONPATH", "")])
+    with (trial.folder / "locust.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], trial: Trial, console: Console, watched: bool) -> float:
+    """Until the client ends. When that began, as Unix time."""
+    scenario = trial.scenario
+    count = _Lines(trial.folder / "requests.jsonl")
+    ended = threading.Event()
+    began_s = time.time()
+    watching = threading.Thread(
+        target=watch, args=(trial.url, began_s, trial.folder / "server.jsonl", ended), daemon=True
+    )
+    if watched:
+        watching.start()
+    limit_s = scenario.total_s + scenario.timeout_s + SPARE_S
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[sent]}"), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            bar = progress.add_task(scenario.name, total=scenario.total_s, sent="")
+            while process.poll() is None:
+                if (passed := time.time() - began_s) > limit_s:
+                    raise LoadTestError(f"The client did not end within {limit_s:.0f} s: {_last_words(trial.folder)}")
+                progress.update(bar, completed=passed, sent=f"{count()} answers")
+                time.sleep(POLL_S)
+    finally:
+        ended.set()
+        if watched:
+            watching.join(STOP_S)
+    return began_s
+
+
+def _shift(path: Path, by_s: float) -> None:
+    """The watch began before the run's start was known."""
+    if path.exists():
+        samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [json.dumps({**one, "at_s": round(one["at_s"] + by_s, 3)}) + "\n" for one in samples]
+        path.write_text("".join(lines), encoding="utf-8")
+
+
+class _Lines:
+    """How many lines a growing file has."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset, self._count = path, 0, 0
+
+    def __call__(self) -> int:
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._offset)
+            new = file.read()
+            self._offset, self._count = self._offset + len(new), self._count + new.count(b"\n")
+        return self._count
+
+
+def _last_words(folder: Path) -> str:
+    lines = (folder / "locust.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return " / ".join(lines[-5:]) or "it said nothing"
+
+
+def overridden(name: Path, **changes: Any) -> Scenario:
+    """A scenario's file, with some of its keys changed (None: as it is). Raises LoadTestError."""
+    scenario = load_scenario(name)
+    return scenario.model_copy(update={key: value for key, value in changes.items() if value is not None})

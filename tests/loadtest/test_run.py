@@ -1,0 +1,132 @@
+"""`python -m loadtest` as people use it, against the server with known timing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from loadtest.run import results_folder
+from tests.loadtest.conftest import ROOT, Timed
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+START_S = 30.0
+
+
+def scenario(folder: Path, **more: object) -> Path:
+    given = {
+        "name": "timed",
+        "requests": [{"kind": "completions", "model": "ttft=0.05,gap=0.005,n=8", "output_tokens": 8}],
+        "load": {"arrivals": "poisson", "rate": 20},
+        "warm_up_s": 0.5,
+        "duration_s": 1.5,
+        **more,
+    }
+    path = folder / "timed.yaml"
+    path.write_text(yaml.safe_dump(given))
+    return path
+
+
+def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "loadtest", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+
+
+def test_a_run_leaves_its_files_and_keeps_its_objective(timed_server: Timed, tmp_path: Path) -> None:
+    path, out = scenario(tmp_path, objective={"failed": 0, "ttft_ms": {"p50": 10_000}}), tmp_path / "out"
+    ended = loadtest("run", str(path), "--url", timed_server.url, "--output", str(out))
+    assert ended.returncode == 0, ended.stderr
+    names = {one.name for one in out.iterdir()}
+    assert {"report.html", "report.md", "requests.jsonl", "result.json", "run.json", "scenario.yaml"} <= names
+    result = json.loads((out / "result.json").read_text())
+    assert result["failed"] == 0
+    assert result["stageline"]["client"]["lag_p50_ms"] >= 0
+    assert "TTFT" in ended.stderr
+    # Another run into the same folder replaces this one.
+    assert loadtest("run", str(path), "--url", timed_server.url, "--output", str(out), "--no-pictures").returncode == 0
+    again = json.loads((out / "result.json").read_text())
+    assert again["num_prompts"] == result["num_prompts"]
+
+
+def test_an_objective_that_is_not_kept_is_status_1(timed_server: Timed, tmp_path: Path) -> None:
+    path = scenario(tmp_path, objective={"ttft_ms": {"p50": 1}})
+    arguments = ["--url", timed_server.url, "--output", str(tmp_path / "out"), "--no-pictures"]
+    assert loadtest("run", str(path), *arguments).returncode == 1
+
+
+def test_other_models_seeds_and_times_than_the_scenarios(timed_server: Timed, tmp_path: Path) -> None:
+    arguments = ["--model", "ttft=0.02,gap=0,n=3", "--seed", "9", "--seconds", "1", "--no-pictures"]
+    out = tmp_path / "out"
+    assert (
+        loadtest("run", str(scenario(tmp_path)), "--url", timed_server.url, "--output", str(out), *arguments).returncode
+        == 0
+    )
+    facts = json.loads((out / "run.json").read_text())["scenario"]
+    assert (facts["requests"][0]["model"], facts["seed"], facts["duration_s"]) == ("ttft=0.02,gap=0,n=3", 9, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "absent"], "there is no such scenario"),
+        (["run", "generation", "--url", "ftp://somewhere"], "not an address"),
+        (["run", "generation", "--url", "http://127.0.0.1:1"], "Is the server running?"),
+        (["report", "absent"], "Give the folder of a run"),
+        (["search", "generation"], "one `rate`"),
+    ],
+)
+def test_what_cannot_be_is_said_with_status_2(arguments: list[str], words: str, tmp_path: Path) -> None:
+    folder = ["--output", str(tmp_path / "out")] if arguments[0] != "report" else []
+    ended = loadtest(*arguments, *folder)
+    assert ended.returncode == 2
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_search_finds_the_limit_and_draws_it(timed_server: Timed, tmp_path: Path) -> None:
+    """One at a time, 0.1 s each: 10 a second is the most, and half of that leaves room for chance."""
+    path = scenario(
+        tmp_path,
+        requests=[{"kind": "completions", "model": "serial=1,ttft=0.1,gap=0,n=1"}],
+        load={"arrivals": "constant", "rate": 1},
+        objective={"ttft_ms": {"p90": 170}},
+    )
+    out = tmp_path / "out"
+    ended = loadtest(
+        *("search", str(path), "--url", timed_server.url, "--output", str(out), "--rate", "6", "--precision", "0.9")
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert (out / "curve.png").stat().st_size > 5000
+    assert "The objective is kept up to" in ended.stderr
+    assert len([one for one in out.iterdir() if one.is_dir()]) >= 2
+
+
+def test_ctrl_c_ends_the_client_too(timed_server: Timed, tmp_path: Path) -> None:
+    path, out = scenario(tmp_path, duration_s=60), tmp_path / "out"
+    command = [sys.executable, "-m", "loadtest", "run", str(path), "--url", timed_server.url, "--output", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
+        deadline = time.monotonic() + START_S
+        while not (out / "requests.jsonl").exists() or not (out / "requests.jsonl").stat().st_size:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.send_signal(signal.SIGINT)
+        assert process.wait(START_S) != 0
+    _, alive = psutil.wait_procs(children, timeout=START_S)
+    assert alive == []
+
+
+def test_results_have_folders_of_their_own() -> None:
+    folder = results_folder("timed")
+    assert folder.parent == ROOT / "loadtest" / "results"
+    assert folder.name.endswith("-timed")
+    assert not folder.exists()
