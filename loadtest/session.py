@@ -27,7 +27,14 @@ LEAD_S = 0.2  # from the start of the test to the run's second 0
 LEAD_WORKERS_S = 1.0  # the same where others have to hear of it
 POLL_S = 0.02
 TEXTS_KEPT = 32  # answers of the first requests, to check the server's count of tokens
+AFTER_FAILURE_S = 0.1  # a user does not ask a server that refuses at once, and again, as fast as it can
 EVERY_S = 3600.0  # a run by hand ends by hand
+
+
+def as_it_was(scenario: Scenario, users: int, seconds: float) -> Scenario:
+    """A run by hand, which is told its users on the web page and lasts until somebody stops it."""
+    load = Closed(users=max(1, users))
+    return scenario.model_copy(update={"load": load, "duration_s": max(POLL_S, round(seconds, 3))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Session:
         self._lag = LagMeter()
         self._sent = 0
         self._open = 0  # requests under way
+        self._users = 0
         self._greenlets: list[Any] = []
         self._done: dict[str, dict[str, float]] = {}
 
@@ -67,6 +75,7 @@ class Session:
     def make_plan(self) -> None:
         """Where the test is started: this process's own, or one for each worker."""
         runner = self.environment.runner
+        self._users = runner.target_user_count if runner is not None else 0
         if isinstance(runner, MasterRunner):
             self._done = {}
             workers = [one for one in runner.clients.values() if one.state in ("ready", "spawning", "running")]
@@ -121,7 +130,8 @@ class Session:
         if self._over(now, number):
             return False
         self._sent += 1
-        self._send(ask(scenario or self.scenario, number), now)
+        if self._send(ask(scenario or self.scenario, number), now):
+            gevent.sleep(AFTER_FAILURE_S)
         return True
 
     def _over(self, now: float, number: int) -> bool:
@@ -141,9 +151,10 @@ class Session:
             self._open += 1  # here: a greenlet that has not begun counts as well
             gevent.spawn(self._send, made, arrival.at_s, counted=True)
 
-    def _send(self, made: Ask, scheduled_s: float, counted: bool = False) -> None:
+    def _send(self, made: Ask, scheduled_s: float, counted: bool = False) -> bool:
+        """Whether the request failed."""
         if self._client is None or self.plan is None:
-            return
+            return True
         if not counted:
             self._open += 1
         try:
@@ -152,6 +163,7 @@ class Session:
             self._open -= 1
         record.worker = self.plan.worker
         self.recorder.add(record)
+        return bool(record.failure)
 
     # The end.
     def _flush_often(self) -> None:
@@ -194,6 +206,7 @@ class Session:
         facts = self._lag.facts()
         self.stop()
         if self.by_hand and self.plan is not None and not isinstance(self.environment.runner, WorkerRunner):
+            self.scenario = as_it_was(self.scenario, self._users, time.time() - self.plan.start_s)
             self._on_end(self.plan.start_s, list(self._done.values()) or [facts])
 
     def _finish(self, facts: list[dict[str, float]]) -> None:

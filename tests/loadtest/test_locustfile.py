@@ -97,6 +97,7 @@ def test_users_by_hand_ask_for_their_own_kind(timed_server: Timed, tmp_path: Pat
     records, facts = locust(timed_server.url, tmp_path / "out", *arguments)
     assert {(one.kind, one.model, one.failure) for one in records} == {("classify", "delay=0.05", "")}
     assert facts["scenario"]["name"] == "by-hand"
+    assert 1 < facts["scenario"]["duration_s"] < 60
 
 
 def test_a_scenario_that_is_none_ends_with_words(timed_server: Timed, tmp_path: Path) -> None:
