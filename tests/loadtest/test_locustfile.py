@@ -93,7 +93,7 @@ def test_a_closed_loop_of_so_many_requests_ends_with_them(timed_server: Timed, t
 
 
 def test_users_by_hand_ask_for_their_own_kind(timed_server: Timed, tmp_path: Path) -> None:
-    arguments = ["-u", "2", "-r", "2", "-t", "2s", "--classifier", "delay=0.05", "ClassifyUser"]
+    arguments = ["-u", "2", "-r", "2", "-t", "5s", "--classifier", "delay=0.05", "ClassifyUser"]
     records, facts = locust(timed_server.url, tmp_path / "out", *arguments)
     assert {(one.kind, one.model, one.failure) for one in records} == {("classify", "delay=0.05", "")}
     assert facts["scenario"]["name"] == "by-hand"
