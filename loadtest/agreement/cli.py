@@ -1,0 +1,63 @@
+"""`python -m loadtest agree`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from loadtest.agreement import aiperf, ours, servebench
+from loadtest.agreement.compare import OURS
+from loadtest.agreement.rounds import Client, alternate
+from loadtest.agreement.table import Compared, as_json, markdown, title
+from loadtest.agreement.work import Rate, Streams, Work
+from loadtest.errors import LoadTestError
+from loadtest.machine import machine
+
+Bin = Annotated[Path | None, typer.Option(help="The `bin` folder of the environment in which it is installed.")]
+
+
+def agree(
+    url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
+    model: Annotated[str, typer.Option(help="A model that generates.")] = "smollm2",
+    aiperf_bin: Annotated[Bin, typer.Option("--aiperf")] = None,
+    servebench_bin: Annotated[Bin, typer.Option("--servebench")] = None,
+    kind: Annotated[Literal["completions", "chat"], typer.Option(help="Which endpoint.")] = "completions",
+    streams: Annotated[int, typer.Option(min=0, help="Closed loop: requests under way. 0: none.")] = 4,
+    rate: Annotated[float, typer.Option(min=0, help="Open loop: requests a second, Poisson. 0: none.")] = 1.0,
+    requests: Annotated[int, typer.Option(min=8, help="By each client, in each round, of each load.")] = 120,
+    prompt_tokens: Annotated[int, typer.Option(min=1, help="Words; about as many tokens.")] = 64,
+    output_tokens: Annotated[int, typer.Option(min=2)] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Each client has one run a round.")] = 3,
+    tolerance: Annotated[float, typer.Option(min=0, help="The most that a figure may differ; 0.05 is 5%.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of prompts and arrivals.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Folder for agreement.json and agreement.md.")] = None,
+) -> None:
+    """Hold our client against others: the same server and work, in turns. Exit status 1 where they do not agree."""
+    console = Console(stderr=True, soft_wrap=True)
+    others = {"aiperf": (aiperf_bin, aiperf.run), "servebench": (servebench_bin, servebench.run)}
+    clients = [Client(OURS, ours.program(), ours.run)]
+    clients += [Client(name, str(folder / name), run) for name, (folder, run) in others.items() if folder is not None]
+    if len(clients) == 1:
+        raise typer.BadParameter("give --aiperf or --servebench, or both.")
+    loads: list[Streams | Rate] = [*([Streams(streams)] if streams else []), *([Rate(rate)] if rate else [])]
+    found = []
+    for load in loads:
+        work = Work(url.rstrip("/"), model, load, kind, requests, prompt_tokens, output_tokens, seed, 10_000 * seed)
+        console.print(f"{title(work)}: {', '.join(one.name for one in clients)}", highlight=False)
+        try:
+            found.append(Compared(work, alternate(clients, work, rounds, console)))
+        except LoadTestError as error:
+            console.print(f"Error: {error}", style="red", markup=False, highlight=False)
+            raise typer.Exit(2) from None
+    text, content = markdown(found, tolerance), as_json(found, tolerance, machine(["locust"]))
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "agreement.md").write_text(text, encoding="utf-8")
+        (output / "agreement.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    typer.echo(text)
+    if not content["agree"]:
+        raise typer.Exit(1)

@@ -1,0 +1,38 @@
+"""A client as a process: with a limit, and with its last words where it fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from loadtest.errors import LoadTestError
+
+
+def run_client(command: Sequence[str], folder: Path, timeout_s: float, environment: Mapping[str, str]) -> None:
+    """Runs it in `folder`, where `client.log` has what it says. Raises LoadTestError; none of its processes is left."""
+    name = Path(command[0]).name
+    with (folder / "client.log").open("wb") as log:
+        try:
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=folder, env=dict(environment), start_new_session=True
+            )
+        except OSError as error:
+            raise LoadTestError(f"{command[0]} cannot be started: {error.strerror}.") from None
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise LoadTestError(f"{name} did not end within {timeout_s:.0f} s. It said: {_last(folder)}") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if status != 0:
+        raise LoadTestError(f"{name} ended with status {status}. It said: {_last(folder)}")
+
+
+def _last(folder: Path) -> str:
+    text = (folder / "client.log").read_text(encoding="utf-8", errors="replace").strip()
+    return "\n".join(text.splitlines()[-15:]) or "nothing"

@@ -1,0 +1,80 @@
+"""The clients in turns against one server: what drifts, drifts for all of them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from loadtest.agreement.figures import Figures
+from loadtest.agreement.work import Work, prompts
+from loadtest.errors import LoadTestError
+
+WARM_UP = 4
+ANSWER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """`run` does some work with the program, in an empty folder."""
+
+    name: str
+    program: str
+    run: Callable[[Work, str, Path], Figures]
+
+
+def alternate(clients: Sequence[Client], work: Work, rounds: int, console: Console) -> list[dict[str, Figures]]:
+    """Each client once a round, another first each time. Raises LoadTestError where one fails."""
+    found: list[dict[str, Figures]] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=rounds * len(clients))
+        for number in range(rounds):
+            figures: dict[str, Figures] = {}
+            for turn in range(len(clients)):
+                index = (number + turn) % len(clients)
+                progress.update(bar, description=clients[index].name)
+                figures[clients[index].name] = run_one(clients[index], drawn(work, number, index))
+                progress.advance(bar)
+            found.append({client.name: figures[client.name] for client in clients})
+    return found
+
+
+def drawn(work: Work, number: int, index: int) -> Work:
+    """What client `index` does in round `number`: the round's arrivals, and prompts that nobody else sends."""
+    return replace(
+        work, arrivals_seed=work.arrivals_seed + number, prompts_seed=work.prompts_seed + 100 * number + index
+    )
+
+
+def run_one(client: Client, work: Work) -> Figures:
+    """After a few requests that do not count."""
+    _warm_up(work)
+    with tempfile.TemporaryDirectory(prefix="agreement-") as folder:
+        return client.run(work, client.program, Path(folder))
+
+
+def _warm_up(work: Work) -> None:
+    for prompt in prompts(work, WARM_UP, first=work.requests):
+        body = {"model": work.model, "max_tokens": work.output_tokens, "temperature": 0, "ignore_eos": True}
+        if work.kind == "chat":
+            path, asked = "chat/completions", {**body, "messages": [{"role": "user", "content": prompt}]}
+        else:
+            path, asked = "completions", {**body, "prompt": prompt}
+        request = urllib.request.Request(
+            f"{work.url}/v1/{path}", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+                answer.read()
+        except urllib.error.HTTPError as error:
+            raise LoadTestError(f"{work.url} answers {error.code}: {error.read().decode(errors='replace')}") from None
+        except OSError as error:
+            raise LoadTestError(f"{work.url} does not answer: {error}. Start the server, or give --url.") from None
