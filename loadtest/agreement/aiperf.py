@@ -44,7 +44,14 @@ def command(work: Work, program: str, folder: Path) -> list[str]:
         *(program, "profile", "--url", work.url, "--model", work.model, "--endpoint-type", work.kind, "--streaming"),
         *("--input-file", str(add_lines(folder / "requests.jsonl", lines)), "--custom-dataset-type", "mooncake_trace"),
         *load,
-        *("--extra-inputs", "temperature:0", "--extra-inputs", "ignore_eos:true", "--random-seed", str(work.arrivals_seed)),
+        *(
+            "--extra-inputs",
+            "temperature:0",
+            "--extra-inputs",
+            "ignore_eos:true",
+            "--random-seed",
+            str(work.arrivals_seed),
+        ),
         *("--tokenizer", str(tokenizer), "--use-server-token-count", "--artifact-dir", str(folder.resolve())),
         *("--ui", "none", "--no-gpu-telemetry", "--no-server-metrics"),
     ]

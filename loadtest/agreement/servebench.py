@@ -29,7 +29,15 @@ def command(work: Work, program: str, folder: Path) -> list[str]:
         *(program, "run", "--url", f"{work.url}/v1", "--model", work.model, "--endpoint", work.kind),
         *("--prompts", str(add_lines(folder / "requests.jsonl", lines)), "--output-len", str(work.output_tokens)),
         *("--concurrency" if closed else "--rate", str(level), "--num-requests", str(work.requests)),
-        *("--seed", str(work.arrivals_seed), "--warmup", "0", "--no-gpu", "--out", str((folder / "run.json").resolve())),
+        *(
+            "--seed",
+            str(work.arrivals_seed),
+            "--warmup",
+            "0",
+            "--no-gpu",
+            "--out",
+            str((folder / "run.json").resolve()),
+        ),
     ]
 
 
@@ -46,7 +54,7 @@ def run(work: Work, program: str, folder: Path) -> Figures:
 
 
 def check_times(found: dict[str, Any], due: list[float]) -> None:
-    """It takes no schedule, so that the others are given what it is known to draw. Raises LoadTestError if it is not."""
+    """It takes no schedule: the others are given what it is known to draw. Raises LoadTestError if it drew another."""
     starts = [one["start"] for one in sorted(found["levels"][0]["requests"], key=lambda one: int(one["index"]))]
     if len(starts) == len(due):
         skews = [abs((b - a) - (d - c)) for (a, b), (c, d) in zip(pairwise(starts), pairwise(due), strict=True)]

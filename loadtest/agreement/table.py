@@ -33,7 +33,12 @@ def markdown(found: Sequence[Compared], tolerance: float) -> str:
 def _table(one: Compared, tolerance: float) -> list[str]:
     first = one.rounds[0]
     others = [name for name in first if name != OURS]
-    head = [title(one.work), OURS, *(cell for name in others for cell in (name, "from ours")), "rounds of ours differ by"]
+    head = [
+        title(one.work),
+        OURS,
+        *(cell for name in others for cell in (name, "from ours")),
+        "rounds of ours differ by",
+    ]
     lines = [f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
     for line in compare(one.rounds, tolerance):
         cells = [TITLES[line.figure], _number(line.medians[OURS])]

@@ -4,6 +4,7 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,10 @@ class Timed:
         httpx.post(f"{self.url}/truth/clear", timeout=30).raise_for_status()
 
 
-@pytest.fixture(scope="session")
-def timed_process() -> Iterator[Timed]:
-    command = [sys.executable, "-m", "tests.loadtest.timed_server"]
+@contextmanager
+def start_timed(default: str = "") -> Iterator[Timed]:
+    """With options for all requests."""
+    command = [sys.executable, "-m", "tests.loadtest.timed_server", "--default", default]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
@@ -42,6 +44,12 @@ def timed_process() -> Iterator[Timed]:
             yield Timed(f"http://127.0.0.1:{int(process.stdout.readline())}")
         finally:
             process.kill()
+
+
+@pytest.fixture(scope="session")
+def timed_process() -> Iterator[Timed]:
+    with start_timed() as timed:
+        yield timed
 
 
 @pytest.fixture
