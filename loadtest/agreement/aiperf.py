@@ -31,11 +31,11 @@ def command(work: Work, program: str, folder: Path) -> list[str]:
         {"text_input": prompt, "output_length": work.output_tokens} for prompt in prompts(work, work.requests)
     ]
     if isinstance(work.load, Streams):
-        load = ("--concurrency", str(work.load.count), "--request-count", str(work.requests))
+        load = ["--concurrency", str(work.load.count), "--request-count", str(work.requests)]
     else:
         for line, at_s in zip(lines, schedule(work, work.load), strict=True):
             line["timestamp"] = round(1000 * at_s, 3)
-        load = ("--fixed-schedule",)
+        load = ["--fixed-schedule"]
     tokenizer = (folder / "tokenizer").resolve()
     tokenizer.mkdir()
     (tokenizer / "tokenizer.json").write_text(json.dumps(TOKENIZER), encoding="utf-8")

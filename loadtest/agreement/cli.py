@@ -17,14 +17,14 @@ from loadtest.agreement.work import Rate, Streams, Work
 from loadtest.errors import LoadTestError
 from loadtest.machine import machine
 
-Bin = Annotated[Path | None, typer.Option(help="The `bin` folder of the environment in which it is installed.")]
+BIN = "The `bin` folder of the environment in which it is installed."
 
 
 def agree(
     url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
     model: Annotated[str, typer.Option(help="A model that generates.")] = "smollm2",
-    aiperf_bin: Annotated[Bin, typer.Option("--aiperf")] = None,
-    servebench_bin: Annotated[Bin, typer.Option("--servebench")] = None,
+    aiperf_bin: Annotated[Path | None, typer.Option("--aiperf", help=BIN)] = None,
+    servebench_bin: Annotated[Path | None, typer.Option("--servebench", help=BIN)] = None,
     kind: Annotated[Literal["completions", "chat"], typer.Option(help="Which endpoint.")] = "completions",
     streams: Annotated[int, typer.Option(min=0, help="Closed loop: requests under way. 0: none.")] = 4,
     rate: Annotated[float, typer.Option(min=0, help="Open loop: requests a second, Poisson. 0: none.")] = 1.0,
