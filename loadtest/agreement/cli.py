@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from loadtest.agreement import aiperf, ours, servebench
-from loadtest.agreement.compare import OURS
-from loadtest.agreement.rounds import Client, alternate
-from loadtest.agreement.table import Compared, as_json, markdown, title
-from loadtest.agreement.work import Rate, Streams, Work
 from loadtest.errors import LoadTestError
-from loadtest.machine import machine
+
+if TYPE_CHECKING:
+    from loadtest.agreement.work import Rate, Streams
 
 BIN = "The `bin` folder of the environment in which it is installed."
 
@@ -37,6 +34,13 @@ def agree(
     output: Annotated[Path | None, typer.Option(help="Folder for agreement.json and agreement.md.")] = None,
 ) -> None:
     """Hold our client against others: the same server and work, in turns. Exit status 1 where they do not agree."""
+    from loadtest.agreement import aiperf, ours, servebench
+    from loadtest.agreement.compare import OURS
+    from loadtest.agreement.rounds import Client, alternate
+    from loadtest.agreement.table import Compared, as_json, markdown, title
+    from loadtest.agreement.work import Rate, Streams, Work
+    from loadtest.machine import machine
+
     console = Console(stderr=True, soft_wrap=True)
     others = {"aiperf": (aiperf_bin, aiperf.run), "servebench": (servebench_bin, servebench.run)}
     clients = [Client(OURS, ours.program(), ours.run)]

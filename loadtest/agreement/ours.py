@@ -26,7 +26,7 @@ def command(work: Work, program: str, folder: Path) -> list[str]:
     output = str((folder / "run").resolve())
     return [
         *(program, "-m", "loadtest", "run", str(path.resolve())),
-        *("--url", work.url, "--output", output, "--no-report"),
+        *("--url", work.url, "--output", output, "--no-pictures"),
     ]
 
 
