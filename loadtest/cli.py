@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from loadtest.agreement.cli import agree
 from loadtest.errors import LoadTestError
 
 if TYPE_CHECKING:
@@ -150,3 +151,6 @@ def _run(trial: Trial, console: Console, pictures: bool) -> Report:
     show(report, console)
     console.print(f"{trial.folder / 'report.html'}", highlight=False)
     return report
+
+
+app.command("agree")(agree)
