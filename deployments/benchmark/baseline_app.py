@@ -1,0 +1,120 @@
+"""The baseline as Ray Serve applications: a deployment for each task, reached through Serve's own proxy.
+
+Each takes the request itself, without a front door and a call behind it. They speak just enough of the APIs that
+Stageline has for the same clients to ask both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from deployments.benchmark.baseline_models import PlainClassifier, PlainGenerator, PlainTranslator
+
+
+class Generation:
+    """`POST /v1/completions`: one prompt, greedy, answered in one piece."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._model = PlainGenerator(path, threads)
+
+    async def __call__(self, request: Request) -> Response:
+        body = await request.json()
+        if not isinstance(body.get("prompt"), str) or body.get("stream") or body.get("temperature", 0) > 0:
+            return refusal("This baseline continues one text, greedily, and answers in one piece.")
+        prompt, tokens = self._model.complete(
+            body["prompt"], body.get("max_tokens", 16), ignore_eos=bool(body.get("ignore_eos"))
+        )
+        ended = "length" if len(tokens) >= body.get("max_tokens", 16) else "stop"
+        choice = {"index": 0, "text": self._model.text(tokens), "logprobs": None, "finish_reason": ended}
+        return JSONResponse(
+            {"object": "text_completion", "created": int(time.time()), "model": body.get("model"), "choices": [choice]}
+            | {"usage": usage(len(prompt), len(tokens))}
+        )
+
+
+class Classification:
+    """`POST /classify`: one text, or one after another."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._model = PlainClassifier(path, threads)
+
+    async def __call__(self, request: Request) -> Response:
+        body = await request.json()
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        found = [self._model.classify(text) for text in texts]
+        data = [
+            {"index": index, "label": label, "probs": probs, "num_classes": len(probs)}
+            for index, (label, probs, _) in enumerate(found)
+        ]
+        return JSONResponse(
+            {"object": "list", "created": int(time.time()), "model": body.get("model"), "data": data}
+            | {"usage": usage(sum(size for *_, size in found), 0)}
+        )
+
+
+class Translation:
+    """`POST /translate`: one sentence, or one after another."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._model = PlainTranslator(path, threads)
+
+    async def __call__(self, request: Request) -> Response:
+        body = await request.json()
+        if isinstance(body["q"], str):
+            return JSONResponse({"translatedText": self._model.translate(body["q"])})
+        return JSONResponse({"translatedText": [self._model.translate(sentence) for sentence in body["q"]]})
+
+
+class Health:
+    """`GET /health`."""
+
+    async def __call__(self, request: Request) -> Response:
+        return Response()
+
+
+def refusal(message: str) -> JSONResponse:
+    """OpenAI's error object."""
+    return JSONResponse({"error": {"message": message, "type": "invalid_request_error"}}, status_code=400)
+
+
+def usage(prompt: int, answer: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+ROUTES = {  # by task: where it is asked, and what answers
+    "text-generation": ("/v1/completions", Generation),
+    "text-classification": ("/classify", Classification),
+    "translation": ("/translate", Translation),
+}
+
+
+def targets(models: Mapping[str, Path], *, threads: int, replicas: int) -> list[serve.RunTarget]:
+    """What Serve is to run for the models' files, by task. Raises KeyError for a task that it does not know.
+
+    At most one replica of each on a node: it has all of the node's threads, and only one task is asked at a time, so
+    that none claims cores.
+    """
+    found = [serve.RunTarget(target=_deployment(Health, 1).bind(), name="health", route_prefix="/health")]
+    for task, path in models.items():
+        route, kind = ROUTES[task]
+        target = _deployment(kind, replicas).bind(path, threads)
+        found.append(serve.RunTarget(target=target, name=task, route_prefix=route))
+    return found
+
+
+def _deployment(kind: type[Any], replicas: int) -> serve.Deployment:
+    return serve.deployment(
+        kind,
+        name=kind.__name__,
+        num_replicas=replicas,
+        max_ongoing_requests=1,
+        max_replicas_per_node=1,
+        ray_actor_options={"num_cpus": 0},
+    )

@@ -1,0 +1,85 @@
+"""What the baseline's replicas run: `transformers` as its own pages show it, in fp32, one request at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TARGET_TOKENS = 256  # most of one translation, where the model's own files do not say
+
+
+def source_of(path: Path) -> dict[str, Any]:
+    """How `from_pretrained` is told to read a folder, or a GGUF file."""
+    if path.is_file():
+        return {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    return {"pretrained_model_name_or_path": path}
+
+
+class PlainGenerator:
+    """Greedy continuations of a prompt, with transformers' own KV cache."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(threads)
+        self.tokenizer = AutoTokenizer.from_pretrained(**source_of(path))
+        self.model = AutoModelForCausalLM.from_pretrained(**source_of(path), dtype=torch.float32).eval()
+        # One that goes on after its end token when asked to: OpenAI's servers call that `ignore_eos`.
+        config = self.model.generation_config
+        self.endless = type(config).from_dict({**config.to_dict(), "eos_token_id": None})
+        self.padding = config.pad_token_id if config.pad_token_id is not None else self.tokenizer.eos_token_id
+
+    @torch.inference_mode()
+    def complete(self, prompt: str, max_tokens: int, *, ignore_eos: bool) -> tuple[list[int], list[int]]:
+        """Tokens of the prompt and of the answer."""
+        inputs = self.tokenizer(prompt, return_tensors="pt")
+        out = self.model.generate(
+            **inputs,
+            generation_config=self.endless if ignore_eos else self.model.generation_config,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            pad_token_id=self.padding,
+        )
+        size = inputs["input_ids"].shape[1]
+        return out[0, :size].tolist(), out[0, size:].tolist()
+
+    def text(self, tokens: list[int]) -> str:
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+class PlainClassifier:
+    """Labels and probabilities of one text after another."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        torch.set_num_threads(threads)
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self.model = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32).eval()
+        self.labels = self.model.config.id2label
+
+    @torch.inference_mode()
+    def classify(self, text: str) -> tuple[str, list[float], int]:
+        """Label, probabilities of all labels, and how many tokens the text was."""
+        inputs = self.tokenizer(text, return_tensors="pt", truncation=True)
+        probs = self.model(**inputs).logits[0].softmax(-1)
+        return self.labels[int(probs.argmax())], probs.tolist(), inputs["input_ids"].shape[1]
+
+
+class PlainTranslator:
+    """One sentence after another, with the search that the model's own files ask for."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+        torch.set_num_threads(threads)
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self.model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def translate(self, sentence: str) -> str:
+        inputs = self.tokenizer(sentence, return_tensors="pt")
+        out = self.model.generate(**inputs, do_sample=False)
+        return str(self.tokenizer.decode(out[0], skip_special_tokens=True))
