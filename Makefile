@@ -16,7 +16,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 ARGS ?=
 
-.PHONY: help install serve test lint fmt clean
+.PHONY: help install serve test bench lint fmt clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ serve: $(STAMP)  ## fetch the demo model, serve it on http://127.0.0.1:8000 (ARG
 
 test: $(STAMP)  ## run the tests (ARGS="-k settings")
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP)  ## the article's table, measured here: a plain baseline against Stageline (ARGS="--task generation")
+	@exec $(BIN)/stageline benchmark $(ARGS)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -22,8 +22,10 @@ def agreement(task: str, found: Sequence[Pair]) -> dict[str, float | int]:
     """Figures of the task (`TASKS` of `works`), with how many different questions both were asked. Empty for none."""
     if not found:
         return {}
-    return {"count": len(found), **{"generation": same_texts, "classification": same_labels,
-                                    "translation": same_translations}[task](found)}
+    return {
+        "count": len(found),
+        **{"generation": same_texts, "classification": same_labels, "translation": same_translations}[task](found),
+    }
 
 
 def same_texts(found: Sequence[Pair]) -> dict[str, float]:
@@ -31,7 +33,9 @@ def same_texts(found: Sequence[Pair]) -> dict[str, float]:
     same = words = 0
     for one, other in found:
         theirs, ours = one.split(), other.split()
-        first = next((i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours)))
+        first = next(
+            (i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b), min(len(theirs), len(ours))
+        )
         same += first
         words += max(len(theirs), len(ours))
     return {"same_texts": sum(a == b for a, b in found) / len(found), "same_words": same / words if words else 1.0}

@@ -101,7 +101,7 @@ def targets(models: Mapping[str, Path], *, threads: int, replicas: int) -> list[
     At most one replica of each on a node: it has all of the node's threads, and only one task is asked at a time, so
     that none claims cores.
     """
-    found = [serve.RunTarget(target=_deployment(Health, 1).bind(), name="health", route_prefix="/health")]
+    found = []
     for task, path in models.items():
         route, kind = ROUTES[task]
         target = _deployment(kind, replicas).bind(path, threads)
@@ -109,12 +109,17 @@ def targets(models: Mapping[str, Path], *, threads: int, replicas: int) -> list[
     return found
 
 
+def health() -> serve.RunTarget:
+    """To be run when the others are ready, which it then tells."""
+    return serve.RunTarget(target=_deployment(Health, 1).bind(), name="health", route_prefix="/health")
+
+
 def _deployment(kind: type[Any], replicas: int) -> serve.Deployment:
-    return serve.deployment(
-        kind,
-        name=kind.__name__,
+    wrapped = serve.deployment(
         num_replicas=replicas,
         max_ongoing_requests=1,
         max_replicas_per_node=1,
         ray_actor_options={"num_cpus": 0},
     )
+    deployment: serve.Deployment = wrapped(kind)
+    return deployment

@@ -17,7 +17,9 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
     Latency is from sending to the whole answer. The first and the last requests count like all others: rates are of
     all that was answered, in all the time that it took. Raises EngineFailed where nothing was answered.
     """
-    good = [record for record in records if not record.failure and record.sent_s is not None and record.end_s is not None]
+    good = [
+        record for record in records if not record.failure and record.sent_s is not None and record.end_s is not None
+    ]
     if not good:
         why = next((record.message or record.failure for record in records), "no request was sent")
         raise EngineFailed(f"Nothing was answered: {why}")

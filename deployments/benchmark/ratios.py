@@ -37,9 +37,7 @@ def ratio(baseline: Sequence[float], optimized: Sequence[float], *, lower_is_bet
     """Of samples by round, one of each server a round: rounds are drawn as pairs, as a slow minute slows both."""
     if len(baseline) != len(optimized) or not baseline:
         raise ValueError(f"{len(baseline)} rounds of the baseline and {len(optimized)} of the other")
-    pairs = np.array([baseline, optimized], dtype=float)
-    if lower_is_better:
-        pairs = 1 / pairs
+    pairs = np.array([optimized, baseline] if lower_is_better else [baseline, optimized], dtype=float)
     draws = np.random.default_rng(0).integers(0, pairs.shape[1], (RESAMPLES, pairs.shape[1]))
     medians = np.median(pairs[:, draws], axis=2)  # (2, resamples)
     low, high = np.percentile(medians[1] / medians[0], (2.5, 97.5))

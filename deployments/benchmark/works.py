@@ -81,8 +81,10 @@ def scenario_of(work: Work, folder: Path, settings: Settings) -> Scenario:
     if KINDS.get(asked.kind) != TASKS[work.task]:
         raise ConfigError(f"{path}: requests of kind {asked.kind} are not for {work.task}.")
     if work.task == "generation" and (asked.stream or not asked.exact or not isinstance(asked.output_tokens, int)):
-        raise ConfigError(f"{path}: needs stream: false, exact: true, and one number of output_tokens: the baseline "
-                          "answers in one piece, and both must answer with as much.")
+        raise ConfigError(
+            f"{path}: needs stream: false, exact: true, and one number of output_tokens: the baseline "
+            "answers in one piece, and both must answer with as much."
+        )
     return with_model(scenario, model_of(settings, TASKS[work.task]))
 
 
@@ -110,10 +112,11 @@ def for_round(scenario: Scenario, turn: int, users: int, seconds: float) -> Scen
     return scenario.model_copy(update={"load": load, "duration_s": seconds, "seed": scenario.seed + turn})
 
 
-def callers_for(users: int, seconds: float, each_s: float) -> int:
-    """How many callers a server gets that answers one request at a time, in `each_s` seconds.
+def callers_for(users: int, seconds: float, each_s: float, at_once: int = 1) -> int:
+    """How many callers a server gets that answers `at_once` requests at a time, in `each_s` seconds each.
 
-    It is as fast with two as with any number; the others would only wait, and all who wait when the round ends must be
-    answered yet. So that it takes no longer than the round: as many as it answers in half a round, at least two.
+    It is as fast with twice as many as it answers at once as with any number: the others would only wait, and all who
+    wait when the round ends must be answered yet. So that this takes no longer than the round: as many as it answers
+    in half a round, at least twice as many as at once.
     """
-    return max(min(users, 2), min(users, int(seconds / 2 / each_s)))
+    return min(users, max(2 * at_once, int(at_once * seconds / 2 / each_s)))

@@ -1,5 +1,5 @@
 """The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
-`finetune`, `cluster`, `load`.
+`benchmark`, `finetune`, `cluster`, `load`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deployments.cli.bench import bench
+from deployments.cli.benchmark import benchmark
 from deployments.cli.chat import chat
 from deployments.cli.cluster import cluster
 from deployments.cli.control import status, stop
@@ -35,6 +36,7 @@ app = typer.Typer(
 for command in (serve, status, stop, chat, fetch, evaluate, quantize):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(benchmark, name="benchmark")
 app.add_typer(finetune, name="finetune")
 app.add_typer(cluster, name="cluster")
 app.add_typer(load, name="load")

@@ -1,0 +1,96 @@
+"""`docs/benchmarks.md`, from the results that are kept in `loadtest/results`.
+
+A section is a function from that folder to Markdown, empty where it has no result: add it to `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from deployments.benchmark.stored import read_result
+from deployments.benchmark.table import markdown
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "loadtest" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+Section = Callable[[Path], str]
+
+HEAD = """# Benchmarks
+
+Made by `stageline benchmark docs` from the results in [loadtest/results](../loadtest/results); each has every request
+as it went. Do not edit.
+"""
+
+TABLE = """## Baseline against optimized
+
+`make bench`, or `stageline benchmark`: one command, all servers up, one measurement after the other, round after
+round. Everything goes over HTTP, by the load harness ([loadtest](../loadtest)). The article's figures come from other
+models on another machine: only its ratios can be held against ours.
+
+- **baseline** is the way a team starts: Ray Serve with its own defaults, `transformers` in fp32, one request at a time,
+  all of the machine's threads (`deployments/benchmark/baseline.py`).
+- **optimized** is Stageline with `deployments/benchmark/optimized.yaml`.
+- Both get the same requests in a round (others in each round), read the same files, and answer with as many tokens,
+  which their `usage` shows. Rates count from the first request sent to the last answer. Latency is from sending to the
+  whole answer; the figure is a round's median.
+- The baseline of generation gets as many of the callers as it answers in half a round. It answers one at a time: the
+  others would only wait.
+"""
+
+TRANSFER = """## What does not transfer to other machines
+
+- **Absolute figures.** They swing by a factor of two on the same machine, which is shared with others. Ratios come from
+  one run, with servers in turn.
+- **Ratios of int8.** They depend on the processor's instructions for it: AVX-512 VNNI here. Without them int8 gains
+  little; with AMX bf16 is faster than here.
+- **The size of the models.** They are small: of a short text's latency a large part is the way through HTTP and
+  processes, which a larger model would hide. Batching gains more where reading the weights is what takes time.
+- **The client shares the cores.** On two cores it takes some from the server that it measures, more from the faster
+  one.
+- **GPUs.** Nothing was measured on one.
+
+Run it on yours: `make bench`.
+"""
+
+
+def page(results: Path = RESULTS) -> str:
+    """The whole page."""
+    made = [HEAD, *(section(results) for section in SECTIONS), TRANSFER]
+    return "\n".join(part.strip() + "\n" for part in made if part.strip())
+
+
+def write_page(path: Path = PAGE, results: Path = RESULTS) -> None:
+    path.write_text(page(results), encoding="utf-8")
+
+
+def latest(results: Path, ending: str) -> Path | None:
+    """The newest folder `<date>-<commit>-<ending>`, by its result's own date."""
+    folders = [one.parent for one in results.glob(f"*-{ending}*/result.json") if _ends(one.parent.name, ending)]
+    return max(folders, key=lambda folder: str(read_result(folder).get("date", "")), default=None)
+
+
+def _ends(name: str, ending: str) -> bool:
+    """Also with a number, where there are several of a day and a commit."""
+    head, _, number = name.rpartition("-")
+    return name.endswith(f"-{ending}") or (number.isdigit() and head.endswith(f"-{ending}"))
+
+
+def link(path: Path) -> str:
+    """As the page names it."""
+    return os.path.relpath(path, PAGE.parent)
+
+
+def table(results: Path) -> str:
+    """The article's table."""
+    folder = latest(results, "table")
+    if folder is None:
+        return ""
+    result = read_result(folder)
+    picture = f"![Baseline and optimized, here and in the article]({link(folder / 'table.png')})"
+    return f"{TABLE}\n{markdown(result)}\n{picture}\n\nAll of it: [{folder.name}]({link(folder)}).\n"
+
+
+SECTIONS: tuple[Section, ...] = (table,)

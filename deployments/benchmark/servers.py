@@ -1,0 +1,87 @@
+"""Servers that are measured, each in a process of its own that is ended with what it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from cluster.node import end_processes, free_ports
+from engine.errors import EngineFailed
+
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 60.0
+HOST = "127.0.0.1"
+_POLL_S = 0.2
+_LOG_CHARACTERS = 800
+
+
+@contextmanager
+def running(name: str, command: Sequence[str], ready: str, limit_s: float = START_TIMEOUT_S) -> Iterator[None]:
+    """A server's process, from when the URL `ready` answers 200. Raises `EngineFailed` with its last words."""
+    with tempfile.TemporaryFile() as log:
+        try:
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        except OSError as error:
+            raise EngineFailed(f"{name} cannot be started: {error}.") from None
+        try:
+            deadline = time.monotonic() + limit_s
+            while not answers(ready):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    words = log.read().decode(errors="replace").strip()[-_LOG_CHARACTERS:]
+                    raise EngineFailed(f"{name} did not start: {words or 'it said nothing'}")
+                time.sleep(_POLL_S)
+            yield
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Asks it to end, and ends what is left of it after a while."""
+    if process.poll() is not None:
+        return
+    below = set(psutil.Process(process.pid).children(recursive=True))
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    end_processes(below)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def baseline(config: Path, threads: int) -> Iterator[str]:
+    """The plain baseline with a configuration's models; its URL."""
+    (port,) = free_ports(1)
+    url = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "deployments.benchmark.baseline", str(config), "--port", str(port)]
+    with running("The baseline", [*command, "--threads", str(threads)], f"{url}/health"):
+        yield url
+
+
+@contextmanager
+def stageline(config: Path) -> Iterator[str]:
+    """`stageline serve CONFIG`; its URL."""
+    (port,) = free_ports(1)
+    url = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "deployments.cli", "serve", str(config), "--port", str(port)]
+    with running("Stageline", command, f"{url}/ready"):
+        yield url
