@@ -26,22 +26,16 @@ class PlainGenerator:
         torch.set_num_threads(threads)
         self.tokenizer = AutoTokenizer.from_pretrained(**source_of(path))
         self.model = AutoModelForCausalLM.from_pretrained(**source_of(path), dtype=torch.float32).eval()
-        # One that goes on after its end token when asked to: OpenAI's servers call that `ignore_eos`.
-        config = self.model.generation_config
-        self.endless = type(config).from_dict({**config.to_dict(), "eos_token_id": None})
-        self.padding = config.pad_token_id if config.pad_token_id is not None else self.tokenizer.eos_token_id
+        self.ends = self.model.generation_config.eos_token_id
 
     @torch.inference_mode()
     def complete(self, prompt: str, max_tokens: int, *, ignore_eos: bool) -> tuple[list[int], list[int]]:
-        """Tokens of the prompt and of the answer."""
+        """Tokens of the prompt and of the answer. With `ignore_eos` it goes on after an end token, as OpenAI's servers
+        do that know the word; `min_new_tokens` would keep the model from choosing one, which is another answer."""
+        self.model.generation_config.eos_token_id = None if ignore_eos else self.ends
         inputs = self.tokenizer(prompt, return_tensors="pt")
-        out = self.model.generate(
-            **inputs,
-            generation_config=self.endless if ignore_eos else self.model.generation_config,
-            max_new_tokens=max_tokens,
-            do_sample=False,
-            pad_token_id=self.padding,
-        )
+        padding = self.tokenizer.eos_token_id  # of nothing here, but transformers warns without
+        out = self.model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False, pad_token_id=padding)
         size = inputs["input_ids"].shape[1]
         return out[0, :size].tolist(), out[0, size:].tolist()
 

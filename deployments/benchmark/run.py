@@ -102,6 +102,7 @@ def bench_table(plan: Plan, settings: Settings, console: Console) -> tuple[dict[
                     name: {"callers": one.callers, "variants": variants(one), "samples": one.samples}
                     for name, one in taken[work].items()
                 },
+                "other_prompts": other_prompts(taken[work]),
                 "agreement": agreement(work.task, common_answers(taken[work])),
                 "quality": measured_quality(settings, work.task, variants(taken[work][OPTIMIZED])),
             }
@@ -181,3 +182,12 @@ def common_answers(taken: Mapping[str, Taken]) -> list[Pair]:
     for (scenario, theirs), (_, ours) in zip(taken[BASELINE].records, taken[OPTIMIZED].records, strict=True):
         found |= pairs(questions(scenario, [*theirs, *ours]), theirs, ours)
     return list(found.values())
+
+
+def other_prompts(taken: Mapping[str, Taken]) -> int:
+    """How many requests were not of as many tokens to baseline and optimized, as far as they tell."""
+    count = 0
+    for (_, theirs), (_, ours) in zip(taken[BASELINE].records, taken[OPTIMIZED].records, strict=True):
+        known = {record.number: record.prompt_tokens for record in theirs if not record.failure}
+        count += sum(known.get(one.number, one.prompt_tokens) != one.prompt_tokens for one in ours if not one.failure)
+    return count

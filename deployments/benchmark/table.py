@@ -137,6 +137,8 @@ def complaints(result: Mapping[str, Any]) -> list[str]:
         if claim is not None and line.ratio.value <= claim.ratio:
             found.append(f"{line.work.name}: {line.ratio.value:.2f}x is not above the article's {claim.ratio:g}x.")
     for name, work in result["works"].items():
+        if work["other_prompts"]:
+            found.append(f"{name}: {work['other_prompts']} requests were not as many tokens to both.")
         for server, one in work["servers"].items():
             found += [f"{name}, {server}: {why}" for why in _complaints(work, one["samples"])]
     return found
