@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from deployments.settings import load_settings
 from engine.errors import ConfigError, EngineFailed, StagelineError
 
 OPTIMIZED_CONFIG = Path(__file__).parents[1] / "benchmark" / "optimized.yaml"
+
+NEEDS = ("accelerate", "locust", "matplotlib", "sacrebleu", "transformers")
 
 benchmark = typer.Typer(
     help="The article's table, measured here: a plain baseline against Stageline, over HTTP.",
@@ -52,6 +55,7 @@ def table(
     """Measure and write the table. Exit status 1 where a ratio is not above the article's."""
     if context.invoked_subcommand is not None:
         return
+    _require(NEEDS)
     from deployments.benchmark.peers_http import commanded_peer, known_peers, named_peer
     from deployments.benchmark.run import Plan, bench_table
     from deployments.benchmark.stored import store
@@ -94,6 +98,14 @@ def table(
     typer.echo(str(folder))
     if faults:
         raise typer.Exit(1)
+
+
+def _require(packages: tuple[str, ...]) -> None:
+    if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise ConfigError(
+            f"The benchmark needs {', '.join(missing)}, which the server does not. Install with: "
+            "pip install 'stageline[bench]'"
+        )
 
 
 def failure(error: Exception) -> StagelineError:

@@ -9,7 +9,8 @@ from tests.deployments.benchmark.measured import result, server
 
 def test_a_line_has_medians_extremes_and_the_ratio_beside_the_articles() -> None:
     line = lines(result())[0]
-    assert (line.baseline.median, line.optimized.median) == (pytest.approx(64 / 3), 128)
+    assert line.baseline.median == pytest.approx(64 / 3)
+    assert line.optimized.median == 128
     assert line.ratio.value == pytest.approx(6)
     scenario, *article, baseline, optimized, ratio, told = line.cells()
     assert scenario == "Text generation, 32 callers (2 of the baseline), 64 tokens each"

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from deployments.benchmark import docs, run
+from deployments.benchmark.run import Plan
+from deployments.benchmark.stored import read_result
+from deployments.cli import app, benchmark
+from engine.errors import ConfigError, EngineFailed
+from loadtest.errors import LoadTestError
+from tests.deployments.benchmark.measured import record, result, server
+
+invoke = CliRunner().invoke
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """What would have been measured; the result is a good one."""
+    seen: list[Plan] = []
+
+    def bench_table(plan: Plan, *_: Any) -> Any:
+        seen.append(plan)
+        return result(), {"generation-baseline-1": [record(0, 0.0, 1.0)]}
+
+    monkeypatch.setattr(run, "bench_table", bench_table)
+    return seen
+
+
+def test_a_good_table_is_kept_and_ends_well(plans: list[Plan], tmp_path: Path) -> None:
+    done = invoke(app, ["benchmark", "--rounds", "2", "--seconds", "3", "--output", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(tmp_path / "out")
+    assert read_result(tmp_path / "out") == result()
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {
+        "result.json",
+        "table.md",
+        "table.png",
+        "generation-baseline-1.jsonl.gz",
+    }
+    (plan,) = plans
+    assert (plan.rounds, plan.seconds, len(plan.works), plan.url) == (2, 3.0, 4, None)
+
+
+def test_a_ratio_under_the_articles_is_status_1(
+    plans: list[Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slow = result()
+    slow["works"]["translation"]["servers"]["optimized"] = server([4.0, 4.0, 4.0], callers=16)
+    monkeypatch.setattr(run, "bench_table", lambda *_: (slow, {}))
+    done = invoke(app, ["benchmark", "--output", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "is not above the article's 3.4x" in done.stderr
+
+
+def test_servers_that_run_already_are_named(plans: list[Plan], tmp_path: Path) -> None:
+    options = ["--url", "http://a", "--baseline-url", "http://b", "--baseline-replicas", "3", "--task", "generation"]
+    peers = ["--peer", "x=http://c", "--peer-command", "y=serve {port}"]
+    assert invoke(app, ["benchmark", *options, *peers, "--output", str(tmp_path)]).exit_code == 0
+    (plan,) = plans
+    assert (plan.url, plan.baseline_url, plan.baseline_at_once) == ("http://a", "http://b", 3)
+    assert [peer.name for peer in plan.peers] == ["x", "y"]
+    assert [work.name for work in plan.works] == ["generation"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--task", "sorting"], "known are generation"),
+        (["--task", "translation", "--peer", "x=http://c"], "Peers generate"),
+        (["--peer", "x"], "NAME=URL"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(plans: list[Plan], options: list[str], complaint: str) -> None:
+    done = invoke(app, ["benchmark", *options])
+    assert isinstance(done.exception, ConfigError)
+    assert complaint in done.exception.message
+    assert plans == []
+
+
+def test_what_is_not_installed_is_told_before_anything_starts(
+    plans: list[Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "NEEDS", ("json", "no_such_package"))
+    done = invoke(app, ["benchmark"])
+    assert isinstance(done.exception, ConfigError)
+    assert "no_such_package" in done.exception.message
+    assert plans == []
+
+
+def test_the_harness_own_errors_are_told_as_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bench_table(*_: Any) -> Any:
+        raise LoadTestError("the client did not end")
+
+    monkeypatch.setattr(run, "bench_table", bench_table)
+    done = invoke(app, ["benchmark"])
+    assert isinstance(done.exception, EngineFailed)
+    assert done.exception.message == "the client did not end"
+
+
+def test_the_page_is_written_from_the_results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written: list[bool] = []
+    monkeypatch.setattr(docs, "RESULTS", tmp_path)
+    monkeypatch.setattr(docs, "write_page", lambda: written.append(True))
+    assert invoke(app, ["benchmark", "docs"]).exit_code == 0
+    assert written == [True]
+    monkeypatch.setattr(docs, "RESULTS", tmp_path / "none")
+    assert isinstance(invoke(app, ["benchmark", "docs"]).exception, ConfigError)
