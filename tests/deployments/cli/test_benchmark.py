@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 from deployments.benchmark import docs, run
 from deployments.benchmark.run import Plan
 from deployments.benchmark.stored import read_result
-from deployments.cli import app, benchmark
+from deployments.cli import app
 from engine.errors import ConfigError, EngineFailed
 from loadtest.errors import LoadTestError
 from tests.deployments.benchmark.measured import record, result, server
@@ -45,9 +46,7 @@ def test_a_good_table_is_kept_and_ends_well(plans: list[Plan], tmp_path: Path) -
     assert (plan.rounds, plan.seconds, len(plan.works), plan.url) == (2, 3.0, 4, None)
 
 
-def test_a_ratio_under_the_articles_is_status_1(
-    plans: list[Plan], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_ratio_under_the_articles_is_status_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     slow = result()
     slow["works"]["translation"]["servers"]["optimized"] = server([4.0, 4.0, 4.0], callers=16)
     monkeypatch.setattr(run, "bench_table", lambda *_: (slow, {}))
@@ -84,7 +83,8 @@ def test_what_cannot_be_measured_is_told(plans: list[Plan], options: list[str], 
 def test_what_is_not_installed_is_told_before_anything_starts(
     plans: list[Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "NEEDS", ("json", "no_such_package"))
+    module = importlib.import_module("deployments.cli.benchmark")  # the package has the command by that name
+    monkeypatch.setattr(module, "NEEDS", ("json", "no_such_package"))
     done = invoke(app, ["benchmark"])
     assert isinstance(done.exception, ConfigError)
     assert "no_such_package" in done.exception.message
