@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
@@ -22,6 +22,9 @@ from deployments.cli.fetch import fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
 from deployments.settings import DEMO_CONFIG, Settings, load_settings
 from engine.errors import EngineFailed
+
+if TYPE_CHECKING:
+    from ray.serve import RunTarget
 
 TASKS = ("text-generation", "text-classification", "translation")
 _POLL_S = 0.2
@@ -49,28 +52,24 @@ def models_of(settings: Settings, console: Console) -> dict[str, Path]:
 
 
 @contextmanager
-def serving(
-    models: dict[str, Path], host: str, port: int, *, threads: int, replicas: int, limit_s: float, leave_serve: bool
-) -> Iterator[None]:
+def serving(wanted: Sequence[RunTarget], host: str, port: int, *, limit_s: float, leave_serve: bool) -> Iterator[None]:
     """The applications, ready; needs a connection to Ray. Raises `EngineFailed` when they are not after `limit_s`.
 
     `leave_serve` leaves Serve to the end of the node, which is quicker.
     """
     from ray import serve
 
-    from deployments.benchmark.baseline_app import health, targets
+    from deployments.benchmark.baseline_app import health
 
     deadline = time.monotonic() + limit_s
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     try:
-        serve.run_many(
-            targets(models, threads=threads, replicas=replicas),
-            wait_for_ingress_deployment_creation=False,
-            wait_for_applications_running=False,
-        )
-        while not _running():
-            _wait(deadline, limit_s)
-        serve.run_many([health()], wait_for_applications_running=False)  # now that there is something to tell
+        # One after the other: a replica that tries out threads must not do so while another one loads. Health comes
+        # last, when there is something to tell.
+        for target in (*wanted, health()):
+            serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+            while not _running():
+                _wait(deadline, limit_s)
         while not _answers(f"http://{host}:{port}/health"):
             _wait(deadline, limit_s)
         yield
@@ -111,7 +110,7 @@ def main(
     config: Annotated[Path | None, typer.Argument(help="Configuration file; the demo's if left out.")] = None,
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 8001,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    threads: Annotated[int, typer.Option(min=0, help="Threads of each replica; 0: the cores of this machine.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of each replica; 0: as many as are the fastest.")] = 0,
     replicas: Annotated[int, typer.Option(min=1, help="Replicas of each model, at most one on a node.")] = 1,
     address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting a node.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the replicas to become ready.")] = 300.0,
@@ -119,24 +118,23 @@ def main(
     """Serve the plain baseline until SIGINT or SIGTERM, which end everything that was started."""
     console = Console(stderr=True)
     models = models_of(load_settings(config or DEMO_CONFIG), console)
-    count = threads or available_cores()
     with stopping() as signals:
         try:
             with ExitStack() as stack:
                 node = stack.enter_context(_node(address, signals))
+                from deployments.benchmark.baseline_app import targets
+
                 with signals.undisguised():
                     stack.enter_context(
                         serving(
-                            models,
+                            targets(models, threads=threads, most=available_cores(), replicas=replicas),
                             host,
                             port,
-                            threads=count,
-                            replicas=replicas,
                             limit_s=timeout,
                             leave_serve=address is None,
                         )
                     )
-                print(json.dumps({"ready": f"http://{host}:{port}", "threads": count}), flush=True)
+                print(json.dumps({"ready": f"http://{host}:{port}", "threads": threads}), flush=True)
                 while True:
                     node.check()
                     time.sleep(1.0)

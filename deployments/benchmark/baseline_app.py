@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -21,10 +22,12 @@ from deployments.benchmark.baseline_models import PlainClassifier, PlainGenerato
 class Generation:
     """`POST /v1/completions`: one prompt, greedy, answered in one piece."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._model = PlainGenerator(path, threads)
+    def __init__(self, path: Path, threads: int, most: int) -> None:
+        self._model = PlainGenerator(path, threads, most)
 
     async def __call__(self, request: Request) -> Response:
+        if request.method == "GET":
+            return facts()
         body = await request.json()
         if not isinstance(body.get("prompt"), str) or body.get("stream") or body.get("temperature", 0) > 0:
             return refusal("This baseline continues one text, greedily, and answers in one piece.")
@@ -42,10 +45,12 @@ class Generation:
 class Classification:
     """`POST /classify`: one text, or one after another."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._model = PlainClassifier(path, threads)
+    def __init__(self, path: Path, threads: int, most: int) -> None:
+        self._model = PlainClassifier(path, threads, most)
 
     async def __call__(self, request: Request) -> Response:
+        if request.method == "GET":
+            return facts()
         body = await request.json()
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         found = [self._model.classify(text) for text in texts]
@@ -62,10 +67,12 @@ class Classification:
 class Translation:
     """`POST /translate`: one sentence, or one after another."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self._model = PlainTranslator(path, threads)
+    def __init__(self, path: Path, threads: int, most: int) -> None:
+        self._model = PlainTranslator(path, threads, most)
 
     async def __call__(self, request: Request) -> Response:
+        if request.method == "GET":
+            return facts()
         body = await request.json()
         if isinstance(body["q"], str):
             return JSONResponse({"translatedText": self._model.translate(body["q"])})
@@ -77,6 +84,11 @@ class Health:
 
     async def __call__(self, request: Request) -> Response:
         return Response()
+
+
+def facts() -> JSONResponse:
+    """What a replica says of itself when its route is asked by GET."""
+    return JSONResponse({"threads": torch.get_num_threads(), "torch": torch.__version__})
 
 
 def refusal(message: str) -> JSONResponse:
@@ -95,16 +107,16 @@ ROUTES = {  # by task: where it is asked, and what answers
 }
 
 
-def targets(models: Mapping[str, Path], *, threads: int, replicas: int) -> list[serve.RunTarget]:
+def targets(models: Mapping[str, Path], *, threads: int, most: int, replicas: int) -> list[serve.RunTarget]:
     """What Serve is to run for the models' files, by task. Raises KeyError for a task that it does not know.
 
-    At most one replica of each on a node: it has all of the node's threads, and only one task is asked at a time, so
-    that none claims cores.
+    Each takes `threads` threads, with 0 as many as are the fastest of up to `most`. There is at most one replica of
+    each on a node, and only one task is asked at a time, so that none claims cores.
     """
     found = []
     for task, path in models.items():
         route, kind = ROUTES[task]
-        target = _deployment(kind, replicas).bind(path, threads)
+        target = _deployment(kind, replicas).bind(path, threads, most)
         found.append(serve.RunTarget(target=target, name=task, route_prefix=route))
     return found
 

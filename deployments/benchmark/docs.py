@@ -31,7 +31,7 @@ round. Everything goes over HTTP, by the load harness ([loadtest](../loadtest)).
 models on another machine: only its ratios can be held against ours.
 
 - **baseline** is the way a team starts: Ray Serve with its own defaults, `transformers` in fp32, one request at a time,
-  all of the machine's threads (`deployments/benchmark/baseline.py`).
+  with as many threads as each model is fastest with (`deployments/benchmark/baseline.py`).
 - **optimized** is Stageline with `deployments/benchmark/optimized.yaml`.
 - Both get the same requests in a round (others in each round), read the same files, and answer with as many tokens,
   which their `usage` shows. Rates count from the first request sent to the last answer. Latency is from sending to the

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -24,9 +25,11 @@ from deployments.settings import Settings
 from loadtest.machine import machine
 from loadtest.record import Record
 from loadtest.scenario import Scenario
+from loadtest.workload import PATHS
 
 BASELINE, OPTIMIZED = "baseline", "optimized"
 WARM_UP_S = 2.0
+_ASK_S = 10.0
 VERSIONS = ("torch", "transformers", "ray", "locust")
 
 Measure = Callable[[Scenario, str], Measured]
@@ -76,7 +79,7 @@ def bench_table(plan: Plan, settings: Settings, console: Console) -> tuple[dict[
     with ExitStack() as stack:
         servers = []
         for name, given, start in (
-            (BASELINE, plan.baseline_url, lambda: baseline(plan.config, threads)),
+            (BASELINE, plan.baseline_url, lambda: baseline(plan.config)),
             (OPTIMIZED, plan.url, lambda: stageline(plan.config)),
         ):
             if given is None:
@@ -88,6 +91,7 @@ def bench_table(plan: Plan, settings: Settings, console: Console) -> tuple[dict[
             model = files_of(settings, paths)
             ready = stack.enter_context(started(peer, model, threads))
             servers.append(Server(peer.name, ready.url, peer.at_once, ready.change))
+        threads_of = {work: baseline_threads(servers[0].url, scenario) for work, scenario in scenarios.items()}
         taken = take_turns(plan, scenarios, servers, console)
     result = {
         "benchmark": "table",
@@ -99,7 +103,12 @@ def bench_table(plan: Plan, settings: Settings, console: Console) -> tuple[dict[
             work.name: {
                 "scenario": scenarios[work].model_dump(mode="json"),
                 "servers": {
-                    name: {"callers": one.callers, "variants": variants(one), "samples": one.samples}
+                    name: {
+                        "callers": one.callers,
+                        "threads": threads_of[work] if name == BASELINE else threads,
+                        "variants": variants(one),
+                        "samples": one.samples,
+                    }
                     for name, one in taken[work].items()
                 },
                 "other_prompts": other_prompts(taken[work]),
@@ -116,6 +125,15 @@ def bench_table(plan: Plan, settings: Settings, console: Console) -> tuple[dict[
         for turn, (_, records) in enumerate(one.records, 1)
     }
     return result, requests
+
+
+def baseline_threads(url: str, scenario: Scenario) -> int | None:
+    """With how many threads the baseline does this; None where it is another one that does not say so."""
+    try:
+        told = httpx.get(f"{url}{PATHS[scenario.requests[0].kind]}", timeout=_ASK_S).raise_for_status().json()
+        return int(told["threads"])
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return None
 
 
 def take_turns(

@@ -68,12 +68,12 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def baseline(config: Path, threads: int) -> Iterator[str]:
-    """The plain baseline with a configuration's models; its URL."""
+def baseline(config: Path) -> Iterator[str]:
+    """The plain baseline with a configuration's models, with as many threads as it is fastest with; its URL."""
     (port,) = free_ports(1)
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "deployments.benchmark.baseline", str(config), "--port", str(port)]
-    with running("The baseline", [*command, "--threads", str(threads)], f"{url}/health"):
+    with running("The baseline", command, f"{url}/health"):
         yield url
 
 

@@ -177,8 +177,19 @@ def origin(result: Mapping[str, Any]) -> str:
     return (
         f"{result['cores']} cores of {result['processor']}, {result['memory_gib']} GiB, {versions}; commit "
         f"{result['commit']}, {result['date'][:10]}; medians of {result['rounds']} alternating rounds, in brackets the "
-        f"extremes, {result['threads']} threads each."
+        f"extremes. Threads: {threads(result)}."
     )
+
+
+def threads(result: Mapping[str, Any]) -> str:
+    """Of the servers, and of the baseline in each work: it takes as many as it is fastest with."""
+    works = result["works"].items()
+    told = {name: work["servers"][BASELINE]["threads"] or "unknown" for name, work in works}
+    same = len(set(told.values())) == 1
+    baseline = (
+        str(next(iter(told.values()))) if same else ", ".join(f"{count} for {name}" for name, count in told.items())
+    )
+    return f"{result['threads']}; the baseline's (as many as it is fastest with): {baseline}"
 
 
 def rich_tables(result: Mapping[str, Any]) -> list[Table]:

@@ -24,7 +24,7 @@ def server(seconds: Sequence[float], callers: int, **more: Any) -> dict[str, Any
         {"round": turn, "figures": figures([record(0, 1.0, 1.0 + took, **more)]), "client": {}}
         for turn, took in enumerate(seconds, 1)
     ]
-    return {"callers": callers, "variants": [], "samples": samples}
+    return {"callers": callers, "threads": 1, "variants": [], "samples": samples}
 
 
 def result(works: Sequence[Work] = WORKS, **more: Any) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def test_a_text_gets_transformers_own_probabilities(baseline: str, demo_models: 
     assert one["probs"] == pytest.approx(torch.softmax(logits, -1).tolist(), abs=1e-5)
     assert one["label"] == plain.model.config.id2label[int(logits.argmax())]
     assert (one["num_classes"], two["index"]) == (len(logits), 1)
+    assert httpx.get(f"{baseline}/classify", timeout=LIMIT_S).json()["threads"] == 1
 
 
 @pytest.mark.ray
