@@ -17,8 +17,13 @@ import pytest
 import torch
 
 from cluster.node import free_ports
-from deployments.benchmark.baseline_models import PlainClassifier, PlainGenerator, PlainTranslator
+from deployments.benchmark.baseline_models import PlainClassifier, PlainTranslator
 from deployments.settings import DEMO_CONFIG
+from engine.checkpoint import open_checkpoint
+from engine.config import EngineConfig
+from engine.load import load_layers, make_engine
+from engine.pipeline.runner import LocalRunner
+from engine.request import Request, SamplingParams
 
 LIMIT_S = 180.0
 PROMPT = "Once upon a time there was a small engine that"
@@ -49,12 +54,6 @@ def baseline(demo_models: dict[str, Path]) -> Iterator[str]:
             process.wait(10)
 
 
-@pytest.fixture(scope="module")
-def plain(demo_model: Path) -> PlainGenerator:
-    """What the baseline runs, here."""
-    return PlainGenerator(demo_model, 1)
-
-
 def post(url: str, path: str, **body: Any) -> Any:
     return httpx.post(f"{url}{path}", json=body, timeout=LIMIT_S).raise_for_status().json()
 
@@ -72,11 +71,19 @@ def greedy(model: Any, ids: list[int], count: int, **inputs: Any) -> list[int]:
 
 @pytest.mark.ray
 @pytest.mark.model
-def test_a_completion_is_transformers_own_greedy_one(baseline: str, plain: PlainGenerator) -> None:
-    answer = post(baseline, "/v1/completions", model="m", prompt=PROMPT, max_tokens=8, ignore_eos=True, temperature=0)
-    prompt = plain.tokenizer(PROMPT)["input_ids"]
-    assert answer["choices"][0]["text"] == plain.text(greedy(plain.model, prompt, 8))
-    usage = {"prompt_tokens": len(prompt), "completion_tokens": 8, "total_tokens": len(prompt) + 8}
+def test_a_completion_has_the_tokens_that_stageline_gives_in_fp32(baseline: str, demo_model: Path) -> None:
+    answer = post(baseline, "/v1/completions", model="m", prompt=PROMPT, max_tokens=12, ignore_eos=True, temperature=0)
+    with open_checkpoint(demo_model) as checkpoint:
+        config = EngineConfig(precision="fp32", threads=1, kv_cache_bytes=16 << 20)
+        engine = make_engine(checkpoint, config, LocalRunner(load_layers(checkpoint, config).compute))
+        tokenizer = checkpoint.tokenizer()
+    prompt = tuple(tokenizer.encode(PROMPT))
+    engine.add(Request("r", prompt, SamplingParams(max_tokens=12, temperature=0, ignore_eos=True), arrival_s=0.0))
+    tokens: list[int] = []
+    while not engine.idle:
+        tokens += [token for _, delta in engine.step() for token in delta.tokens]
+    assert answer["choices"][0]["text"] == tokenizer.decode(tokens)
+    usage = {"prompt_tokens": len(prompt), "completion_tokens": 12, "total_tokens": len(prompt) + 12}
     assert answer["usage"] == usage
     assert answer["choices"][0]["finish_reason"] == "length"
     refused = httpx.post(f"{baseline}/v1/completions", json={"prompt": PROMPT, "stream": True}, timeout=LIMIT_S)
@@ -116,17 +123,3 @@ def test_a_translation_is_transformers_own(baseline: str, demo_models: dict[str,
 @pytest.mark.model
 def test_it_is_healthy(baseline: str) -> None:
     assert httpx.get(f"{baseline}/health", timeout=LIMIT_S).status_code == 200
-
-
-@pytest.mark.model
-def test_an_answer_goes_on_after_the_end_where_that_is_asked_for(plain: PlainGenerator) -> None:
-    _, whole = plain.complete(PROMPT, 12, ignore_eos=True)
-    ends, plain.ends = plain.ends, whole[5]
-    try:
-        _, short = plain.complete(PROMPT, 12, ignore_eos=False)
-        _, long = plain.complete(PROMPT, 12, ignore_eos=True)
-    finally:
-        plain.ends = ends
-    assert short == whole[: whole.index(whole[5]) + 1]
-    assert long == whole
-    assert len(whole) == 12

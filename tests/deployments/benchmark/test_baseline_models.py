@@ -1,4 +1,4 @@
-"""How the baseline finds its number of threads; no model is loaded."""
+"""How the baseline finds its number of threads, and how its generator goes on after an end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from deployments.benchmark import baseline_models
-from deployments.benchmark.baseline_models import counts, fastest, use_threads
+from deployments.benchmark.baseline_models import PROMPT, PlainGenerator, counts, fastest, use_threads
+from tests.deployments.tiny_served import write_model
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,31 @@ def test_a_number_that_is_given_is_not_questioned(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(baseline_models, "fastest", lambda work, counts: counts[-1])
     use_threads(0, 2, lambda: None)
     assert torch.get_num_threads() == 2
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> PlainGenerator:
+    return PlainGenerator(write_model("text-generation", tmp_path_factory.mktemp("model")), 1)
+
+
+@torch.inference_mode()
+def test_a_generated_token_is_the_likeliest_after_all_before(small: PlainGenerator) -> None:
+    prompt, tokens = small.complete(PROMPT, 8, ignore_eos=True)
+    assert prompt == small.tokenizer(PROMPT)["input_ids"]
+    for at, token in enumerate(tokens):
+        logits = small.model(input_ids=torch.tensor([prompt + tokens[:at]]), use_cache=False).logits
+        assert int(logits[0, -1].argmax()) == token
+    assert len(tokens) == 8
+
+
+def test_an_answer_goes_on_after_the_end_where_that_is_asked_for(small: PlainGenerator) -> None:
+    _, whole = small.complete(PROMPT, 12, ignore_eos=True)
+    ends, small.ends = small.ends, whole[5]
+    try:
+        _, short = small.complete(PROMPT, 12, ignore_eos=False)
+        _, long = small.complete(PROMPT, 12, ignore_eos=True)
+    finally:
+        small.ends = ends
+    assert short == whole[: whole.index(whole[5]) + 1]
+    assert long == whole
+    assert len(whole) == 12
