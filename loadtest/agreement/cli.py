@@ -28,14 +28,15 @@ def agree(
     requests: Annotated[int, typer.Option(min=8, help="By each client, in each round, of each load.")] = 120,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Words; about as many tokens.")] = 64,
     output_tokens: Annotated[int, typer.Option(min=2)] = 64,
-    rounds: Annotated[int, typer.Option(min=1, help="Each client has one run a round.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Each client has one run a round.")] = 5,
+    control: Annotated[bool, typer.Option(help="Ours runs twice a round: how far is it from itself?")] = True,
     tolerance: Annotated[float, typer.Option(min=0, help="The most that a figure may differ; 0.05 is 5%.")] = 0.05,
     seed: Annotated[int, typer.Option(help="Of prompts and arrivals.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder for agreement.json and agreement.md.")] = None,
 ) -> None:
     """Hold our client against others: the same server and work, in turns. Exit status 1 where they do not agree."""
     from loadtest.agreement import aiperf, ours, servebench
-    from loadtest.agreement.compare import OURS
+    from loadtest.agreement.compare import AGAIN, OURS
     from loadtest.agreement.rounds import Client, alternate
     from loadtest.agreement.table import Compared, as_json, markdown, title
     from loadtest.agreement.work import Rate, Streams, Work
@@ -44,10 +45,13 @@ def agree(
     console = Console(stderr=True, soft_wrap=True)
     others = {"aiperf": (aiperf_bin, aiperf.run), "servebench": (servebench_bin, servebench.run)}
     clients = [Client(OURS, ours.program(), ours.run)]
+    clients += [Client(AGAIN, ours.program(), ours.run)] if control else []
     clients += [Client(name, str(folder / name), run) for name, (folder, run) in others.items() if folder is not None]
-    if len(clients) == 1:
-        raise typer.BadParameter("give --aiperf or --servebench, or both.")
     loads: list[Streams | Rate] = [*([Streams(streams)] if streams else []), *([Rate(rate)] if rate else [])]
+    if not any(folder for folder, _ in others.values()):
+        raise typer.BadParameter("give --aiperf or --servebench, or both.")
+    if not loads:
+        raise typer.BadParameter("give --streams or --rate, or both.")
     found = []
     for load in loads:
         work = Work(url.rstrip("/"), model, load, kind, requests, prompt_tokens, output_tokens, seed, 10_000 * seed)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from loadtest.agreement.compare import OURS, Round, agree, compare
+from loadtest.agreement.compare import OURS, Round, compare, judge
 from loadtest.agreement.figures import TITLES
 from loadtest.agreement.work import Streams, Work
 
@@ -31,24 +31,28 @@ def markdown(found: Sequence[Compared], tolerance: float) -> str:
 
 
 def _table(one: Compared, tolerance: float) -> list[str]:
-    first = one.rounds[0]
-    others = [name for name in first if name != OURS]
-    head = [
-        title(one.work),
-        OURS,
-        *(cell for name in others for cell in (name, "from ours")),
-        "rounds of ours differ by",
-    ]
+    others = [name for name in one.rounds[0] if name != OURS]
+    head = [title(one.work), OURS, *(cell for name in others for cell in (name, "from ours"))]
     lines = [f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
-    for line in compare(one.rounds, tolerance):
+    for line in compare(one.rounds):
         cells = [TITLES[line.figure], _number(line.medians[OURS])]
         for name in others:
             cells += [_number(line.medians[name]), f"{100 * line.differences[name]:+.1f}%"]
-        lines.append(f"| {' | '.join([*cells, f'{100 * line.spreads[OURS]:.1f}%'])} |")
-    verdict = "agree" if agree(one.rounds, tolerance) else "do not agree"
-    failed = {name: sum(clients[name].failed for clients in one.rounds) for name in first}
-    said = "".join(f" {name}: {count} requests failed." for name, count in failed.items() if count)
-    return [*lines, "", f"They {verdict} within {100 * tolerance:g}%; medians of {len(one.rounds)} rounds.{said}", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, "", in_words(one, tolerance), ""]
+
+
+def in_words(one: Compared, tolerance: float) -> str:
+    """The verdict, and whose requests failed."""
+    verdict = judge(one.rounds, tolerance)
+    said = {
+        "agree": f"They agree within {100 * tolerance:g}%.",
+        "do not agree": f"They do not agree within {100 * tolerance:g}%.",
+    }.get(
+        verdict, f"Ours is further than {100 * tolerance:g}% from itself: the server changes too much from run to run."
+    )
+    failed = {name: sum(clients[name].failed for clients in one.rounds) for name in one.rounds[0]}
+    return " ".join([said, *(f"Failed requests of {name}: {count}." for name, count in failed.items() if count)])
 
 
 def _number(value: float) -> str:
@@ -60,14 +64,14 @@ def as_json(found: Sequence[Compared], tolerance: float, machine: Mapping[str, A
     return {
         "machine": dict(machine),
         "tolerance": tolerance,
-        "agree": all(agree(one.rounds, tolerance) for one in found),
+        "agree": all(judge(one.rounds, tolerance) == "agree" for one in found),
         "loads": [
             {
                 "title": title(one.work),
                 "work": asdict(one.work),
                 "rounds": [{name: asdict(figures) for name, figures in clients.items()} for clients in one.rounds],
-                "lines": [asdict(line) for line in compare(one.rounds, tolerance)],
-                "agree": agree(one.rounds, tolerance),
+                "lines": [asdict(line) for line in compare(one.rounds)],
+                "verdict": judge(one.rounds, tolerance),
             }
             for one in found
         ],

@@ -38,7 +38,7 @@ class Behaviour:
     usage: int = 1  # 0: none, even if it is asked for
     delay: float = 0.01  # of /classify, /v1/embeddings and /translate
     read: float = 0.0  # the body is not read before (only from the header: it must be known by then)
-    serial: int = 0  # 1: one such request at a time, the others wait for their turn
+    serial: int = 0  # so many such requests at a time, the others wait for their turn; 0: all
     every: int = 1  # only each so manieth request meets with the faults that follow
     status: int = 200
     retry_after: int = 0

@@ -56,7 +56,7 @@ class TimedServer:
     def __init__(self, default: str) -> None:
         self._default = default
         self._truths: list[Truth] = []
-        self._turn = asyncio.Lock()
+        self._turns: dict[int, asyncio.Semaphore] = {}
 
     async def connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Requests of one connection, one after the other."""
@@ -119,7 +119,8 @@ class TimedServer:
         except (TypeError, ValueError) as error:
             writer.write(_whole(400, {"error": {"message": str(error), "code": 400}}))
             return True
-        async with self._turn if one.serial else contextlib.nullcontext():
+        turn = self._turns.setdefault(one.serial, asyncio.Semaphore(one.serial or 1))
+        async with turn if one.serial else contextlib.nullcontext():
             truth.begun_s = now() if one.serial else truth.arrived_s
             answer = Answer(truth, one, reader, writer)
             generates = path in ("/v1/completions", "/v1/chat/completions")

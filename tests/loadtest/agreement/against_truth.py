@@ -1,9 +1,9 @@
-"""Holds all clients against the server with known timing: how far is each from what was sent, and when?
+"""Holds all clients against the server with known timing: how far is each from what was sent when, and from ours?
 
     python -m tests.loadtest.agreement.against_truth --aiperf VENV/bin --servebench VENV/bin --output truth.json
 
 Each run is held against its own truth. TTFT in the server is from when it had read the request; a client counts the way
-there as well.
+there as well. The server takes six requests at a time, so that an open loop has to wait in it now and then.
 """
 
 from __future__ import annotations
@@ -13,22 +13,24 @@ import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loadtest.agreement import aiperf, ours, servebench
-from loadtest.agreement.compare import OURS
+from loadtest.agreement.compare import OURS, Round
 from loadtest.agreement.figures import TITLES, Figures
 from loadtest.agreement.rounds import WARM_UP, Client, drawn, run_one
-from loadtest.agreement.table import title
+from loadtest.agreement.table import Compared, as_json, title
+from loadtest.agreement.table import markdown as markdown_of_said
 from loadtest.agreement.work import Rate, Streams, Work
 from loadtest.machine import machine
 from tests.loadtest.conftest import Timed, start_timed
 
-OPTIONS = "ttft=0.1..0.3,gap=0.02"
+OPTIONS = "ttft=0.1..0.3,gap=0.02,serial=6"
+TOLERANCE = 0.05
 
 
 def true_figures(truth: Sequence[Mapping[str, Any]]) -> Figures:
@@ -51,48 +53,49 @@ def true_figures(truth: Sequence[Mapping[str, Any]]) -> Figures:
     )
 
 
-def held(clients: Sequence[Client], work: Work, rounds: int, server: Timed) -> dict[str, dict[str, Any]]:
-    """For each client and figure: the median of what it says, of what was true, and of the difference as a share."""
-    pairs: dict[str, list[tuple[Figures, Figures]]] = {client.name: [] for client in clients}
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the clients said in each round, and what was true of the same requests."""
+
+    said: Compared
+    true: list[Round]
+
+
+def hold(clients: Sequence[Client], work: Work, rounds: int, server: Timed) -> Held:
+    """The clients in turns; each finds the server as if nobody had asked it yet."""
+    said: list[Round] = []
+    true: list[Round] = []
     for number in range(rounds):
+        pairs = {}
         for turn in range(len(clients)):
             index = (number + turn) % len(clients)
             server.clear()
-            said = run_one(clients[index], drawn(work, number, index))
-            pairs[clients[index].name].append((said, true_figures(server.truth()[WARM_UP:])))
-    return {
-        name: {figure: _line(figure, of_rounds) for figure in TITLES} | {"rounds": [_plain(one) for one in of_rounds]}
-        for name, of_rounds in pairs.items()
-    }
+            figures = run_one(clients[index], drawn(work, number, index))
+            pairs[clients[index].name] = figures, true_figures(server.truth()[WARM_UP:])
+        said.append({client.name: pairs[client.name][0] for client in clients})
+        true.append({client.name: pairs[client.name][1] for client in clients})
+    return Held(Compared(work, said), true)
 
 
-def _line(figure: str, pairs: Sequence[tuple[Figures, Figures]]) -> dict[str, float]:
-    values = [(float(getattr(said, figure)), float(getattr(true, figure))) for said, true in pairs]
-    return {
-        "said": statistics.median(said for said, _ in values),
-        "true": statistics.median(true for _, true in values),
-        "difference": statistics.median(said / true - 1 for said, true in values),
-    }
+def off_by(held: Held, client: str, figure: str) -> float:
+    """The median of how far what the client said was from the truth, as a share of it."""
+    pairs = zip(held.said.rounds, held.true, strict=True)
+    return statistics.median(getattr(said[client], figure) / getattr(true[client], figure) - 1 for said, true in pairs)
 
 
-def _plain(pair: tuple[Figures, Figures]) -> dict[str, Any]:
-    return {"said": asdict(pair[0]), "true": asdict(pair[1])}
+def markdown(held: Held) -> str:
+    """How far each is from the truth."""
+    names = list(held.true[0])
+    head = [f"{title(held.said.work)}: off by", *names]
+    lines = [f"| {' | '.join(head)} |", f"|---{'|---:' * len(names)}|"]
+    for figure, name in TITLES.items():
+        cells = [name, *(f"{100 * off_by(held, client, figure):+.2f}%" for client in names)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", ""])
 
 
-def markdown(found: Mapping[str, Mapping[str, dict[str, Any]]]) -> str:
-    """A table for each load."""
-    lines = []
-    for load, clients in found.items():
-        head = [load, *(cell for name in clients for cell in (name, "truth", "off by"))]
-        lines += [f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
-        for figure, name in TITLES.items():
-            cells = [name]
-            for one in clients.values():
-                line = one[figure]
-                cells += [f"{line['said']:.2f}", f"{line['true']:.2f}", f"{100 * line['difference']:+.2f}%"]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)
+def _plain(rounds: Sequence[Round]) -> list[dict[str, Any]]:
+    return [{name: asdict(figures) for name, figures in one.items()} for one in rounds]
 
 
 def main() -> None:
@@ -108,15 +111,22 @@ def main() -> None:
     others = {"aiperf": (asked.aiperf, aiperf.run), "servebench": (asked.servebench, servebench.run)}
     clients = [Client(OURS, ours.program(), ours.run)]
     clients += [Client(name, str(folder / name), run) for name, (folder, run) in others.items() if folder]
-    found = {}
+    found = []
     with start_timed(OPTIONS) as server:
         for load in (Streams(asked.streams), Rate(asked.rate)):
             work = Work(server.url, "timed", load, requests=asked.requests, prompt_tokens=32, output_tokens=32)
-            found[title(work)] = held(clients, work, asked.rounds, server)
+            found.append(hold(clients, work, asked.rounds, server))
+    said = [held.said for held in found]
+    content = as_json(said, TOLERANCE, machine(["locust"]))
+    for held, load_json in zip(found, content["loads"], strict=True):
+        load_json["true"] = _plain(held.true)
+        load_json["off_by"] = {
+            client: {figure: off_by(held, client, figure) for figure in TITLES} for client in held.true[0]
+        }
+    content["server"] = OPTIONS
     if asked.output:
-        content = {"machine": machine(["locust"]), "server": OPTIONS, "loads": found}
         asked.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(markdown(found))
+    sys.stdout.write("\n".join([*(markdown(held) for held in found), markdown_of_said(said, TOLERANCE)]))
 
 
 if __name__ == "__main__":

@@ -48,11 +48,11 @@ def invoke(*arguments: str) -> tuple[int, str]:
 
 def test_clients_take_turns_and_the_results_are_kept(ran: list[tuple[str, Work]], tmp_path: Path) -> None:
     folders = ("--aiperf", "a/bin", "--servebench", "s/bin", "--output", str(tmp_path))
-    status, output = invoke(*folders, "--rounds", "3", "--rate", "2")
+    status, output = invoke(*folders, "--rounds", "3", "--rate", "2", "--no-control")
     assert status == 0
     names = ["ours" if program == sys.executable else Path(program).name for program, _ in ran[:9]]
     assert names == ["ours", "aiperf", "servebench", "aiperf", "servebench", "ours", "servebench", "ours", "aiperf"]
-    assert "| TTFT p50, ms | 100.0 | 103.0 | +3.0% | 100.0 | +0.0% | 0.0% |" in output
+    assert "| TTFT p50, ms | 100.0 | 103.0 | +3.0% | 100.0 | +0.0% |" in output
     assert (tmp_path / "agreement.md").read_text() in output
     content = json.loads((tmp_path / "agreement.json").read_text())
     assert [one["title"] for one in content["loads"]] == [
@@ -67,8 +67,16 @@ def test_the_status_says_whether_they_agree(ran: list[tuple[str, Work]]) -> None
     assert invoke("--aiperf", "a", "--rounds", "1", "--tolerance", "0.02", "--rate", "0")[0] == 0
 
 
-def test_without_another_client_there_is_nothing_to_compare(ran: list[tuple[str, Work]]) -> None:
-    status, _ = invoke()
+def test_ours_runs_twice_a_round_with_prompts_of_its_own(ran: list[tuple[str, Work]]) -> None:
+    _, output = invoke("--aiperf", "a", "--rounds", "1", "--rate", "0")
+    assert "| ours | ours again | from ours | aiperf | from ours |" in output
+    assert [program == sys.executable for program, _ in ran] == [True, True, False]
+    assert len({work.prompts_seed for _, work in ran}) == 3
+
+
+@pytest.mark.parametrize("arguments", [(), ("--aiperf", "a", "--streams", "0", "--rate", "0")])
+def test_there_must_be_something_to_compare(arguments: tuple[str, ...], ran: list[tuple[str, Work]]) -> None:
+    status, _ = invoke(*arguments)
     assert status == 2
     assert not ran
 
