@@ -12,7 +12,7 @@ from deployments.settings import load_settings
 from loadtest.record import Record
 from loadtest.scenario import Scenario
 
-GENERATION, _, _, TRANSLATION = WORKS
+GENERATION, *_, TRANSLATION = WORKS
 SLOW, FAST, PEER = "http://slow", "http://fast", "http://peer"
 
 

@@ -28,7 +28,13 @@ def settings() -> Settings:
 
 def test_every_work_has_a_scenario_for_a_model_of_the_configuration(settings: Settings) -> None:
     users = {work.name: users_of(scenario_of(work, SCENARIOS, settings)) for work in WORKS}
-    assert users == {"generation": 32, "classification": 1, "classification-8": 8, "translation": 16}
+    assert users == {
+        "generation": 32,
+        "classification": 1,
+        "classification-short": 1,
+        "classification-8": 8,
+        "translation": 16,
+    }
 
 
 def test_the_articles_ratios_are_those_of_its_figures() -> None:
@@ -40,7 +46,11 @@ def test_the_articles_ratios_are_those_of_its_figures() -> None:
 
 
 def test_works_are_chosen_by_task() -> None:
-    assert [work.name for work in choose_works(["classification"])] == ["classification", "classification-8"]
+    assert [work.name for work in choose_works(["classification"])] == [
+        "classification",
+        "classification-short",
+        "classification-8",
+    ]
     assert choose_works([]) == WORKS
     with pytest.raises(ConfigError, match="known are generation"):
         choose_works(["sorting"])
