@@ -79,10 +79,11 @@ def hold(clients: Sequence[Client], work: Work, rounds: int, server: Timed) -> H
 
 def off_by(held: Held, client: str, figure: str) -> float:
     """The median of how far what the client said was from the truth, as a share of it."""
-    pairs = zip(held.said.rounds, held.true, strict=True)
-    return float(
-        statistics.median(getattr(said[client], figure) / getattr(true[client], figure) - 1 for said, true in pairs)
-    )
+    pairs = [
+        (float(getattr(said[client], figure)), float(getattr(true[client], figure)))
+        for said, true in zip(held.said.rounds, held.true, strict=True)
+    ]
+    return statistics.median(said / true - 1 for said, true in pairs)
 
 
 def markdown(held: Held) -> str:
