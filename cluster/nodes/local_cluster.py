@@ -157,8 +157,8 @@ def local_cluster(
     `cpus` for each node (or one number a node) are what Ray may hand out, however many the machine has. `environment`
     makes a node's variables from its temporary folder. `resources` are custom ones by the node's name; each node has
     one of its own name. `cores` are those of the machine that a node's processes keep to, by the node's name; one that
-    has none there may use all. With `redis` the GCS keeps what it knows there and survives its death. With `supervise` nodes
-    that end by themselves are started again once their cable is in, as an init system would do.
+    has none there may use all. With `redis` the GCS keeps what it knows there and survives its death. With `supervise`
+    nodes that end by themselves are started again once their cable is in, as an init system would do.
 
     Raises `ConfigError` where there are no namespaces (`cluster.nodes.namespaces.unavailable`) or no Redis.
     """

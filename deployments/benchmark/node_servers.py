@@ -37,8 +37,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class NodeServer:
-    """`places` are the replicas', with nodes by name. The client keeps to `rest`, the cores that no node has; where there
-    are none, it may use all."""
+    """`places` are the replicas', with nodes by name. The client keeps to `rest`, the cores that no node has; where
+    there are none, it may use all."""
 
     cluster: LocalCluster
     url: str

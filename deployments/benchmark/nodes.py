@@ -141,8 +141,8 @@ def where(server: NodeServer) -> list[dict[str, Any]]:
 
 
 def figures(records: Sequence[Record], scenario: Scenario) -> dict[str, Any]:
-    """`rate` is of the time after the warm-up; `answered` (tokens, or texts) is all of the run, as the bytes are. Raises
-    EngineFailed where nothing was answered."""
+    """`rate` is of the time after the warm-up; `answered` (tokens, or texts) is of the whole run, as the bytes are.
+    Raises EngineFailed where nothing was answered."""
     overall = summarize(records, scenario).overall
     generating = scenario.requests[0].kind in GENERATING
     rate = overall.output_tokens_per_s if generating else overall.items_per_s

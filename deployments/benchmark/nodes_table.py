@@ -23,14 +23,13 @@ def markdown(result: Mapping[str, Any]) -> str:
 def origin(result: Mapping[str, Any]) -> str:
     """Where, when, of what, and what it is that nodes share."""
     users = result["scenario"]["load"]["users"]
-    head = (
-        "cores of their own" if result["head_apart"] else "the same cores as the nodes, as the machine has no others"
-    )
+    head = "cores of their own" if result["head_apart"] else "the same cores as the nodes, as the machine has no others"
     return (
-        f"{result['model']}:{result['variant']}, {users} callers; {result['used_cores']} cores of {result['processor']} "
-        f"for all nodes together, however many: more nodes bring no more cores, and what {result['used_cores']} cores "
-        f"do on one node is the best that they can do on several. The front door and the client have {head}. Commit "
-        f"{result['commit']}, {result['date'][:10]}; {_rounds(result)} of {result['seconds']:g} s, each on a new cluster."
+        f"{result['model']}:{result['variant']}, {users} callers; {result['used_cores']} cores of "
+        f"{result['processor']} for all nodes together, however many: more nodes bring no more cores, and what "
+        f"{result['used_cores']} cores do on one node is the best that they can do on several. The front door and the "
+        f"client have {head}. Commit {result['commit']}, {result['date'][:10]}; {_rounds(result)} of "
+        f"{result['seconds']:g} s, each on a new cluster."
     )
 
 
@@ -98,13 +97,19 @@ def slow_words(slow: Mapping[str, Any]) -> str:
         else "This kernel has no netem: a process hands the packets on, which takes some of the same cores; what it "
         "costs without a delay stands beside it."
     )
-    return f"What a slow link costs: {slow['shape']} ({stages}; driver on {place['driver']}), {slow['node']}'s cable. {by}"
+    return (
+        f"What a slow link costs: {slow['shape']} ({stages}; driver on {place['driver']}), {slow['node']}'s cable. {by}"
+    )
 
 
 def slow_table(slow: Mapping[str, Any], unit: str) -> str:
     """Against the link as it is, with as many callers."""
     head = ("round trip longer by", "callers", unit, "of the link as it is", "TPOT")
-    plain = {sample["callers"]: sample["rate"] for sample in slow["samples"] if not sample["relay"] and not sample["delay_ms"]}
+    plain = {
+        sample["callers"]: sample["rate"]
+        for sample in slow["samples"]
+        if not sample["relay"] and not sample["delay_ms"]
+    }
     rows = []
     for sample in slow["samples"]:
         delay = "0 ms, handed on" if sample["relay"] and sample["delay_ms"] < 0.1 else f"{sample['delay_ms']:g} ms"

@@ -67,8 +67,8 @@ def shapes(counts: Sequence[int]) -> list[Shape]:
 
 
 def share(cores: Sequence[int], nodes: int) -> Share:
-    """Equal parts of these cores for each node. Where they cannot be divided, or are too few, all nodes share them, with
-    as many threads as an equal part rounded down has, and one at least."""
+    """Equal parts of these cores for each node. Where they cannot be divided, or are too few, all nodes share them,
+    with as many threads as an equal part has, rounded down, and one at least."""
     threads = max(1, len(cores) // nodes)
     ideal = min(1.0, threads * nodes / len(cores))
     if len(cores) % nodes:
@@ -94,8 +94,12 @@ def configuration(model: Model, variant: Variant, shape: Shape, threads: int) ->
     shaped: dict[str, Any] = {"replicas": Replicas(min=count, max=count), "cores": threads}
     plain = variant.model_dump(mode="json", exclude_unset=True, exclude={"stages", "replicas", "cores"})
     one = Variant(**plain, **shaped, **({"stages": Stages(count=shape.nodes)} if shape.staged else {}))
-    served = model.model_copy(update={"variants": (one,)})
-    data = {"models": [served.model_dump(mode="json", exclude_unset=True)]}
+    return file_of([model.model_copy(update={"variants": (one,)})])
+
+
+def file_of(models: Sequence[Model]) -> str:
+    """A configuration file with these models."""
+    data = {"models": [model.model_dump(mode="json", exclude_unset=True) for model in models]}
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
