@@ -113,8 +113,8 @@ def lose(
     whole: int,
     over: threading.Event,
 ) -> Loss:
-    """Kills the node of a replica when the load is at its peak, starts it again, and waits until they all are
-    there. Raises EngineFailed where the load does not begin, or nothing is there to be killed."""
+    """Kills the node of a replica when the load is at its peak, starts it again, and waits until all replicas
+    are there. Raises EngineFailed where the load does not begin, or nothing is there to be killed."""
     _sleep(_begun_s(requests) + at_s - time.time(), over)
     names = {node.ip: name for name, node in cluster.nodes.items()}
     found = found_parts(url, model)

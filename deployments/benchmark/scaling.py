@@ -1,4 +1,4 @@
-"""A load that changes, and what the server does about it: replicas and variants over time, the objective kept or not."""
+"""A load that changes, and what the server does about it: replicas, variants, and the objective kept or not."""
 
 from __future__ import annotations
 
