@@ -162,7 +162,7 @@ def slowed(server: NodeServer, scenario: Scenario, plan: Plan, console: Console)
     """The same with a slow link to one of two nodes, for all callers and for a single one."""
     assert isinstance(scenario.load, Closed)
     callers = sorted({scenario.load.users, 1}, reverse=True)
-    samples = []
+    samples: list[dict[str, Any]] = []
     by = "netem"
     for delay_ms in (0.0, RELAY_ALONE_MS, *plan.delays_ms):
         server.cluster.slow(SLOWED, delay_ms=delay_ms)

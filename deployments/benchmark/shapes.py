@@ -91,10 +91,11 @@ def choose(settings: Settings, asked: str) -> tuple[Model, Variant]:
 def configuration(model: Model, variant: Variant, shape: Shape, threads: int) -> str:
     """The file that serves this variant alone in this shape."""
     count = 1 if shape.staged else shape.nodes
-    shaped: dict[str, Any] = {"replicas": Replicas(min=count, max=count), "cores": threads}
-    plain = variant.model_dump(mode="json", exclude_unset=True, exclude={"stages", "replicas", "cores"})
-    one = Variant(**plain, **shaped, **({"stages": Stages(count=shape.nodes)} if shape.staged else {}))
-    return file_of([model.model_copy(update={"variants": (one,)})])
+    given = variant.model_dump(mode="json", exclude_unset=True, exclude={"stages"})
+    given |= {"replicas": Replicas(min=count, max=count), "cores": threads}
+    if shape.staged:
+        given["stages"] = Stages(count=shape.nodes)
+    return file_of([model.model_copy(update={"variants": (Variant(**given),)})])
 
 
 def file_of(models: Sequence[Model]) -> str:

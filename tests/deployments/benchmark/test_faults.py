@@ -11,11 +11,12 @@ from rich.console import Console
 from cluster.nodes.namespaces import unavailable
 from deployments.benchmark.faults import Loss, Plan, bench_faults, kept, marked, summary
 from deployments.benchmark.faults_table import markdown
+from deployments.benchmark.losses import wrong_lengths
 from deployments.cli.benchmark_parts import HERE
 from deployments.settings import load_settings
 from loadtest.record import Record
 from loadtest.scenario import Open, Phase, load_scenario
-from tests.deployments.benchmark.test_losses import SCENARIO, streamed, wrong_lengths
+from tests.deployments.benchmark.test_losses import SCENARIO, streamed
 
 START_S = 1000.0
 LOSS = Loss("node-2", START_S + 10.0, START_S + 16.0, START_S + 14.0)

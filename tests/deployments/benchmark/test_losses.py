@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,10 @@ def test_a_window_has_the_requests_that_were_due_in_it() -> None:
 
 def test_streams_that_went_on_are_counted_by_the_server() -> None:
     name = "stageline:stream_resumptions_total"
-    samples = [{"metrics": {}}, {"metrics": {name: {"m/bf16": 1.0}}}, {"metrics": {name: {"m/bf16": 3.0, "m/fp32": 1}}}]
+    samples: list[dict[str, Any]] = [
+        {"metrics": {}},
+        {"metrics": {name: {"m/bf16": 1.0}}},
+        {"metrics": {name: {"m/bf16": 3.0, "m/fp32": 1}}},
+    ]
     assert resumptions(samples) == 4
     assert resumptions([]) == 0
