@@ -71,9 +71,10 @@ def both(found: Mapping[str, float]) -> str:
 def came_and_went(moves: Sequence[Mapping[str, Any]]) -> str:
     """Numbers of replicas, by variant."""
     names = dict.fromkeys(move["variant"] for move in moves)
-    told = (
-        f"{name} "
-        + ", ".join(f"{move['replicas']} from {move['at_s']:.0f} s" for move in moves if move["variant"] == name)
-        for name in names
-    )
+    told = (f"{name} {', '.join(_move(one) for one in moves if one['variant'] == name)}" for name in names)
     return f"Replicas that answer: {'; '.join(told)}." if names else "The server told nothing of its replicas."
+
+
+def _move(move: Mapping[str, Any]) -> str:
+    """(The server is watched from a moment before the load begins.)"""
+    return f"{move['replicas']} from {max(0.0, move['at_s']):.0f} s"
