@@ -131,7 +131,7 @@ class LocalCluster:
         `options` are those of `Popen`; `env` is added to the environment.
         """
         environment = {**os.environ, **self.environment, **options.pop("env", {})}
-        command = self.node(name).place.command(*argv)
+        command = self.node(name).command(*argv)
         return subprocess.Popen(command, env=environment, start_new_session=True, **options)
 
     def processes(self) -> set[psutil.Process]:
@@ -146,6 +146,7 @@ def local_cluster(
     cpus: int | Sequence[int] = 1,
     environment: Callable[[Path], Mapping[str, str]] = lambda folder: {},
     resources: Mapping[str, Mapping[str, float]] | None = None,
+    cores: Mapping[str, Sequence[int]] | None = None,
     object_store: int = _OBJECT_STORE_BYTES,
     health: HealthChecks | None = None,
     redis: bool = False,
@@ -155,8 +156,9 @@ def local_cluster(
 
     `cpus` for each node (or one number a node) are what Ray may hand out, however many the machine has. `environment`
     makes a node's variables from its temporary folder. `resources` are custom ones by the node's name; each node has
-    one of its own name. With `redis` the GCS keeps what it knows there and survives its death. With `supervise` nodes
-    that end by themselves are started again once their cable is in, as an init system would do.
+    one of its own name. `cores` are those of the machine that a node's processes keep to, by the node's name; one that
+    has none there may use all. With `redis` the GCS keeps what it knows there and survives its death. With `supervise`
+    nodes that end by themselves are started again once their cable is in, as an init system would do.
 
     Raises `ConfigError` where there are no namespaces (`cluster.nodes.namespaces.unavailable`) or no Redis.
     """
@@ -174,8 +176,16 @@ def local_cluster(
             name = f"node-{number}" if number else HEAD
             folder = made.folder / str(number)
             variables = {**environment(folder), **shared, **({} if number else head_only)}
-            wanted = (resources or {}).get(name, {})
-            machines[name] = LocalNode(made.add(name), not number, count, object_store, folder, variables, wanted)
+            machines[name] = LocalNode(
+                made.add(name),
+                is_head=not number,
+                cpus=count,
+                object_store=object_store,
+                folder=folder,
+                environment=variables,
+                resources=(resources or {}).get(name, {}),
+                cores=tuple((cores or {}).get(name, ())),
+            )
         running = LocalCluster(made, machines, shared)
         running.head.start(running.address)
         with ThreadPoolExecutor(max(1, nodes - 1)) as pool:

@@ -45,7 +45,7 @@ class LocalNode:
     """One node. `wanted` says whether it is meant to run: a supervisor starts it again when it does not.
 
     `cpus` are what Ray may hand out; together they may be more than the machine has. `resources` hold, beside those
-    asked for, one of the node's own name.
+    asked for, one of the node's own name. `cores` are those of the machine that all its processes keep to; none: all.
     """
 
     place: Place
@@ -55,6 +55,7 @@ class LocalNode:
     folder: Path
     environment: Mapping[str, str]
     resources: Mapping[str, float] = field(default_factory=dict)
+    cores: tuple[int, ...] = ()
     wanted: bool = False
     gcs_command: list[str] = field(default_factory=list)
 
@@ -74,6 +75,11 @@ class LocalNode:
     def keeps_state(self) -> bool:
         """Whether its GCS has its state in Redis, and finds it there when it starts again."""
         return "RAY_REDIS_ADDRESS" in self.environment
+
+    def command(self, *argv: str) -> list[str]:
+        """`argv`, run in its namespace and on its cores."""
+        pinned = ["taskset", "--cpu-list", ",".join(map(str, self.cores))] if self.cores else []
+        return self.place.command(*pinned, *argv)
 
     def processes(self) -> set[psutil.Process]:
         """All that run in its namespace."""
@@ -120,7 +126,7 @@ class LocalNode:
         """Start the GCS again, as it was started, beside a head's raylet that still runs."""
         with (self.folder / "gcs-restarts.log").open("ab") as log:
             subprocess.Popen(
-                self.place.command(*self.gcs_command),
+                self.command(*self.gcs_command),
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -151,7 +157,7 @@ class LocalNode:
         log = self.folder / "start.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                self.place.command(sys.executable, "-m", "ray.scripts.scripts", *arguments),
+                self.command(sys.executable, "-m", "ray.scripts.scripts", *arguments),
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deployments.cli.bench_tables import show, show_faults, show_pipeline, show_step, show_variants
+from deployments.cli.bench_tables import show, show_faults, show_pipeline, show_variants
 from deployments.cli.evaluate import choose
 from deployments.cli.fetch import ConfigArgument
 from deployments.settings import DEMO_CONFIG, Settings, load_settings
@@ -155,39 +155,6 @@ def generator_name(settings: Settings, asked: str) -> str:
     return asked or names[0]
 
 
-@bench.command("step")
-def step(
-    config: ConfigArgument = None,
-    model: Annotated[str, typer.Option(help="Which of the configuration's models that generate text.")] = "",
-    low: Annotated[float, typer.Option(min=0, help="Requests a second before and after.")] = 0.5,
-    high: Annotated[float, typer.Option(min=0, help="Requests a second in between.")] = 4.0,
-    before: Annotated[float, typer.Option(min=1, help="Seconds of little load.")] = 30.0,
-    during: Annotated[float, typer.Option(min=1, help="Seconds of much.")] = 60.0,
-    after: Annotated[float, typer.Option(min=1, help="Seconds of little again.")] = 120.0,
-    tokens: Tokens = 128,
-    prompt: Prompt = 32,
-    seed: Annotated[int, typer.Option(help="Of the times at which requests come.")] = 0,
-    output: Output = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw it here, as png or svg.")] = None,
-) -> None:
-    """A step of load through HTTP: which variants answer, how many replicas they get, and how long callers wait."""
-    from deployments.bench.step import Step, bench_step
-    from deployments.bench.step_picture import draw, require_matplotlib
-
-    if picture is not None:
-        require_matplotlib()
-    path = config or DEMO_CONFIG
-    settings = load_settings(path)
-    name = generator_name(settings, model)
-    size = Step(low, high, before, during, after, prompt, tokens, seed)
-    console = Console(stderr=True)
-    result = bench_step(settings, path, name, size, console)
-    if picture is not None:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        draw(result, picture)
-    show_step(result, console, output)
-
-
 @bench.command("pipeline")
 def pipeline(
     config: ConfigArgument = None,
@@ -210,10 +177,10 @@ def pipeline(
     ] = None,
 ) -> None:
     """A pipeline of stages against one process with the same cores: speed, what a hop takes, memory, the bubble."""
+    from deployments.bench.pictures import require_matplotlib
     from deployments.bench.pipeline.run import Shape, bench_pipeline
     from deployments.bench.pipeline.timeline import write_pictures
     from deployments.bench.run import Work
-    from deployments.bench.step_picture import require_matplotlib
 
     if picture is not None:
         require_matplotlib()
@@ -250,7 +217,7 @@ def faults(
     from deployments.bench.faults.injuries import KINDS
     from deployments.bench.faults.picture import draw
     from deployments.bench.faults.run import Trial, bench_faults, check_here
-    from deployments.bench.step_picture import require_matplotlib
+    from deployments.bench.pictures import require_matplotlib
 
     check_here()
     if picture is not None:

@@ -14,26 +14,6 @@ from deployments.bench.rounds import hardest
 from deployments.measuring.table import words
 
 
-def show_step(result: dict[str, Any], console: Console, output: Path | None) -> None:
-    title = f"{result['model']}, {result['cores']} cores, commit {result['commit']}"
-    table = Table("", "before", "during", "after", title=title)
-    phases = result["phases"]
-    table.add_row("offered, tokens/s", *(f"{one['offered_tokens_per_s']:.0f}" for one in phases))
-    table.add_row("answered, tokens/s", *(f"{one['answered_tokens_per_s']:.0f}" for one in phases))
-    table.add_row("refused, failed", *(f"{one['refused']}, {one['failed']}" for one in phases))
-    for key, name in (("ttft_ms", "first token, ms"), ("tpot_ms", "each token, ms")):
-        table.add_row(f"{name}, p50 / p95", *(" / ".join(f"{ms:.0f}" for ms in one[key].values()) for one in phases))
-    for variant in (one["name"] for one in result["variants"]):
-        table.add_row(
-            f"{variant}: requests, replicas",
-            *(f"{one['variants'].get(variant, 0)}, {one['most_replicas'].get(variant, 0)}" for one in phases),
-        )
-    console.print(table)
-    write(result, output)
-    told = {key: value for key, value in result.items() if key not in ("requests", "samples", "answered_tokens_per_s")}
-    typer.echo(json.dumps(told))
-
-
 def write(result: dict[str, Any], output: Path | None) -> None:
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ pytestmark = [
 ]
 
 LIMIT_S = 60.0
+CORE = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+PINNED = {"node-1": [CORE]}
 
 WHERE = """
 import json, sys
@@ -54,10 +57,10 @@ print(ray.get(counter.next.remote(), timeout=60))
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     if redis_unavailable() is not None:
-        with local_cluster(3, cpus=[1, 2, 3], supervise=True) as running:
+        with local_cluster(3, cpus=[1, 2, 3], cores=PINNED, supervise=True) as running:
             yield running
     else:
-        with local_cluster(3, cpus=[1, 2, 3], supervise=True, redis=True) as running:
+        with local_cluster(3, cpus=[1, 2, 3], cores=PINNED, supervise=True, redis=True) as running:
             yield running
     assert running.processes() == set()
     assert not [path for path in Path("/run/netns").iterdir() if path.name.startswith(running.network.name)]
@@ -95,6 +98,13 @@ def test_each_node_computes_at_its_own_address(cluster: LocalCluster) -> None:
     assert found == {name: node.ip for name, node in cluster.nodes.items()}
     assert len(set(found.values())) == 3
     assert [node.cpus for node in cluster.nodes.values()] == [1, 2, 3]
+
+
+def test_a_node_keeps_to_its_cores_and_others_do_not(cluster: LocalCluster) -> None:
+    assert all(process.cpu_affinity() == [CORE] for process in cluster.node("node-1").processes())
+    free = cluster.node("node-2").core("raylet")
+    assert free is not None
+    assert set(free.cpu_affinity()) == os.sched_getaffinity(0)
 
 
 def test_who_has_no_token_does_not_get_in(cluster: LocalCluster, tmp_path: Path) -> None:

@@ -1,0 +1,91 @@
+"""A server on a local cluster of real nodes, in one of the shapes, with its place checked; and what asks it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from cluster.nodes.local_cluster import HEAD, LocalCluster, local_cluster
+from deployments.bench.faults.run import served
+from deployments.benchmark.shapes import Place, Shape, Share, configuration, misplaced, running
+from deployments.serving import local_environment
+from deployments.settings import Model, Variant
+from engine.errors import EngineFailed
+from loadtest.record import Record, read_records
+from loadtest.run import Trial, run
+from loadtest.scenario import Scenario
+
+PLACED_S = 120.0
+POLL_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A run's requests, and how the client fared (`run.json`)."""
+
+    records: list[Record]
+    client: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServer:
+    """`places` are the replicas', with nodes by name. The client keeps to `rest`, the cores that no node has; where
+    there are none, it may use all."""
+
+    cluster: LocalCluster
+    url: str
+    places: list[Place]
+    rest: tuple[int, ...]
+
+    def ask(self, scenario: Scenario) -> Asked:
+        """Runs a scenario against it. Raises LoadTestError where the client did not come to its end."""
+        command = ("taskset", "--cpu-list", ",".join(map(str, self.rest))) if self.rest else ()
+        with tempfile.TemporaryDirectory() as folder:
+            trial = Trial(scenario, self.url, Path(folder), command=command)
+            facts = run(trial, Console(quiet=True), watched=False)
+            return Asked(read_records(Path(folder) / "requests.jsonl"), facts["client"])
+
+
+@contextmanager
+def serving(
+    model: Model, variant: Variant, shape: Shape, share: Share, rest: Sequence[int] = ()
+) -> Iterator[NodeServer]:
+    """Starts a cluster of so many nodes, and a head without CPUs beside them, and serves the variant there.
+
+    Each node has as many CPUs for Ray as a process has threads: there is no room for two on one. Raises `EngineFailed`
+    where the server does not start, or runs elsewhere than it was asked to.
+    """
+    names = [f"node-{number}" for number in range(1, shape.nodes + 1)]
+    cores = dict(zip(names, share.cores, strict=True)) | ({HEAD: tuple(rest)} if rest else {})
+    cpus = [0, *[share.threads] * shape.nodes]
+    with local_cluster(len(cpus), cpus=cpus, environment=local_environment, cores=cores) as cluster:
+        config = cluster.folder / "serve.yaml"
+        config.write_text(configuration(model, variant, shape, share.threads), encoding="utf-8")
+        with served(cluster, config) as url:
+            names_of = {node.ip: name for name, node in cluster.nodes.items()}
+            places = [place.named(names_of) for place in wait_placed(url, model.name, shape)]
+            yield NodeServer(cluster, url, places, tuple(rest))
+
+
+def wait_placed(url: str, model: str, shape: Shape, limit_s: float = PLACED_S) -> list[Place]:
+    """Of each replica, as soon as all are as asked for. Raises `EngineFailed` after `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        try:
+            found = running(httpx.get(f"{url}/status", timeout=10.0).raise_for_status().json(), model)
+            wrong = misplaced(found, shape)
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            wrong = f"the server does not tell: {error!r}"
+        if wrong is None:
+            return found
+        if time.monotonic() > deadline:
+            raise EngineFailed(f"Not measured, as it does not run where it was asked to: {wrong}.")
+        time.sleep(POLL_S)

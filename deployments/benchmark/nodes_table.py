@@ -1,0 +1,126 @@
+"""What several nodes do, as Markdown, from a kept result alone. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deployments.benchmark.ratios import ratio, spread
+from deployments.benchmark.table import markdown_table, number, shown
+
+NONE = "–"
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """A row for each shape, and what a slow link costs."""
+    text = [origin(result), "", shapes_table(result)]
+    if result["slow"] is not None:
+        text += ["", slow_words(result["slow"]), "", slow_table(result["slow"], result["unit"])]
+    return "\n".join(text) + "\n"
+
+
+def origin(result: Mapping[str, Any]) -> str:
+    """Where, when, of what, and what it is that nodes share."""
+    users = result["scenario"]["load"]["users"]
+    head = "cores of their own" if result["head_apart"] else "the same cores as the nodes, as the machine has no others"
+    return (
+        f"{result['model']}:{result['variant']}, {users} callers; {result['used_cores']} cores of "
+        f"{result['processor']} for all nodes together, however many: more nodes bring no more cores, and what "
+        f"{result['used_cores']} cores do on one node is the best that they can do on several. The front door and the "
+        f"client have {head}. Commit {result['commit']}, {result['date'][:10]}; {_rounds(result)} of "
+        f"{result['seconds']:g} s, each on a new cluster."
+    )
+
+
+def _rounds(result: Mapping[str, Any]) -> str:
+    return "one round" if result["rounds"] == 1 else f"medians of {result['rounds']} rounds (in brackets the extremes)"
+
+
+def shapes_table(result: Mapping[str, Any]) -> str:
+    """A row each."""
+    head = ("nodes", "served as", "threads", "their cores", result["unit"], "of one node's [95%]", "TPOT", *BYTES)
+    return markdown_table(head, [row(shape, result["shapes"][0]) for shape in result["shapes"]])
+
+
+BYTES = ("between nodes, KB for each token", "all that nodes sent each other, MB", "idle, KB/s")
+
+
+def row(shape: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
+    """`one` is the shape on one node."""
+    rates = [sample["rate"] for sample in shape["samples"]]
+    return (
+        str(shape["nodes"]),
+        shape["name"],
+        f"{shape['nodes']} x {shape['threads']}",
+        "of their own" if shape["apart"] else "all of them",
+        shown(spread(rates)) if len(rates) > 1 else number(rates[0]),
+        efficiency(shape, one),
+        f"{number(value)} ms" if (value := median(shape["samples"], "tpot_p50_ms")) is not None else NONE,
+        number(statistics.median(bytes_each(sample) for sample in shape["samples"]) / 1e3),
+        number(statistics.median(sample["bytes"]["between"] for sample in shape["samples"]) / 1e6),
+        number(statistics.median(sample["idle_bytes_per_s"] for sample in shape["samples"]) / 1e3),
+    )
+
+
+def efficiency(shape: Mapping[str, Any], one: Mapping[str, Any]) -> str:
+    """Of what one node does with the same cores; where the threads are fewer, what could be reached at best."""
+    if shape["nodes"] == 1:
+        return "100%"
+    found = ratio(
+        [sample["rate"] for sample in one["samples"]],
+        [sample["rate"] for sample in shape["samples"]],
+        lower_is_better=False,
+    )
+    interval = f" [{found.low:.0%} to {found.high:.0%}]" if len(shape["samples"]) > 1 else ""
+    best = f" (at best {shape['ideal']:.0%})" if shape["ideal"] < 1 else ""
+    return f"{found.value:.0%}{interval}{best}"
+
+
+def bytes_each(sample: Mapping[str, Any]) -> float:
+    """What nodes sent each other for each token, or text, that was answered: prompts and Ray's own messages with it."""
+    return float(sample["bytes"]["between"] / sample["answered"])
+
+
+def median(samples: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    """Of those that have it."""
+    values = [sample[key] for sample in samples if sample.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+def slow_words(slow: Mapping[str, Any]) -> str:
+    (place,) = slow["where"]
+    stages = ", ".join(f"stage {index} on {node}" for index, node in enumerate(place["parts"]))
+    by = (
+        "The kernel (netem) delays the packets."
+        if slow["by"] == "netem"
+        else "This kernel has no netem: a process hands the packets on, which takes some of the same cores; what it "
+        "costs without a delay stands beside it."
+    )
+    return (
+        f"What a slow link costs: {slow['shape']} ({stages}; driver on {place['driver']}), {slow['node']}'s cable. {by}"
+    )
+
+
+def slow_table(slow: Mapping[str, Any], unit: str) -> str:
+    """Against the link as it is, with as many callers."""
+    head = ("round trip longer by", "callers", unit, "of the link as it is", "TPOT")
+    plain = {
+        sample["callers"]: sample["rate"]
+        for sample in slow["samples"]
+        if not sample["relay"] and not sample["delay_ms"]
+    }
+    rows = []
+    for sample in slow["samples"]:
+        delay = "0 ms, handed on" if sample["relay"] and sample["delay_ms"] < 0.1 else f"{sample['delay_ms']:g} ms"
+        tpot = sample.get("tpot_p50_ms")
+        rows.append(
+            (
+                delay,
+                str(sample["callers"]),
+                number(sample["rate"]),
+                f"{sample['rate'] / plain[sample['callers']]:.0%}",
+                NONE if tpot is None else f"{number(tpot)} ms",
+            )
+        )
+    return markdown_table(head, rows)

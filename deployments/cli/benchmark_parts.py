@@ -1,0 +1,145 @@
+"""`stageline benchmark nodes`, `scaling` and `faults`: several nodes, loads that change, a node that is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markdown import Markdown
+
+from deployments.settings import load_settings
+from engine.errors import EngineFailed
+
+HERE = Path(__file__).parents[1] / "benchmark"
+
+Config = Annotated[Path | None, typer.Option(help="What to serve, instead of the part's own configuration.")]
+Model = Annotated[str, typer.Option("--model", help="Which of the configuration's models, or model:variant.")]
+Output = Annotated[Path | None, typer.Option(help="Folder of the results; a new one in loadtest/results.")]
+
+
+def nodes(
+    config: Config = None,
+    model: Model = "",
+    scenario: Annotated[
+        str, typer.Option(help="File, or one of the load harness's own; a closed loop of one kind of requests.")
+    ] = "generation",
+    count: Annotated[list[int] | None, typer.Option(help="Nodes, once for each number; 1, 2 and 3.")] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of the machine, for all nodes together; all. A number that nodes can share is best."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians of these are compared.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each measurement, after 3 s that do not count.")] = 10.0,
+    delay: Annotated[
+        list[float] | None, typer.Option(min=0, help="ms that a slow link adds to a round trip; 1 and 10. 0: none.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """The same load on 1, 2 and 3 nodes with the same cores together: the model in stages, or in replicas. Speed,
+    bytes over the network, and what a slow link costs. Starts real nodes in network namespaces (needs root)."""
+    from cluster.node import available_cores
+    from deployments.benchmark.nodes import Plan, bench_nodes
+    from deployments.benchmark.parts import keep
+    from loadtest.run import results_folder
+    from loadtest.scenario import load_scenario
+
+    console = Console(stderr=True)
+    with told(console):
+        plan = Plan(
+            load_scenario(Path(scenario)),
+            model,
+            tuple(count or (1, 2, 3)),
+            cores or available_cores(),
+            rounds,
+            seconds,
+            tuple(one for one in (delay or (1.0, 10.0)) if one),
+        )
+        result, requests = bench_nodes(plan, load_settings(config or HERE / "optimized.yaml"), console)
+        folder = output or results_folder("nodes")
+        keep(folder, result, requests)
+        show(folder, console)
+
+
+def scaling(
+    scenario: Annotated[str, typer.Argument(help="step, burst or day of the load harness, or a file.")] = "step",
+    config: Config = None,
+    url: Annotated[str | None, typer.Option(help="A server that runs already.")] = None,
+    output: Output = None,
+) -> None:
+    """A load that changes: which variants answer, how many replicas they get, how long callers wait, and whether the
+    objective is kept. The last is told, and is no failure."""
+    from deployments.benchmark.parts import keep, pack
+    from deployments.benchmark.scaling import Plan, bench_scaling
+    from loadtest.run import results_folder
+    from loadtest.scenario import load_scenario
+
+    console = Console(stderr=True)
+    with told(console):
+        wanted = load_scenario(Path(scenario))
+        folder = output or results_folder(f"scaling-{wanted.name}")
+        result = bench_scaling(Plan(wanted, folder, url), load_settings(config or HERE / "scaling.yaml"), console)
+        keep(folder, result)
+        pack(folder / wanted.name)
+        show(folder, console)
+
+
+def faults(
+    config: Config = None,
+    model: Model = "",
+    scenario: Annotated[str, typer.Option(help="File, or one of the load harness's own; an open loop.")] = str(
+        HERE / "scenarios" / "peak.yaml"
+    ),
+    nodes: Annotated[int, typer.Option(min=2, help="Beside the head.")] = 3,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs of each node that Ray may give away.")] = 1,
+    at: Annotated[
+        float | None, typer.Option(min=1, help="Seconds from the start until the loss; by default at the peak.")
+    ] = None,
+    away: Annotated[float, typer.Option(min=0, help="Seconds until the node is started again.")] = 12.0,
+    output: Output = None,
+) -> None:
+    """A node is killed at the peak of the load. Exit status 1 where a request was lost, an answer has another length
+    than asked, or a replica did not come back. Starts real nodes in network namespaces (needs root)."""
+    from deployments.benchmark.faults import RUN, Plan, bench_faults, kept
+    from deployments.benchmark.parts import keep, pack
+    from loadtest.run import results_folder
+    from loadtest.scenario import load_scenario
+
+    console = Console(stderr=True)
+    path = config or HERE / "faults.yaml"
+    with told(console):
+        folder = output or results_folder("faults")
+        plan = Plan(load_scenario(Path(scenario)), path, folder, model, nodes, cpus, at, away)
+        result = bench_faults(plan, load_settings(path), console)
+        keep(folder, result)
+        pack(folder / RUN)
+        show(folder, console)
+    if not kept(result):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def told(console: Console) -> Iterator[None]:
+    """The harness knows nothing of our errors; and whoever stops a benchmark ends what it started."""
+    from deployments.cli.signals import Stopped, stopping
+    from loadtest.errors import LoadTestError
+
+    with stopping():
+        try:
+            yield
+        except LoadTestError as error:
+            raise EngineFailed(str(error)) from error
+        except Stopped as stopped:
+            console.print("Stopped.")
+            raise typer.Exit(stopped.exit_status) from None
+
+
+def show(folder: Path, console: Console) -> None:
+    """The table, and as the last line where all of it is."""
+    from deployments.benchmark.parts import page
+
+    console.print(Markdown(page(folder)))
+    typer.echo(str(folder))
