@@ -9,7 +9,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from deployments.benchmark.stored import read_result
+from deployments.benchmark.faults import RUN
+from deployments.benchmark.parts import page as parts_page
+from deployments.benchmark.stored import RESULT, read_result
 from deployments.benchmark.table import markdown
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +42,28 @@ models on another machine: only its ratios can be held against ours.
   others would only wait.
 """
 
+NODES = """## On several nodes
+
+`stageline benchmark nodes`. Real Ray nodes, each in a network namespace of its own, that share this machine's cores:
+more nodes have no more cores together, so that 100% is the most that several can reach.
+"""
+
+SCALING = """## Loads that change
+
+`stageline benchmark scaling step` (`burst`, `day`), with `deployments/benchmark/scaling.yaml`.
+"""
+
+FAULTS = """## A node killed at the peak
+
+`stageline benchmark faults`. That no token of any stream is lost or changed by a fault is what `stageline bench faults`
+shows ([how](pipeline.md)).
+"""
+
+AGREEMENT = """## Our client and others
+
+`stageline load agree` ([how](load-testing.md#held-against-other-clients)).
+"""
+
 TRANSFER = """## What does not transfer to other machines
 
 - **Absolute figures.** They swing by a factor of two on the same machine, which is shared with others. Ratios come from
@@ -66,10 +90,16 @@ def write_page(path: Path = PAGE, results: Path = RESULTS) -> None:
     path.write_text(page(results), encoding="utf-8")
 
 
-def latest(results: Path, ending: str) -> Path | None:
-    """The newest folder `<date>-<commit>-<ending>`, by its result's own date."""
-    folders = [one.parent for one in results.glob(f"*-{ending}*/result.json") if _ends(one.parent.name, ending)]
-    return max(folders, key=lambda folder: str(read_result(folder).get("date", "")), default=None)
+def latest(results: Path, ending: str, file: str = RESULT) -> Path | None:
+    """The newest folder `<date>-<commit>-<ending>`, by its result's own date; `file` is what it must have."""
+    folders = [one.parent for one in results.glob(f"*-{ending}*/{file}") if _ends(one.parent.name, ending)]
+    return max(folders, key=lambda folder: (_date(folder), folder.name), default=None)
+
+
+def _date(folder: Path) -> str:
+    """The result's own where it has one; else the folder's."""
+    known = (folder / RESULT).exists()
+    return str(read_result(folder).get("date", "")) if known else folder.name[:10]
 
 
 def _ends(name: str, ending: str) -> bool:
@@ -93,4 +123,39 @@ def table(results: Path) -> str:
     return f"{TABLE}\n{markdown(result)}\n{picture}\n\nAll of it: [{folder.name}]({link(folder)}).\n"
 
 
-SECTIONS: tuple[Section, ...] = (table,)
+def nodes(results: Path) -> str:
+    """Several nodes."""
+    return part(results, "nodes", NODES, "")
+
+
+def scaling(results: Path) -> str:
+    """Loads that change: each that is kept."""
+    found = [part(results, f"scaling-{name}", "", f"{name}/timeline.png") for name in ("step", "burst", "day")]
+    kept = [one for one in found if one]
+    return "\n".join([SCALING, *kept]) if kept else ""
+
+
+def faults(results: Path) -> str:
+    """A node that is lost."""
+    return part(results, "faults", FAULTS, f"{RUN}/timeline.png")
+
+
+def agreement(results: Path) -> str:
+    """Our client against others."""
+    folder = latest(results, "agreement", "agreement.json")
+    if folder is None:
+        return ""
+    table = (folder / "agreement.md").read_text(encoding="utf-8").strip()
+    return f"{AGREEMENT}\n{table}\n\nAll of it: [{folder.name}]({link(folder)}).\n"
+
+
+def part(results: Path, ending: str, intro: str, picture: str) -> str:
+    """What is kept of a part, with its picture where there is one."""
+    folder = latest(results, ending)
+    if folder is None:
+        return ""
+    shown = f"![{ending}]({link(folder / picture)})\n\n" if picture and (folder / picture).exists() else ""
+    return f"{intro}\n{parts_page(folder)}\n{shown}All of it: [{folder.name}]({link(folder)}).\n"
+
+
+SECTIONS: tuple[Section, ...] = (table, nodes, scaling, faults, agreement)

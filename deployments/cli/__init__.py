@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from deployments.cli.bench import bench
 from deployments.cli.benchmark import benchmark
+from deployments.cli.benchmark_parts import faults, nodes, scaling
 from deployments.cli.chat import chat
 from deployments.cli.cluster import cluster
 from deployments.cli.control import status, stop
@@ -36,6 +37,8 @@ app = typer.Typer(
 for command in (serve, status, stop, chat, fetch, evaluate, quantize):
     app.command()(command)
 app.add_typer(bench, name="bench")
+for part in (nodes, scaling, faults):
+    benchmark.command()(part)
 app.add_typer(benchmark, name="benchmark")
 app.add_typer(finetune, name="finetune")
 app.add_typer(cluster, name="cluster")

@@ -43,7 +43,7 @@ def table(
     scenarios: Annotated[Path | None, typer.Option(help="Folder with other scenarios of the same names.")] = None,
     peers: Annotated[
         Path | None,
-        typer.Option(help="Python of an environment with llama-cpp-python[server] or vLLM: generates with them too."),
+        typer.Option(help="Python of an environment with llama-cpp-python and its extra `server`, or with vLLM."),
     ] = None,
     peer: Annotated[list[str] | None, typer.Option(help="NAME=URL: a server with OpenAI's API, the same.")] = None,
     peer_command: Annotated[
