@@ -36,6 +36,16 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """What is served and asked; `rest` are the machine's cores that no node has, for the head and the client."""
+
+    model: Model
+    variant: Variant
+    scenario: Scenario
+    rest: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NodeServer:
     """`places` are the replicas', with nodes by name. The client keeps to `rest`, the cores that no node has; where
     there are none, it may use all."""
@@ -55,24 +65,28 @@ class NodeServer:
 
 
 @contextmanager
-def serving(
-    model: Model, variant: Variant, shape: Shape, share: Share, rest: Sequence[int] = ()
-) -> Iterator[NodeServer]:
-    """Starts a cluster of so many nodes, and a head without CPUs beside them, and serves the variant there.
+def cluster_of(part: Share, rest: Sequence[int] = ()) -> Iterator[LocalCluster]:
+    """Nodes with these shares of the machine, and a head without CPUs beside them, which keeps to `rest`.
 
-    Each node has as many CPUs for Ray as a process has threads: there is no room for two on one. Raises `EngineFailed`
-    where the server does not start, or runs elsewhere than it was asked to.
+    Each node has as many CPUs for Ray as a process has threads: there is no room for two on one.
     """
-    names = [f"node-{number}" for number in range(1, shape.nodes + 1)]
-    cores = dict(zip(names, share.cores, strict=True)) | ({HEAD: tuple(rest)} if rest else {})
-    cpus = [0, *[share.threads] * shape.nodes]
+    names = [f"node-{number}" for number in range(1, len(part.cores) + 1)]
+    cores = dict(zip(names, part.cores, strict=True)) | ({HEAD: tuple(rest)} if rest else {})
+    cpus = [0, *[part.threads] * len(names)]
     with local_cluster(len(cpus), cpus=cpus, environment=local_environment, cores=cores) as cluster:
-        config = cluster.folder / "serve.yaml"
-        config.write_text(configuration(model, variant, shape, share.threads), encoding="utf-8")
-        with served(cluster, config) as url:
-            names_of = {node.ip: name for name, node in cluster.nodes.items()}
-            places = [place.named(names_of) for place in wait_placed(url, model.name, shape)]
-            yield NodeServer(cluster, url, places, tuple(rest))
+        yield cluster
+
+
+@contextmanager
+def serving(cluster: LocalCluster, job: Job, shape: Shape, threads: int) -> Iterator[NodeServer]:
+    """Serves the variant on all nodes of a cluster. Raises `EngineFailed` where the server does not start, or runs
+    elsewhere than it was asked to."""
+    config = cluster.folder / "serve.yaml"
+    config.write_text(configuration(job.model, job.variant, shape, threads), encoding="utf-8")
+    with served(cluster, config) as url:
+        names_of = {node.ip: name for name, node in cluster.nodes.items()}
+        places = [place.named(names_of) for place in wait_placed(url, job.model.name, shape)]
+        yield NodeServer(cluster, url, places, job.rest)
 
 
 def wait_placed(url: str, model: str, shape: Shape, limit_s: float = PLACED_S) -> list[Place]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 
 from deployments.bench.faults.run import check_here
-from deployments.benchmark.node_servers import Asked, NodeServer, serving
+from deployments.benchmark.node_servers import Job, NodeServer, cluster_of, serving
 from deployments.benchmark.shapes import Shape, choose, shapes, share
-from deployments.benchmark.traffic import count, traffic
+from deployments.benchmark.traffic import count_bytes, traffic
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
 from engine.errors import ConfigError, EngineFailed
@@ -55,47 +56,52 @@ def bench_nodes(plan: Plan, settings: Settings, console: Console) -> tuple[dict[
         raise ConfigError(f"{plan.cores} cores are not possible: there are {len(own)}.", param="cores")
     model, variant = choose(settings, plan.model)
     fetch_models(settings.model_copy(update={"models": (model,)}), console)
-    scenario = with_model(plan.scenario, model.name)
+    job = Job(model, variant, with_model(plan.scenario, model.name), tuple(own[plan.cores :]))
     wanted = shapes(plan.counts)
-    parts = {shape: share(own[: plan.cores], shape.nodes) for shape in wanted}
-    rest = own[plan.cores :]
+    parts = {count: share(own[: plan.cores], count) for count in sorted({shape.nodes for shape in wanted})}
     samples: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in wanted}
+    slow: list[dict[str, Any]] = []
     requests: dict[str, list[Record]] = {}
-    slow = None
     for turn in range(plan.rounds):
         # There and back again: a machine that grows slower meanwhile does so for all of them.
-        for order, shape in enumerate(wanted if turn % 2 == 0 else wanted[::-1]):
-            with serving(model, variant, shape, parts[shape], rest) as server:
-                sample, asked = measure(server, for_round(scenario, plan.seconds, seed=10 * turn + order))
-                samples[shape].append({"round": turn + 1, **sample})
-                requests[f"{shape.name}-{turn + 1}".replace(" ", "-")] = asked.records
-                console.print(f"Round {turn + 1}, {shape.name}: {sample['rate']:.0f} {unit(scenario)}", highlight=False)
-                if shape == SLOW and turn == plan.rounds - 1 and plan.delays_ms:
-                    slow = slowed(server, scenario, plan, console)
+        for count, group in groupby(wanted if turn % 2 == 0 else wanted[::-1], key=lambda shape: shape.nodes):
+            with cluster_of(parts[count], job.rest) as cluster:
+                for shape in group:
+                    with serving(cluster, job, shape, parts[count].threads) as server:
+                        scenario = for_round(job.scenario, plan.seconds, seed=100 * turn + wanted.index(shape))
+                        sample, requests[f"{shape.name}-{turn + 1}".replace(" ", "-")] = measure(server, scenario)
+                        samples[shape].append({"round": turn + 1, **sample})
+                        say(console, turn, shape.name, sample["rate"], scenario)
+                        if shape == SLOW and plan.delays_ms:
+                            slow += slowed(server, job.scenario, plan, turn, sample, console)
     return {
         "benchmark": "nodes",
         **machine(VERSIONS),
         "model": model.name,
         "variant": variant.name,
-        "scenario": scenario.model_dump(mode="json"),
-        "unit": unit(scenario),
+        "scenario": job.scenario.model_dump(mode="json"),
+        "unit": unit(job.scenario),
         "used_cores": plan.cores,
-        "head_apart": bool(rest),
+        "head_apart": bool(job.rest),
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "shapes": [
             {
                 "name": shape.name,
                 **asdict(shape),
-                "threads": parts[shape].threads,
-                "ideal": parts[shape].ideal,
-                "apart": parts[shape].apart,
+                "threads": parts[shape.nodes].threads,
+                "ideal": parts[shape.nodes].ideal,
+                "apart": parts[shape.nodes].apart,
                 "samples": samples[shape],
             }
             for shape in wanted
         ],
-        "slow": slow,
+        "slow": {"shape": SLOW.name, "node": SLOWED, "samples": slow} if slow else None,
     }, requests
+
+
+def say(console: Console, turn: int, what: str, rate: float, scenario: Scenario) -> None:
+    console.print(f"Round {turn + 1}, {what}: {rate:.0f} {unit(scenario)}", highlight=False)
 
 
 def with_model(scenario: Scenario, model: str) -> Scenario:
@@ -118,21 +124,21 @@ def unit(scenario: Scenario) -> str:
     return "tokens/s" if scenario.requests[0].kind in GENERATING else "texts/s"
 
 
-def measure(server: NodeServer, scenario: Scenario) -> tuple[dict[str, Any], Asked]:
+def measure(server: NodeServer, scenario: Scenario, idle_s: float = IDLE_S) -> tuple[dict[str, Any], list[Record]]:
     """Some seconds without load, then the scenario; with the bytes that went over the cables in both."""
     network = server.cluster.network
-    idle = count(network)
-    time.sleep(IDLE_S)
-    before = count(network)
+    idle = count_bytes(network)
+    time.sleep(idle_s)
+    before = count_bytes(network)
     asked = server.ask(scenario)
-    moved = traffic(before, count(network))
+    moved = traffic(before, count_bytes(network))
     return {
         **figures(asked.records, scenario),
         "where": where(server),
         "bytes": asdict(moved),
-        "idle_bytes_per_s": traffic(idle, before).between / IDLE_S,
+        "idle_bytes_per_s": traffic(idle, before).between / idle_s if idle_s else None,
         "client": asked.client,
-    }, asked
+    }, asked.records
 
 
 def where(server: NodeServer) -> list[dict[str, Any]]:
@@ -158,26 +164,25 @@ def figures(records: Sequence[Record], scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def slowed(server: NodeServer, scenario: Scenario, plan: Plan, console: Console) -> dict[str, Any]:
-    """The same with a slow link to one of two nodes, for all callers and for a single one."""
+def slowed(
+    server: NodeServer, scenario: Scenario, plan: Plan, turn: int, plain: Mapping[str, Any], console: Console
+) -> list[dict[str, Any]]:
+    """The same with a slow link to one of two nodes, for all callers and for a single one; `plain` is what was measured
+    of all callers with the link as it is."""
     assert isinstance(scenario.load, Closed)
-    callers = sorted({scenario.load.users, 1}, reverse=True)
-    samples: list[dict[str, Any]] = []
-    by = "netem"
-    for delay_ms in (0.0, RELAY_ALONE_MS, *plan.delays_ms):
+    everybody = scenario.load.users
+    samples = [{**plain, "delay_ms": 0.0, "relay": False, "callers": everybody}]
+    for number, delay_ms in enumerate((0.0, RELAY_ALONE_MS, *plan.delays_ms)):
         server.cluster.slow(SLOWED, delay_ms=delay_ms)
         relay = server.cluster.network.place(SLOWED).relay is not None
-        by = "a process" if relay else by
         if delay_ms == RELAY_ALONE_MS and not relay:
             continue
-        for number, users in enumerate(callers):
-            trial = for_round(scenario, plan.seconds, seed=1000 + 10 * len(samples) + number, users=users)
-            asked = server.ask(trial)
-            found = figures(asked.records, trial)
-            samples.append({"delay_ms": delay_ms, "relay": relay, "callers": users, **found, "client": asked.client})
-            console.print(
-                f"Link of {SLOWED} +{delay_ms:g} ms, {users} callers: {found['rate']:.0f} {unit(scenario)}",
-                highlight=False,
+        for users in sorted({everybody, 1} - ({everybody} if not delay_ms else set())):
+            asked = for_round(scenario, plan.seconds, seed=100 * turn + 50 + 2 * number + (users == 1), users=users)
+            sample, _ = measure(server, asked, idle_s=0.0)
+            samples.append(
+                {"round": turn + 1, **sample, "delay_ms": delay_ms, "relay": relay, "callers": users},
             )
+            say(console, turn, f"link of {SLOWED} +{delay_ms:g} ms, {users} callers", sample["rate"], scenario)
     server.cluster.slow(SLOWED, delay_ms=0)
-    return {"shape": SLOW.name, "node": SLOWED, "by": by, "where": where(server), "samples": samples}
+    return samples

@@ -10,11 +10,15 @@ from deployments.benchmark.ratios import ratio, spread
 from deployments.benchmark.table import markdown_table, number, shown
 
 NONE = "–"
+TRAFFIC = (
+    "KB for each token: all that nodes sent each other (head included, client not), by the kernel's counters at their "
+    "cables, over the tokens that were answered; prompts and Ray's own messages are in it. Idle: the same without load."
+)
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """A row for each shape, and what a slow link costs."""
-    text = [origin(result), "", shapes_table(result)]
+    text = [origin(result), "", shapes_table(result), "", TRAFFIC]
     if result["slow"] is not None:
         text += ["", slow_words(result["slow"]), "", slow_table(result["slow"], result["unit"])]
     return "\n".join(text) + "\n"
@@ -39,11 +43,8 @@ def _rounds(result: Mapping[str, Any]) -> str:
 
 def shapes_table(result: Mapping[str, Any]) -> str:
     """A row each."""
-    head = ("nodes", "served as", "threads", "their cores", result["unit"], "of one node's [95%]", "TPOT", *BYTES)
+    head = ("nodes", "served as", "threads", "cores", result["unit"], "of one node's [95%]", "TPOT", "KB/token", "idle")
     return markdown_table(head, [row(shape, result["shapes"][0]) for shape in result["shapes"]])
-
-
-BYTES = ("between nodes, KB for each token", "all that nodes sent each other, MB", "idle, KB/s")
 
 
 def row(shape: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
@@ -53,13 +54,12 @@ def row(shape: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
         str(shape["nodes"]),
         shape["name"],
         f"{shape['nodes']} x {shape['threads']}",
-        "of their own" if shape["apart"] else "all of them",
+        "own" if shape["apart"] else "shared",
         shown(spread(rates)) if len(rates) > 1 else number(rates[0]),
         efficiency(shape, one),
         f"{number(value)} ms" if (value := median(shape["samples"], "tpot_p50_ms")) is not None else NONE,
         number(statistics.median(bytes_each(sample) for sample in shape["samples"]) / 1e3),
-        number(statistics.median(sample["bytes"]["between"] for sample in shape["samples"]) / 1e6),
-        number(statistics.median(sample["idle_bytes_per_s"] for sample in shape["samples"]) / 1e3),
+        f"{number(statistics.median(sample['idle_bytes_per_s'] for sample in shape['samples']) / 1e3)} KB/s",
     )
 
 
@@ -89,11 +89,12 @@ def median(samples: Sequence[Mapping[str, Any]], key: str) -> float | None:
 
 
 def slow_words(slow: Mapping[str, Any]) -> str:
-    (place,) = slow["where"]
+    sample = slow["samples"][0]
+    (place,) = sample["where"]
     stages = ", ".join(f"stage {index} on {node}" for index, node in enumerate(place["parts"]))
     by = (
         "The kernel (netem) delays the packets."
-        if slow["by"] == "netem"
+        if not any(one["relay"] for one in slow["samples"])
         else "This kernel has no netem: a process hands the packets on, which takes some of the same cores; what it "
         "costs without a delay stands beside it."
     )
@@ -103,23 +104,22 @@ def slow_words(slow: Mapping[str, Any]) -> str:
 
 
 def slow_table(slow: Mapping[str, Any], unit: str) -> str:
-    """Against the link as it is, with as many callers."""
+    """Medians of the rounds, against the link as it is with as many callers."""
     head = ("round trip longer by", "callers", unit, "of the link as it is", "TPOT")
-    plain = {
-        sample["callers"]: sample["rate"]
-        for sample in slow["samples"]
-        if not sample["relay"] and not sample["delay_ms"]
-    }
-    rows = []
+    groups: dict[tuple[float, bool, int], list[Mapping[str, Any]]] = {}
     for sample in slow["samples"]:
-        delay = "0 ms, handed on" if sample["relay"] and sample["delay_ms"] < 0.1 else f"{sample['delay_ms']:g} ms"
-        tpot = sample.get("tpot_p50_ms")
+        groups.setdefault((sample["delay_ms"], sample["relay"], sample["callers"]), []).append(sample)
+    rates = {key: statistics.median(sample["rate"] for sample in found) for key, found in groups.items()}
+    rows = []
+    for key, found in sorted(groups.items(), key=lambda item: (-item[0][2], item[0][0])):
+        delay_ms, relay, callers = key
+        tpot = median(found, "tpot_p50_ms")
         rows.append(
             (
-                delay,
-                str(sample["callers"]),
-                number(sample["rate"]),
-                f"{sample['rate'] / plain[sample['callers']]:.0%}",
+                "0 ms, handed on" if relay and delay_ms < 0.1 else f"{delay_ms:g} ms",
+                str(callers),
+                number(rates[key]),
+                f"{rates[key] / rates[0.0, False, callers]:.0%}",
                 NONE if tpot is None else f"{number(tpot)} ms",
             )
         )

@@ -33,7 +33,7 @@ class Traffic:
     received: Mapping[str, int]
 
 
-def count(network: Network, interfaces: Path = INTERFACES) -> Counters:
+def count_bytes(network: Network, interfaces: Path = INTERFACES) -> Counters:
     """Looks at the counters of the root's ends of the cables: what a node sent is what they received."""
     cables = {name: place.cable for name, place in network.places.items()}
     return Counters(

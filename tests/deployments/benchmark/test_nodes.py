@@ -60,8 +60,9 @@ def test_open_loops_and_mixtures_are_refused(name: str) -> None:
 
 def sample(rate: float, between: int = 400_000, **more: Any) -> dict[str, Any]:
     traffic = {"between": between, "client": 1, "sent": {}, "received": {}}
+    where = [{"driver": "node-1", "parts": ["node-1", "node-2"]}]
     return {"rate": rate, "tpot_p50_ms": 20.0, "failed": 0, "answered": 100, "bytes": traffic,
-            "idle_bytes_per_s": 2000.0, **more}  # fmt: skip
+            "idle_bytes_per_s": 2000.0, "where": where, **more}  # fmt: skip
 
 
 def shape(nodes: int, name: str, rates: list[float], **more: Any) -> dict[str, Any]:
@@ -90,12 +91,12 @@ RESULT = {
     "slow": {
         "shape": "2 stages",
         "node": "node-2",
-        "by": "a process",
-        "where": [{"driver": "node-1", "parts": ["node-1", "node-2"]}],
         "samples": [
             {"delay_ms": 0.0, "relay": False, "callers": 32, **sample(80.0)},
             {"delay_ms": 0.001, "relay": True, "callers": 32, **sample(72.0)},
             {"delay_ms": 10.0, "relay": True, "callers": 32, **sample(60.0), "tpot_p50_ms": None},
+            {"delay_ms": 0.0, "relay": False, "callers": 32, **sample(100.0)},
+            {"delay_ms": 0.0, "relay": False, "callers": 32, **sample(60.0)},
         ],
     },
 }
@@ -103,10 +104,10 @@ RESULT = {
 
 def test_the_table_holds_each_shape_against_one_node() -> None:
     text = markdown(RESULT)
-    assert "| 1 | one process | 1 x 2 | of their own | 100 (90 to 110) | 100% | 20 ms | 4 | 0.4 | 2 |" in text
-    assert "| 2 | 2 stages | 2 x 1 | of their own | 90 (81 to 99) | 90% [90% to 90%] | 20 ms | 4 | 0.4 | 2 |" in text
+    assert "| 1 | one process | 1 x 2 | own | 100 (90 to 110) | 100% | 20 ms | 4 | 2 KB/s |" in text
+    assert "| 2 | 2 stages | 2 x 1 | own | 90 (81 to 99) | 90% [90% to 90%] | 20 ms | 4 | 2 KB/s |" in text
     assert "| 50% [50% to 50%] (at best 75%) |" in text
-    assert "all of them" in text
+    assert "| 3 x 1 | shared |" in text
     assert "the same cores as the nodes" in text
 
 
@@ -125,5 +126,5 @@ def test_a_single_round_has_no_interval() -> None:
     for one in result["shapes"]:  # type: ignore[attr-defined]
         one["samples"] = one["samples"][:1]
     text = markdown(result)
-    assert "| 2 | 2 stages | 2 x 1 | of their own | 90 | 90% | 20 ms |" in text
+    assert "| 2 | 2 stages | 2 x 1 | own | 90 | 90% | 20 ms |" in text
     assert "one round of 10 s" in text

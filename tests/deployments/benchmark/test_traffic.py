@@ -4,7 +4,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from cluster.nodes.namespaces import Network, Place
-from deployments.benchmark.traffic import Counters, count, traffic
+from deployments.benchmark.traffic import Counters, count_bytes, traffic
 
 
 def test_the_counters_are_the_kernels(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_the_counters_are_the_kernels(tmp_path: Path) -> None:
         (tmp_path / interface / "statistics").mkdir(parents=True)
         (tmp_path / interface / "statistics" / "rx_bytes").write_text(f"{number}00\n")
         (tmp_path / interface / "statistics" / "tx_bytes").write_text(f"{number}50\n")
-    found = count(network, tmp_path)
+    found = count_bytes(network, tmp_path)
     # A cable's end in the root namespace receives what the node sends.
     assert found == Counters({"head": 100, "node-1": 200}, {"head": 150, "node-1": 250}, from_nodes=0, to_nodes=50)
 
