@@ -20,7 +20,7 @@ from deployments.benchmark.shapes import choose
 from deployments.cli.fetch import fetch_models
 from deployments.serving import local_environment
 from deployments.settings import Settings
-from engine.errors import EngineFailed
+from engine.errors import ConfigError, EngineFailed
 from loadtest.machine import machine
 from loadtest.record import Record, read_records
 from loadtest.report import write_report
@@ -68,6 +68,8 @@ def bench_faults(plan: Plan, settings: Settings, console: Console) -> dict[str, 
     asked = tuple(one.model_copy(update={"model": model.name}) for one in plan.scenario.requests)
     scenario = plan.scenario.model_copy(update={"requests": asked})
     at_s = peak_s(scenario) if plan.at_s is None else plan.at_s
+    if at_s >= scenario.total_s:
+        raise ConfigError(f"The load ends after {scenario.total_s:g} s: nothing can be lost at {at_s:g} s.", param="at")
     folder = plan.folder / RUN
     cpus = [0, *[plan.cpus] * plan.nodes]
     console.print(f"Starting {plan.nodes} nodes and the head ...")
@@ -81,8 +83,9 @@ def bench_faults(plan: Plan, settings: Settings, console: Console) -> dict[str, 
             )
             try:
                 facts = run(Trial(scenario, url, folder), console)
-            finally:
-                over.set()
+            except BaseException:
+                over.set()  # or the pool would wait for a node to come back that nobody needs
+                raise
             loss = losing.result()
     marks = marked(loss, facts["start_s"], whole)
     (folder / "marks.jsonl").write_text("".join(json.dumps(mark) + "\n" for mark in marks), encoding="utf-8")
@@ -114,7 +117,8 @@ def lose(
     over: threading.Event,
 ) -> Loss:
     """Kills the node of a replica when the load is at its peak, starts it again, and waits until all replicas
-    are there. Raises EngineFailed where the load does not begin, or nothing is there to be killed."""
+    are there; where `over` is set, it ends soon. Raises EngineFailed where the load does not begin, or nothing is there
+    to be killed."""
     _sleep(_begun_s(requests) + at_s - time.time(), over)
     names = {node.ip: name for name, node in cluster.nodes.items()}
     found = found_parts(url, model)
@@ -125,9 +129,9 @@ def lose(
     loss = Loss(hit, time.time())
     cluster.kill_node(hit)
     with ThreadPoolExecutor(1) as starting:
-        back = starting.submit(_bring_back, cluster, hit, away_s)
+        back = starting.submit(_bring_back, cluster, hit, away_s, over)
         deadline = loss.killed_s + WHOLE_S
-        while loss.whole_s is None and time.time() < deadline:
+        while loss.whole_s is None and time.time() < deadline and not over.is_set():
             here = found_parts(url, model)
             if len(here) >= whole and not lost & {part.pid for part in here}:
                 loss.whole_s = time.time()
@@ -136,8 +140,8 @@ def lose(
     return loss
 
 
-def _bring_back(cluster: LocalCluster, node: str, away_s: float) -> float:
-    time.sleep(away_s)
+def _bring_back(cluster: LocalCluster, node: str, away_s: float, over: threading.Event) -> float:
+    _sleep(away_s, over)
     cluster.start_node(node)
     return time.time()
 

@@ -27,7 +27,7 @@ def nodes(
     scenario: Annotated[
         str, typer.Option(help="File, or one of the load harness's own; a closed loop of one kind of requests.")
     ] = "generation",
-    count: Annotated[list[int] | None, typer.Option(help="Nodes, once for each number; 1, 2 and 3.")] = None,
+    count: Annotated[list[int] | None, typer.Option(min=1, help="Nodes, once for each number; 1, 2 and 3.")] = None,
     cores: Annotated[
         int | None,
         typer.Option(min=1, help="Of the machine, for all nodes together; all. A number that nodes can share is best."),

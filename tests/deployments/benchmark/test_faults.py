@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 
 from cluster.nodes.namespaces import unavailable
+from deployments.benchmark import faults
 from deployments.benchmark.faults import Loss, Plan, bench_faults, kept, marked, summary
 from deployments.benchmark.faults_table import markdown
 from deployments.benchmark.losses import wrong_lengths
 from deployments.cli.benchmark_parts import HERE
 from deployments.settings import load_settings
+from engine.errors import ConfigError
 from loadtest.record import Record
 from loadtest.scenario import Open, Phase, load_scenario
 from tests.deployments.benchmark.test_losses import SCENARIO, streamed
@@ -76,6 +78,14 @@ def test_the_marks_are_seconds_from_the_runs_start() -> None:
         {"at_s": 14.0, "until_s": None, "what": "2 replicas again"},
     ]
     assert len(marked(Loss("node-2", LOSS.killed_s), START_S, 2)) == 1
+
+
+@pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+def test_a_loss_after_the_loads_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "fetch_models", lambda settings, console: {})
+    config = HERE / "faults.yaml"
+    with pytest.raises(ConfigError, match="ends after 20 s"):
+        bench_faults(Plan(SCENARIO, config, tmp_path, at_s=20.0), load_settings(config), Console(stderr=True))
 
 
 @pytest.mark.ray
