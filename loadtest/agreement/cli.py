@@ -36,7 +36,7 @@ def agree(
 ) -> None:
     """Hold our client against others: the same server and work, in turns. Exit status 1 where they do not agree."""
     from loadtest.agreement import aiperf, ours, servebench
-    from loadtest.agreement.compare import AGAIN, OURS
+    from loadtest.agreement.compare import AGAIN, OURS, judge
     from loadtest.agreement.rounds import Client, alternate
     from loadtest.agreement.table import Compared, as_json, markdown, title
     from loadtest.agreement.work import Rate, Streams, Work
@@ -52,7 +52,7 @@ def agree(
         raise typer.BadParameter("give --aiperf or --servebench, or both.")
     if not loads:
         raise typer.BadParameter("give --streams or --rate, or both.")
-    found = []
+    found: list[Compared] = []
     for load in loads:
         work = Work(url.rstrip("/"), model, load, kind, requests, prompt_tokens, output_tokens, seed, 10_000 * seed)
         console.print(f"{title(work)}: {', '.join(one.name for one in clients)}", highlight=False)
@@ -61,11 +61,11 @@ def agree(
         except LoadTestError as error:
             console.print(f"Error: {error}", style="red", markup=False, highlight=False)
             raise typer.Exit(2) from None
-    text, content = markdown(found, tolerance), as_json(found, tolerance, machine(["locust"]))
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "agreement.md").write_text(text, encoding="utf-8")
-        (output / "agreement.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    typer.echo(text)
-    if not content["agree"]:
+        typer.echo(markdown(found[-1:], tolerance))
+        if output is not None:  # each time: the next load may take long, and fail
+            output.mkdir(parents=True, exist_ok=True)
+            content = as_json(found, tolerance, machine(["locust"]))
+            (output / "agreement.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            (output / "agreement.md").write_text(markdown(found, tolerance), encoding="utf-8")
+    if any(judge(one.rounds, tolerance) != "agree" for one in found):
         raise typer.Exit(1)
