@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from loadtest.errors import LoadTestError
 
@@ -27,10 +28,19 @@ def run_client(command: Sequence[str], folder: Path, timeout_s: float, environme
             raise LoadTestError(f"{name} did not end within {timeout_s:.0f} s. It said: {_last(folder)}") from None
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                _kill(process.pid)
                 process.wait()
     if status != 0:
         raise LoadTestError(f"{name} ended with status {status}. It said: {_last(folder)}")
+
+
+def _kill(pid: int) -> None:
+    """Also those that it has put into sessions of their own."""
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(pid)
+        for one in [first, *first.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def _last(folder: Path) -> str:

@@ -32,7 +32,9 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_when_the_time_is_over_nothing_of_it_is_left(tmp_path: Path) -> None:
-    child = "import subprocess, sys, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    """Nor of what it has started in a session of its own, as our client does."""
+    start = "subprocess.Popen(['sleep', '60'], start_new_session=True)"
+    child = f"import subprocess, time; print({start}.pid, flush=True); time.sleep(60)"
     with pytest.raises(LoadTestError, match="did not end within 1 s"):
         run_client(python(child), tmp_path, 1.0, os.environ)
     pid = int((tmp_path / "client.log").read_text())
