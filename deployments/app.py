@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve.config import RequestRouterConfig
 
 from cluster.pipeline.placement import Resources, place
+from cluster.threads import thread_environment
 from deployments.encoder_replica import EncoderReplica
 from deployments.gate import Verdict
 from deployments.generation_replica import GenerationReplica
@@ -120,7 +121,7 @@ def placed(variant: Variant, share: float) -> dict[str, Any]:
     """What a replica reserves, as Serve takes it: of each of its cores a share, and places for its stages."""
     assert variant.cores is not None
     cpus = stage_cpus(variant, share)
-    threads = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(variant.cores)}}}
+    threads = {"runtime_env": {"env_vars": thread_environment(variant.cores)}}
     stages = variant.stages
     if stages.count == 1:
         return {"ray_actor_options": {"num_cpus": cpus, **threads}}

@@ -21,6 +21,7 @@ from cluster.pipeline.limits import Limits
 from cluster.pipeline.link import Address
 from cluster.pipeline.placement import Resources, Strategy, place
 from cluster.pipeline.stage import Born, Loaded, MakeStage
+from cluster.threads import thread_environment
 from engine.errors import ConfigError, EngineFailed, StagelineError
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Crew:
                 "take fewer stages, fewer cores for each, or add nodes.",
                 param="stages",
             )
-        self._room = Room(group, first, self._resources, {"OMP_NUM_THREADS": str(self._threads)})
+        self._room = Room(group, first, self._resources, thread_environment(self._threads))
         self._nodes = actors.node_addresses()
         self.host = self._nodes[ray.get_runtime_context().get_node_id()][0]
 

@@ -55,9 +55,9 @@ class Work:
 
 WORKS = (
     Work("generation", "generation", "Text generation", "tokens_per_s", Claim(120, 385, 3.2)),
-    Work("classification", "classification", "Classification of letters", "p50_ms", Claim(45, 12, 3.7)),
-    Work("classification-short", "classification", "Classification of one line", "p50_ms", None),
-    Work("classification-8", "classification", "Classification of one line", "p50_ms", None),
+    Work("classification", "classification", "Text classification", "p50_ms", Claim(45, 12, 3.7)),
+    Work("classification-8", "classification", "Text classification", "p50_ms", None),
+    Work("classification-letters", "classification", "Classification of letters", "p50_ms", None),
     Work("translation", "translation", "Translation", "items_per_s", Claim(28, 95, 3.4)),
 )
 

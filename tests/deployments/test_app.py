@@ -20,7 +20,7 @@ def test_what_is_taken_for_granted_of_a_variant(precision: Precision, retained: 
 
 
 def test_a_replica_of_one_process_reserves_its_cores() -> None:
-    threads = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2"}}}
+    threads = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}}}
     assert placed(Variant(precision="bf16", cores=2), 1.0) == {"ray_actor_options": {"num_cpus": 2, **threads}}
 
 

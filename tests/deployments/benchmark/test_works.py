@@ -31,8 +31,8 @@ def test_every_work_has_a_scenario_for_a_model_of_the_configuration(settings: Se
     assert users == {
         "generation": 32,
         "classification": 1,
-        "classification-short": 1,
         "classification-8": 8,
+        "classification-letters": 1,
         "translation": 16,
     }
 
@@ -48,8 +48,8 @@ def test_the_articles_ratios_are_those_of_its_figures() -> None:
 def test_works_are_chosen_by_task() -> None:
     assert [work.name for work in choose_works(["classification"])] == [
         "classification",
-        "classification-short",
         "classification-8",
+        "classification-letters",
     ]
     assert choose_works([]) == WORKS
     with pytest.raises(ConfigError, match="known are generation"):
