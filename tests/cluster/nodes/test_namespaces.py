@@ -187,7 +187,10 @@ def test_what_a_killed_owner_left_is_removed_and_nothing_else(net: Network) -> N
     assert owner.stdout is not None
     name = owner.stdout.readline().strip()
     assert name not in remove_leftovers()
-    assert processes_in(f"{name}-a")
+    deadline = time.monotonic() + LIMIT_S
+    while not processes_in(f"{name}-a"):  # it enters the namespace after it has started
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     owner.kill()
     owner.wait(LIMIT_S)
     remove_leftovers()
