@@ -98,13 +98,10 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
     stages reserves them for each stage, and a place for itself."""
     assert variant.cores is not None
     kind = kind_of(model, variant, cores=variant.cores, cut=Cut.of(variant.stages, stage_cpus(variant, share)))
-    room = kind.running + model.max_queue
     deploy = serve.deployment(
         name=deployment_name(model.name, variant.name),
         **scale(variant),
-        # The engine's own queue is the limit; Serve's is for the time when no replica lives.
-        max_queued_requests=room,
-        max_ongoing_requests=2 * room,
+        max_ongoing_requests=1000,  # questions; what is to be computed comes over channels
         # (Its `__init__` is annotated wrongly.)
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),  # type: ignore[arg-type]
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
@@ -146,12 +143,10 @@ def stage_cpus(variant: Variant, share: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What runs a task: the class of its replicas, what it takes beside names and files, and how many requests one runs
-    at once."""
+    """What runs a task: the class of its replicas, and what it takes beside names and files."""
 
     replica: type[Replica[Any, Any, Any, Any]]
     arguments: tuple[Any, ...]
-    running: int
 
 
 def kind_of(model: Model, variant: Variant, *, cores: int, cut: Cut | None) -> Kind:
@@ -159,11 +154,10 @@ def kind_of(model: Model, variant: Variant, *, cores: int, cut: Cut | None) -> K
     match model.task:
         case "text-generation":
             config = model.engine_config(variant, cores=cores)
-            return Kind(GenerationReplica, (config, cut), model.max_running)
+            return Kind(GenerationReplica, (config, cut))
         case "translation":
-            return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores), cut), model.max_running)
-    encoder = model.encoder_config(variant, cores=cores)
-    return Kind(EncoderReplica, (encoder, model.task, cut), encoder.max_running)
+            return Kind(TranslationReplica, (model.seq2seq_config(variant, cores=cores), cut))
+    return Kind(EncoderReplica, (model.encoder_config(variant, cores=cores), model.task, cut))
 
 
 def scale(variant: Variant) -> dict[str, Any]:

@@ -13,8 +13,6 @@ from deployments.replica import Replica
 from engine.errors import StagelineError
 from engine.steps import Output, R, S, SteppedEngine
 
-TELL_AFTER_S = 0.05
-
 
 class Outcome(Output, Protocol):
     """A result, or the `error` that stands in its place."""
@@ -60,20 +58,14 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
     def written(self, result: Result) -> int:
         """Tokens of an answer."""
 
-    async def told_compute(self, requests: Sequence[R]) -> AsyncIterator[str | tuple[tuple[Result, ...], Load | None]]:
-        """The results of all, in order, now and then with this replica's load.
-
-        Where they take longer than TELL_AFTER_S, this replica's name comes first, so that the front door knows who has
-        the requests: each item costs half a millisecond, which is much of a short text's time.
+    async def told(self, requests: Sequence[R]) -> AsyncIterator[tuple[tuple[Result, ...], Load | None]]:
+        """The results of all, in order, as one item, now and then with this replica's load.
 
         What went wrong with one is in its own result. Closing the iterator aborts what is left. Raises ReplicaLost
         where the engine has stopped working.
         """
         with self._opened(requests) as call:
             if call.missing:
-                await asyncio.wait((call.done,), timeout=TELL_AFTER_S)
-            if call.missing:
-                yield self.name
                 await call.done
         yield tuple(result for result in call.results.values() if result is not None), self.load_due()
 

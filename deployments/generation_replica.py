@@ -69,12 +69,11 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
             load = partial(load_pipelined, "text-generation", Path(path), config, cut)
         super().__init__(model, variant, config.threads, load)
 
-    async def generate(self, request: Request) -> AsyncGenerator[Delta | None]:
-        """None when the engine has taken the request, and its deltas until it is finished. Closing the iterator aborts
-        the request.
+    async def generate(self, request: Request) -> AsyncGenerator[Delta]:
+        """Its deltas until it is finished. Closing the iterator aborts the request.
 
-        Raises InvalidRequest, Overloaded and EngineFailed before that; what fails later is in a delta. ReplicaLost in
-        either place means that another replica can do it.
+        Raises InvalidRequest, Overloaded and EngineFailed before the first; what fails later is in a delta. ReplicaLost
+        in either place means that another replica can do it.
         """
         self.check_engine()
         self.events = asyncio.get_running_loop()
@@ -91,7 +90,6 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
             queued = True
             written = len(request.generated)  # by another replica: here they are computed, as the prompt is
             self.meter.came(request.id, len(request.prompt) + written, request.sampling.max_tokens - written)
-            yield None
             while not finished:
                 delta = await stream.take()
                 finished = delta.finished
@@ -102,14 +100,10 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
             if queued and not finished:
                 self.loop.abort(request.id)
 
-    async def told_generate(self, request: Request) -> AsyncIterator[str | Delta | tuple[Delta, Load]]:
-        """As `generate`, but first this replica's name, so that the front door knows who has the request; and now and
-        then with its load."""
+    async def told(self, request: Request) -> AsyncIterator[Delta | tuple[Delta, Load]]:
+        """As `generate`, now and then with this replica's load."""
         async with aclosing(self.generate(request)) as deltas:
             async for delta in deltas:
-                if delta is None:
-                    yield self.name
-                    continue
                 load = self.load_due()
                 yield delta if load is None else (delta, load)
 

@@ -18,7 +18,9 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.asking import answers
 from deployments.calls import Replicas
-from deployments.choosable import SHUNNED, listed
+from deployments.channels.handshake import Doorway
+from deployments.channels.pool import Channels
+from deployments.choosable import SHUNNED, listed, on_change
 from deployments.front_door.app import create_app
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
@@ -36,6 +38,7 @@ ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one
 LOAD_TIMEOUT_S = 1.0
 WAKE_TIMEOUT_S = 60.0
 RETRY_S = 1.0
+MOST_WAITING = 1000  # requests to a variant while none of its replicas lives; else its engine's own queue is the limit
 
 
 class Ingress:
@@ -52,7 +55,13 @@ class Ingress:
         self.watches: list[LoadWatch] = []
         self.waking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self.presence = Presence(self.who_is_here, lambda key: listed(handles[key].deployment_name), SHUNNED)
-        self.replicas = Replicas(handles, self.presence, self.hear, self.resumed)
+        self.channels = {key: self.channels_to(key) for key in handles}
+        self.replicas = Replicas(self.channels, self.presence, self.hear, self.resumed)
+
+    def channels_to(self, key: Key) -> Channels:
+        """The connections to a variant's replicas. Whoever waits for the first wakes the variant."""
+        names = partial(listed, self.handles[key].deployment_name)
+        return Channels(partial(self.doorways, key), names, SHUNNED, partial(self.wake, *key), MOST_WAITING)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         service = Service(
@@ -66,6 +75,9 @@ class Ingress:
         events = asyncio.get_running_loop()
         self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]
         self.connecting.append(events.create_task(self.presence.watch()))
+        for key, channels in self.channels.items():
+            on_change(self.handles[key].deployment_name, partial(events.call_soon_threadsafe, channels.changed))
+            self.connecting.append(events.create_task(channels.keep()))
         return create_app(service)
 
     def ready(self) -> bool:
@@ -132,6 +144,10 @@ class Ingress:
         found: list[Load] | None = await answers(self.handles[key], "load", turned_away_per_s, timeout_s=LOAD_TIMEOUT_S)
         self.presence.heard(key, [load.replica for load in found or ()])
         return found
+
+    async def doorways(self, key: Key) -> Collection[Doorway]:
+        """Where a variant's replicas take calls."""
+        return await answers(self.handles[key], "doorway", timeout_s=LOAD_TIMEOUT_S) or ()
 
     async def who_is_here(self, key: Key) -> Collection[str]:
         """The names of a variant's replicas that give a sign of life."""

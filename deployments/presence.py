@@ -67,7 +67,7 @@ class Presence:
         self._asking: dict[Key, asyncio.Task[None]] = {}
 
     def begin(self, key: Key) -> Run:
-        """A call to one of the variant's replicas, not known which one. End it with `end`."""
+        """A call to one of the variant's replicas, not chosen yet. End it with `end`."""
         run = Run(lambda name: self._sign(key, name))
         self._runs.setdefault(key, set()).add(run)
         return run
@@ -147,8 +147,7 @@ class Presence:
 
     def _shun(self, key: Key, name: str) -> None:
         self._shunned.add(name)
-        # A call that no replica has taken yet may be with this one.
-        given_up = [run for run in self._runs[key] if run.replica is None or run.replica == name]
+        given_up = [run for run in self._runs[key] if run.replica == name]
         log.warning("%s:%s: nothing is heard of replica %s; %d calls go elsewhere", *key, name, len(given_up))
         for run in given_up:
             run.give_up()

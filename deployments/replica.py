@@ -13,9 +13,9 @@ import os
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
-from typing import Generic
+from typing import Any, Generic
 
 import psutil
 import torch
@@ -26,6 +26,8 @@ from ray.util import get_node_ip_address
 
 from cluster.pipeline.state import StageState
 from deployments import IMPORTED_S
+from deployments.channels.handshake import Doorway
+from deployments.channels.server import CallServer
 from deployments.load import Load
 from deployments.load_meter import LoadMeter
 from deployments.pipelines import stages_of
@@ -78,6 +80,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         self.told_s = -math.inf
         self.calls = itertools.count()
         self.events: asyncio.AbstractEventLoop | None = None
+        self.server = CallServer(self.name, self.told)
         torch.set_num_threads(threads)
         made_s = time.time()
         self.loop = EngineLoop(load, self.deliver, self.observe)
@@ -88,6 +91,10 @@ class Replica(ABC, Generic[R, P, O, S]):
             load_s=time.time() - made_s,
         )
         log.info("%s:%s is ready: %s", model, variant, self.start)
+
+    @abstractmethod
+    def told(self, asked: Any) -> AsyncIterator[Any]:
+        """What the front door asks, to the parts of the answer. Closing the iterator aborts it."""
 
     @abstractmethod
     def measures(self, stats: S) -> Measures:
@@ -141,6 +148,10 @@ class Replica(ABC, Generic[R, P, O, S]):
         """What `deployments/serve_scaling.py` goes by. Serve asks, by this name."""
         return asdict(ReplicaLoad.of(self.load_now()))
 
+    async def doorway(self) -> Doorway:
+        """Where it takes calls. The front door asks, through Serve, before it can make one."""
+        return await self.server.doorway(get_node_ip_address())
+
     async def here(self) -> str:
         """A sign of life: this replica's name."""
         return self.name
@@ -179,8 +190,17 @@ class Replica(ABC, Generic[R, P, O, S]):
         except ReplicaEnded as error:
             raise ActorUnavailableError(error.message, None) from error
 
-    def __del__(self) -> None:
-        # Serve calls this after the last answer has been given, or after its own limit.
-        loop: EngineLoop[R, P, O, S] | None = getattr(self, "loop", None)
-        if loop is not None:
-            loop.stop()
+    async def end(self) -> None:
+        """Ends when the last answer has been given, and takes the engine along."""
+        await self.server.close()
+        await asyncio.to_thread(self.loop.stop)
+
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
+        # Serve calls this before it ends the process, and awaits what it returns, for as long as it may take: of the
+        # calls that come over channels it knows nothing.
+        if getattr(self, "loop", None) is None:
+            return None
+        if self.server.connections:
+            return self.end()
+        self.loop.stop()
+        return None

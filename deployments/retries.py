@@ -20,17 +20,13 @@ class Trials:
     """What happened to one request so far. `until_s`: by when, on a monotonic clock, a replica must have taken it."""
 
     until_s: float
-    deaths: int = 0  # in a row, of replicas that had taken it
+    deaths: int = 0  # in a row, of replicas that had it
     refusals: int = 0  # in a row, by replicas that did not take it
-    taken: bool = False  # by any, ever: from then on the request is not turned away any more
-
-    def took(self) -> Trials:
-        """A replica took the request."""
-        return replace(self, taken=True, refusals=0)
+    taken: bool = False  # by any that was lost then: from then on the request is not turned away any more
 
     def gained(self) -> Trials:
-        """It brought something new: whatever happens now is not the request's fault."""
-        return replace(self, deaths=0) if self.deaths else self
+        """A replica brought something new: whatever happens now is not the request's fault."""
+        return replace(self, deaths=0, refusals=0) if self.deaths or self.refusals else self
 
 
 @dataclass(frozen=True, slots=True)

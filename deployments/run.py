@@ -13,12 +13,8 @@ class GivenUp(Exception):
     """The wait was ended from outside: nothing is heard of the replica any more."""
 
 
-class CutOff(Exception):
-    """The call was cancelled, and not by whoever waits for it: its connection was closed under it."""
-
-
 class Run:
-    """`replica` is its name, None while no replica has taken the call. `sign` takes the name of one that lives."""
+    """`replica` is its name, None while it is not chosen. `sign` takes the name of one that lives."""
 
     __slots__ = ("_given_up", "_sign", "_waiting", "replica")
 
@@ -28,12 +24,10 @@ class Run:
         self._given_up = False
         self._waiting: asyncio.Timeout | None = None
 
-    def sign(self, replica: str | None = None) -> None:
-        """Something came of the replica, which told its name or had done so before."""
-        if replica is not None:
-            self.replica = replica
-        if self.replica is not None:
-            self._sign(self.replica)
+    def sign(self) -> None:
+        """Something came of the replica."""
+        assert self.replica is not None
+        self._sign(self.replica)
 
     def give_up(self) -> None:
         """Ends the wait, and every later one."""
@@ -42,7 +36,7 @@ class Run:
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def wait(self, begin: Callable[[], Awaitable[T]], until_s: float | None = None) -> T:
-        """What `begin()` comes to. Raises GivenUp, TimeoutError at `until_s` of the event loop's clock, and CutOff."""
+        """What `begin()` comes to. Raises GivenUp, and TimeoutError at `until_s` of the event loop's clock."""
         if self._given_up:
             raise GivenUp("nothing is heard of the replica any more")
         try:
@@ -52,10 +46,5 @@ class Run:
             if self._given_up:
                 raise GivenUp("nothing is heard of the replica any more") from None
             raise
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise CutOff("the connection to the replica was closed") from None
         finally:
             self._waiting = None

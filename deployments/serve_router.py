@@ -19,7 +19,7 @@ class AroundSilent(PowerOfTwoChoicesRequestRouter):
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         super().update_replicas(replicas)
-        choosable.LISTED[self._deployment_id.name] = self.names
+        choosable.list_changed(self._deployment_id.name, self.names)
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None

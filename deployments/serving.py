@@ -38,8 +38,6 @@ def serve_switches() -> dict[str, str]:
     switches = {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": CALLBACK,
-        # A call of 256 texts that fill their context, or of their embeddings, is longer than the 4 MiB that Ray allows.
-        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(64 << 20),
         # What an unhealthy replica has left goes on elsewhere; waiting for it would only hold back its successor, which
         # needs its cores.
         "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
 
 from deployments import calls, retries
-from deployments.calls import Replicas, accepted, compute, stream
+from deployments.calls import Replicas, begun, compute, stream
+from deployments.channels.channel import ChannelLost
 from deployments.load import Load
 from deployments.presence import Presence
 from deployments.retries import DEATHS_IN_A_ROW
@@ -20,6 +20,7 @@ from engine.request import Delta, FinishReason, Request, SamplingParams, Timings
 
 KEY = ("m", "v")
 TOKENS = tuple(range(10, 18))
+LOST_CHANNEL = ChannelLost("the connection to the replica has ended")
 REQUEST = Request("r", (1, 2, 3), SamplingParams(max_tokens=len(TOKENS), prompt_logprobs=0, seed=5))
 
 
@@ -28,90 +29,65 @@ def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "FIRST_WAIT_S", 0.001)
 
 
-def raised(own: Exception) -> RayTaskError:
-    return RayTaskError("generate", "a traceback", own)
-
-
-class NeverTaken:
-    async def _fetch_future_result_async(self) -> None:
-        await asyncio.Event().wait()
-
-
-async def test_a_request_that_no_replica_takes_is_given_up() -> None:
-    with pytest.raises(Overloaded, match="no replica"):
-        await accepted(cast(Any, NeverTaken()), Run(), asyncio.get_running_loop().time())
-
-
 class Call:
-    """What a handle's call returns."""
+    """What a channel's call returns: the parts of a play."""
 
-    def __init__(self) -> None:
+    def __init__(self, items: AsyncIterator[Any]) -> None:
+        self.items = items
         self.cancelled = False
 
-    async def _fetch_future_result_async(self) -> None:
-        await asyncio.sleep(0)
+    async def next(self) -> Any:
+        return await anext(self.items)
 
     def cancel(self) -> None:
         self.cancelled = True
 
 
-class Items(Call):
-    def __init__(self, items: AsyncIterator[Any]) -> None:
-        super().__init__()
-        self.items = items
-
-    async def __anext__(self) -> Any:
-        return await anext(self.items)
+Play = Callable[[Any], AsyncIterator[Any]]
 
 
-Play = Callable[[Request], AsyncIterator[Any]]
+class Replica:
+    """All of a variant's: each call is answered by the next of `plays`, and the last one answers all that follow."""
 
-
-class Handle:
-    """A variant's handle: each call is answered by the next of `plays`, and the last one answers all that follow."""
+    replica = "a"
 
     def __init__(self, *plays: Any) -> None:
         self.plays = list(plays)
         self.asked: list[Any] = []
         self.calls: list[Call] = []
 
-    def options(self, **_: Any) -> Handle:
+    async def choose(self) -> Replica:
+        await asyncio.sleep(0)
         return self
 
-    def next_play(self, asked: Any) -> Any:
+    def call(self, asked: Any) -> Call:
         self.asked.append(asked)
-        return self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
+        play = self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
+        self.calls.append(Call(play(asked)))
+        return self.calls[-1]
 
-    @property
-    def told_generate(self) -> Any:
-        def remote(request: Request) -> Items:
-            call = Items(self.next_play(request)(request))
-            self.calls.append(call)
-            return call
 
-        return type("Method", (), {"remote": staticmethod(remote)})
+class Nobody:
+    async def choose(self) -> None:
+        await asyncio.Event().wait()
 
-    @property
-    def told_compute(self) -> Any:
-        def remote(numbers: tuple[int, ...]) -> Items:
-            call = Items(self.next_play(numbers)(numbers))
-            self.calls.append(call)
-            return call
 
-        return type("Method", (), {"remote": staticmethod(remote)})
+async def test_a_request_that_no_replica_takes_is_given_up() -> None:
+    with pytest.raises(Overloaded, match="no replica"):
+        await begun(cast(Any, Nobody()), Run(), REQUEST, asyncio.get_running_loop().time())
 
 
 class World:
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, replica: Replica | Nobody) -> None:
         async def nobody(key: Any) -> tuple[str, ...]:
             return ()
 
-        self.handle = handle
+        self.replica = cast(Replica, replica)
         self.heard: list[tuple[str, str, Load]] = []
         self.resumed: Counter[str] = Counter()
         self.presence = Presence(nobody, lambda key: None, set())
         self.replicas = Replicas(
-            cast(Any, {KEY: handle}),
+            cast(Any, {KEY: replica}),
             self.presence,
             lambda *told: self.heard.append(told),
             lambda model, variant, cause: self.resumed.update([cause]),
@@ -124,12 +100,11 @@ class World:
         return await compute(self.replicas, *KEY, numbers)
 
 
-def writes(upto: int | None = None, then: Any = None, name: str = "a") -> Play:
+def writes(upto: int | None = None, then: Any = None) -> Play:
     """A replica that writes what is missing of the tokens, but only so many, and then fails: `then` is raised, or told
     in an answer."""
 
     async def play(request: Request) -> AsyncIterator[Any]:
-        yield name
         written = len(request.generated)
         assert request.generated == TOKENS[:written]
         for at in range(written, len(TOKENS))[:upto]:
@@ -151,7 +126,7 @@ def writes(upto: int | None = None, then: Any = None, name: str = "a") -> Play:
 
 
 def refuses(error: Exception) -> Play:
-    async def play(request: Request) -> AsyncIterator[Any]:
+    async def play(asked: Any) -> AsyncIterator[Any]:
         for refused in (error,):
             raise refused
         yield
@@ -171,56 +146,56 @@ def tokens(deltas: Sequence[Delta]) -> tuple[int, ...]:
 
 
 async def test_nothing_happens() -> None:
-    world = World(Handle(writes()))
+    world = World(Replica(writes()))
     found = await read(world.stream())
     assert tokens(found) == TOKENS
     assert found[-1].finish_reason is FinishReason.LENGTH
-    assert world.handle.asked == [REQUEST]
-    assert not world.handle.calls[0].cancelled
+    assert world.replica.asked == [REQUEST]
+    assert not world.replica.calls[0].cancelled
     assert not world.resumed
 
 
-@pytest.mark.parametrize("then", [RayActorError(), LOST, replace(LOST, tokens=TOKENS[3:5]), None])
+@pytest.mark.parametrize("then", [LOST_CHANNEL, LOST, replace(LOST, tokens=TOKENS[3:5]), None])
 async def test_a_stream_goes_on_elsewhere(then: Any) -> None:
-    world = World(Handle(writes(3, then), writes(name="b")))
+    world = World(Replica(writes(3, then), writes()))
     found = await read(world.stream())
     assert tokens(found) == TOKENS
     assert [delta.finish_reason for delta in found if delta.finish_reason] == [FinishReason.LENGTH]
     assert all(delta.error is None for delta in found)
     assert {delta.cached_tokens for delta in found if delta.cached_tokens} == {1}
     assert [bool(delta.prompt_logprobs) for delta in found] == [True] + [False] * (len(found) - 1)
-    again = world.handle.asked[1]
+    again = world.replica.asked[1]
     assert again.generated == TOKENS[: 5 if isinstance(then, Delta) and then.tokens else 3]
     assert again.sampling == replace(REQUEST.sampling, prompt_logprobs=None)
     assert world.resumed == {"died": 1}
 
 
 async def test_a_request_lost_before_its_first_token_begins_elsewhere() -> None:
-    world = World(Handle(writes(0, RayActorError()), writes(0, LOST), writes()))
+    world = World(Replica(writes(0, LOST_CHANNEL), writes(0, LOST), writes()))
     found = await read(world.stream())
     assert tokens(found) == TOKENS
     assert found[0].prompt_logprobs
-    assert world.handle.asked == [REQUEST] * 3
+    assert world.replica.asked == [REQUEST] * 3
 
 
 async def test_death_after_death_with_tokens_between_them() -> None:
-    world = World(Handle(*[writes(1, RayActorError())] * (len(TOKENS) - 1), writes()))
+    world = World(Replica(*[writes(1, LOST_CHANNEL)] * (len(TOKENS) - 1), writes()))
     assert tokens(await read(world.stream())) == TOKENS
     assert world.resumed == {"died": len(TOKENS) - 1}
 
 
 async def test_a_request_that_kills_does_not_kill_them_all() -> None:
-    world = World(Handle(writes(2, RayActorError()), writes(0, RayActorError())))
+    world = World(Replica(writes(2, LOST_CHANNEL), writes(0, LOST_CHANNEL)))
     deltas = world.stream()
     assert tokens([await anext(deltas), await anext(deltas)]) == TOKENS[:2]
     with pytest.raises(EngineFailed, match="one replica after another"):
         await anext(deltas)
-    assert len(world.handle.asked) == DEATHS_IN_A_ROW
+    assert len(world.replica.asked) == DEATHS_IN_A_ROW
 
 
 async def test_a_replica_that_never_took_it_counts_for_nothing() -> None:
-    refusals = [refuses(raised(ReplicaEnded("its engine has ended", replica="r")))] * (2 * DEATHS_IN_A_ROW)
-    world = World(Handle(writes(2, RayActorError()), *refusals, writes()))
+    refusals = [refuses(ReplicaEnded("its engine has ended", replica="r"))] * (2 * DEATHS_IN_A_ROW)
+    world = World(Replica(writes(2, LOST_CHANNEL), *refusals, writes()))
     assert tokens(await read(world.stream())) == TOKENS
     assert world.resumed == {"died": 1}
 
@@ -228,51 +203,49 @@ async def test_a_replica_that_never_took_it_counts_for_nothing() -> None:
 async def test_when_none_takes_it_in_time_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.05)
     with pytest.raises(Overloaded, match="no replica"):
-        await read(World(Handle(refuses(raised(ReplicaEnded("its engine has ended", replica="r"))))).stream())
+        await read(World(Replica(refuses(ReplicaEnded("its engine has ended", replica="r")))).stream())
 
 
 async def test_who_comes_to_a_full_replica_is_turned_away_and_who_was_there_waits() -> None:
-    full = refuses(raised(Overloaded("full")))
+    full = refuses(Overloaded("full"))
     with pytest.raises(Overloaded, match="full"):
-        await read(World(Handle(full)).stream())
-    world = World(Handle(writes(2, RayActorError()), full, full, writes()))
+        await read(World(Replica(full)).stream())
+    world = World(Replica(writes(2, LOST_CHANNEL), full, full, writes()))
     assert tokens(await read(world.stream())) == TOKENS
 
 
 @pytest.mark.parametrize("own", [InvalidRequest("no"), EngineFailed("a step failed")])
 async def test_what_a_replica_says_itself_is_not_asked_twice(own: Exception) -> None:
-    world = World(Handle(refuses(raised(own))))
+    world = World(Replica(refuses(own)))
     with pytest.raises(type(own)):
         await read(world.stream())
-    assert len(world.handle.asked) == 1
-    told = World(Handle(writes(2, Delta(finish_reason=FinishReason.ERROR, error=own))))
+    assert len(world.replica.asked) == 1
+    told = World(Replica(writes(2, Delta(finish_reason=FinishReason.ERROR, error=own))))
     assert (await read(told.stream()))[-1].error is own
-    assert len(told.handle.asked) == 1
+    assert len(told.replica.asked) == 1
 
 
 async def test_where_only_the_end_was_lost_nobody_is_asked() -> None:
     async def all_but_the_end(request: Request) -> AsyncIterator[Any]:
-        yield "a"
         yield Delta(TOKENS, cached_tokens=2, timings=Timings(0.1, 0.2, 0.0))
-        raise RayActorError()
+        raise LOST_CHANNEL
 
-    world = World(Handle(all_but_the_end))
+    world = World(Replica(all_but_the_end))
     *_, last = await read(world.stream())
     assert last.finish_reason is FinishReason.LENGTH
     assert last.cached_tokens == 2
-    assert len(world.handle.asked) == 1
+    assert len(world.replica.asked) == 1
 
 
 async def test_a_silent_replicas_stream_goes_on_elsewhere_and_its_late_words_are_not_heard() -> None:
     late = asyncio.Event()
 
     async def hangs(request: Request) -> AsyncIterator[Any]:
-        yield "a"
         yield Delta(TOKENS[:2])
         await late.wait()
         yield Delta((99,))
 
-    world = World(Handle(hangs, writes(name="b")))
+    world = World(Replica(hangs, writes()))
     deltas = world.stream()
     first = await anext(deltas)
     (run,) = world.presence._runs[KEY]
@@ -283,26 +256,25 @@ async def test_a_silent_replicas_stream_goes_on_elsewhere_and_its_late_words_are
     late.set()
     assert tokens([first, *await rest]) == TOKENS
     assert world.resumed == {"silent": 1}
-    assert [call.cancelled for call in world.handle.calls] == [True, False]
+    assert [call.cancelled for call in world.replica.calls] == [True, False]
     assert not world.presence._runs[KEY]
 
 
 async def test_a_reader_who_goes_takes_the_call_along() -> None:
-    world = World(Handle(writes(2, LOST), writes()))
+    world = World(Replica(writes(2, LOST), writes()))
     deltas = world.stream()
     for _ in range(3):
         await anext(deltas)
     await cast(Any, deltas).aclose()
-    assert world.handle.calls[1].cancelled
+    assert world.replica.calls[1].cancelled
     assert not world.presence._runs[KEY]
 
 
 async def test_the_load_that_comes_with_a_delta_is_heard() -> None:
     async def tells(request: Request) -> AsyncIterator[Any]:
-        yield "a"
         yield Delta(TOKENS, FinishReason.LENGTH), Load("a", running=2)
 
-    world = World(Handle(tells))
+    world = World(Replica(tells))
     await read(world.stream())
     assert world.heard == [(*KEY, Load("a", running=2))]
 
@@ -314,29 +286,18 @@ class Outcome:
 
 
 async def doubles(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
-    yield "r"
     yield tuple(Outcome(2 * number) for number in numbers), Load("r", running=len(numbers))
 
 
-def fails(error: Exception, taken: bool = True) -> Any:
-    async def play(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
-        if taken:
-            yield "r"
-        raise error
-
-    return play
-
-
 async def hangs(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
-    yield "h"
     await asyncio.Event().wait()
+    yield
 
 
 def doubles_but(error: Exception, *spoilt: int) -> Any:
     """Doubles, but for these, in whose place the error stands."""
 
     async def play(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
-        yield "r"
         yield tuple(Outcome(0, error) if one in spoilt else Outcome(2 * one) for one in numbers), None
 
     return play
@@ -355,86 +316,86 @@ def values(outcomes: Sequence[Outcome]) -> list[int]:
 
 
 async def test_the_load_that_comes_with_an_answer_is_heard() -> None:
-    world = World(Handle(doubles))
+    world = World(Replica(doubles))
     assert values(await world.compute([1, 2, 3])) == [2, 4, 6]
     assert world.heard == [(*KEY, Load("r", running=3))]
 
 
 async def test_what_a_dead_replica_held_is_computed_by_another() -> None:
-    world = World(Handle(fails(RayActorError()), fails(RayActorError()), doubles))
+    world = World(Replica(refuses(LOST_CHANNEL), refuses(LOST_CHANNEL), doubles))
     assert values(await world.compute([1, 2])) == [2, 4]
-    assert len(world.handle.calls) == 3
+    assert len(world.replica.calls) == 3
 
 
 async def test_only_what_is_missing_is_computed_by_another() -> None:
-    world = World(Handle(loses(2, 3), loses(3), doubles))
+    world = World(Replica(loses(2, 3), loses(3), doubles))
     assert values(await world.compute([1, 2, 3, 4])) == [2, 4, 6, 8]
-    assert world.handle.asked == [(1, 2, 3, 4), (2, 3), (3,)]
+    assert world.replica.asked == [(1, 2, 3, 4), (2, 3), (3,)]
 
 
 async def test_what_was_taken_once_waits_for_room_and_what_comes_anew_is_turned_away() -> None:
-    turned_away = World(Handle(full(2)))
+    turned_away = World(Replica(full(2)))
     found = await turned_away.compute([1, 2])
     assert [type(outcome.error) for outcome in found] == [type(None), Overloaded]
-    moved = World(Handle(fails(RayActorError()), full(1, 2, 3), full(1, 2, 3), full(2, 3), full(3), doubles))
+    moved = World(Replica(refuses(LOST_CHANNEL), full(1, 2, 3), full(1, 2, 3), full(2, 3), full(3), doubles))
     assert values(await moved.compute([1, 2, 3])) == [2, 4, 6]
-    assert moved.handle.asked == [(1, 2, 3)] * 4 + [(2, 3), (3,)]
+    assert moved.replica.asked == [(1, 2, 3)] * 4 + [(2, 3), (3,)]
 
 
 async def test_room_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.05)
     with pytest.raises(Overloaded, match="full"):
-        await World(Handle(fails(RayActorError()), full(1))).compute([1])
+        await World(Replica(refuses(LOST_CHANNEL), full(1))).compute([1])
 
 
 async def test_a_call_may_take_longer_than_a_replica_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "ACCEPT_TIMEOUT_S", 0.02)
 
     async def slow(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
-        yield "r"
         await asyncio.sleep(0.1)
         yield (Outcome(2),), None
 
-    assert values(await World(Handle(slow)).compute([1])) == [2]
+    assert values(await World(Replica(slow)).compute([1])) == [2]
 
 
 async def test_an_answer_that_ends_early_is_asked_of_another() -> None:
     async def ends(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
-        yield "r"
+        if numbers is None:
+            yield
 
-    assert values(await World(Handle(ends, doubles)).compute([1])) == [2]
+    assert values(await World(Replica(ends, doubles)).compute([1])) == [2]
 
 
 async def test_death_after_death_is_told() -> None:
-    world = World(Handle(fails(RayActorError())))
+    world = World(Replica(refuses(LOST_CHANNEL)))
     with pytest.raises(EngineFailed, match="one replica after another"):
         await world.compute([1])
-    assert len(world.handle.calls) == DEATHS_IN_A_ROW
+    assert len(world.replica.calls) == DEATHS_IN_A_ROW
 
 
 async def test_what_a_replica_says_of_a_call_is_not_asked_twice() -> None:
-    world = World(Handle(fails(raised(InvalidRequest("no")), taken=False)))
+    world = World(Replica(refuses(InvalidRequest("no"))))
     with pytest.raises(InvalidRequest):
         await world.compute([1])
-    assert len(world.handle.calls) == 1
+    assert len(world.replica.calls) == 1
 
 
 async def test_a_silent_replicas_call_is_asked_of_another() -> None:
-    world = World(Handle(hangs, doubles))
+    world = World(Replica(hangs, doubles))
     answer = asyncio.ensure_future(world.compute([1]))
     await asyncio.sleep(0.01)
     (run,) = world.presence._runs[KEY]
-    assert run.replica == "h", "known while it computes: another replica's silence does not end the call"
+    assert run.replica == "a", "known while it computes: another replica's silence does not end the call"
     run.give_up()
     assert values(await answer) == [2]
-    assert [call.cancelled for call in world.handle.calls] == [True, False]
+    assert [call.cancelled for call in world.replica.calls] == [True, False]
 
 
 async def test_a_caller_who_goes_takes_the_call_along() -> None:
-    world = World(Handle(hangs))
+    world = World(Replica(hangs))
     task = asyncio.ensure_future(world.compute([1]))
     await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [call.cancelled for call in world.handle.calls] == [True]
+    assert [call.cancelled for call in world.replica.calls] == [True]

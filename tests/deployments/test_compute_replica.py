@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 import pytest
 
@@ -118,10 +117,7 @@ def squares(*numbers: int) -> tuple[Square, ...]:
 
 
 async def compute(replica: SquareReplica, requests: tuple[Square, ...]) -> tuple[Squared, ...]:
-    *names, told = [item async for item in replica.told_compute(requests)]
-    assert names in ([], [replica.name])
-    assert isinstance(told, tuple)
-    results, _ = told
+    ((results, _),) = [item async for item in replica.told(requests)]
     return results
 
 
@@ -157,26 +153,6 @@ async def test_as_many_are_taken_as_there_is_room_for(replica: SquareReplica, ga
     assert [result.value for result in await waiting] == [1, 4, 9, 16]
     assert [type(result.error) for result in await more] == [type(None)] * 4 + [Overloaded]
     await idle(replica)
-
-
-async def test_results_that_come_at_once_come_alone(replica: SquareReplica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.compute_replica.TELL_AFTER_S", 30.0)
-    (told,) = [item async for item in replica.told_compute(squares(1, 2))]
-    assert [result.value for result in told[0]] == [1, 4]  # type: ignore[union-attr]
-    await idle(replica)
-
-
-async def test_who_has_the_requests_is_told_where_they_take_long(replica: SquareReplica, gate: threading.Event) -> None:
-    gate.clear()
-    items = replica.told_compute(squares(1, 2))
-    assert await anext(items) == replica.name
-    assert replica.loop.open_requests == 2
-    gate.set()
-    results, load = cast(Any, await anext(items))
-    assert [result.value for result in results] == [1, 4]
-    assert load.replica == replica.name
-    await idle(replica)
-    assert [item async for item in items] == []
 
 
 async def test_a_stopped_engine_says_so(replica: SquareReplica) -> None:

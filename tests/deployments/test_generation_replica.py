@@ -36,8 +36,8 @@ def brief(name: str = "a", tokens: int = 5) -> Request:
     return Request(name, (1, 2, 3), SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True))
 
 
-async def collect(deltas: AsyncIterator[Delta | None]) -> list[int]:
-    return [token async for delta in deltas if delta is not None for token in delta.tokens]
+async def collect(deltas: AsyncIterator[Delta]) -> list[int]:
+    return [token async for delta in deltas for token in delta.tokens]
 
 
 async def idle(replica: GenerationReplica) -> None:
@@ -127,10 +127,10 @@ def test_what_is_joined_to_an_error_is_not_lost() -> None:
     )
 
 
-async def test_it_tells_its_name_when_the_engine_has_the_request(replica: GenerationReplica) -> None:
-    items = [item async for item in replica.told_generate(brief())]
-    assert items[0] == replica.name
-    assert not any(isinstance(item, str) for item in items[1:])
+async def test_now_and_then_it_tells_its_load(replica: GenerationReplica) -> None:
+    first, *_ = [item async for item in replica.told(brief())]
+    assert isinstance(first, tuple)
+    assert first[1].replica == replica.name
     assert await replica.here() == replica.name
 
 

@@ -39,6 +39,8 @@ class Question:
 class Handle:
     """A variant's handle: a question is answered by the next of `outcomes`."""
 
+    deployment_name = "m--v"
+
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
         self.questions: list[Question] = []

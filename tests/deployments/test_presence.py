@@ -53,7 +53,9 @@ class World:
 
     def run(self, name: str | None = None) -> Run:
         run = self.presence.begin(KEY)
-        run.sign(name)
+        if name is not None:
+            run.replica = name
+            run.sign()
         return run
 
 
@@ -68,16 +70,16 @@ async def given_up(run: Run) -> bool:
     return False
 
 
-async def test_calls_to_a_silent_replica_are_given_up_and_those_that_may_be_with_it() -> None:
+async def test_calls_to_a_silent_replica_are_given_up_and_no_others() -> None:
     world = World("a", "b")
-    at_a, at_b, somewhere, over = world.run("a"), world.run("b"), world.run(), world.run("a")
+    at_a, at_b, nowhere, over = world.run("a"), world.run("b"), world.run(), world.run("a")
     world.presence.end(KEY, over)
     world.answering = {"b"}
     await world.pass_time(SILENCE_S - 1)
     assert not world.shunned
     await world.pass_time(2)
     assert world.shunned == {"a"}
-    assert [await given_up(run) for run in (at_a, at_b, somewhere, over)] == [True, False, True, False]
+    assert [await given_up(run) for run in (at_a, at_b, nowhere, over)] == [True, False, False, False]
 
 
 async def test_one_that_is_heard_again_gets_calls_again() -> None:

@@ -31,12 +31,8 @@ def test_a_request_that_kills_does_not_kill_them_all() -> None:
 def test_deaths_with_a_new_token_between_them_never_add_up() -> None:
     trials = Trials(until_s=30)
     for _ in range(10 * DEATHS_IN_A_ROW):
-        trials = again(trials, "died").trials.took().gained()
+        trials = again(trials, "died").trials.gained()
     assert trials.deaths == 0
-
-
-def test_being_taken_is_not_a_new_token() -> None:
-    assert again(Trials(until_s=30), "died").trials.took().deaths == 1
 
 
 def test_replicas_that_refuse_are_asked_until_the_time_is_over() -> None:
@@ -57,14 +53,12 @@ def test_who_comes_to_full_replicas_is_turned_away() -> None:
 
 
 def test_who_was_there_before_waits_for_room() -> None:
-    step = again(Trials(until_s=30).took(), "full")
-    assert step.wait_s == FIRST_WAIT_S
     assert again(again(Trials(until_s=30), "died").trials, "full").wait_s == FIRST_WAIT_S
 
 
-def test_refusals_after_a_death_wait_longer_each_time_and_are_forgotten_when_it_is_taken() -> None:
+def test_refusals_after_a_death_wait_longer_each_time_and_are_forgotten_with_a_new_token() -> None:
     trials = again(Trials(until_s=0), "died", now_s=100).trials
     first = again(trials, "refused", 100)
     second = again(first.trials, "refused", 100)
     assert second.wait_s == 2 * first.wait_s
-    assert again(second.trials.took(), "refused", 100).wait_s == first.wait_s
+    assert again(second.trials.gained(), "refused", 100).wait_s == first.wait_s

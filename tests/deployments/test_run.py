@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from deployments.run import CutOff, GivenUp, Run
+from deployments.run import GivenUp, Run
 
 
 async def never() -> None:
@@ -53,20 +53,9 @@ async def test_whoever_waits_can_be_cancelled() -> None:
         await waiting
 
 
-async def test_a_call_that_is_cancelled_under_it_is_no_cancellation_of_whoever_waits() -> None:
-    call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    waiting = asyncio.ensure_future(Run().wait(lambda: call))
-    await asyncio.sleep(0)
-    call.cancel()
-    with pytest.raises(CutOff):
-        await waiting
-
-
-def test_a_sign_without_a_name_is_the_last_ones() -> None:
+def test_a_sign_is_its_replicas() -> None:
     signs: list[str] = []
     run = Run(signs.append)
+    run.replica = "a"
     run.sign()
-    run.sign("a")
-    run.sign()
-    assert signs == ["a", "a"]
-    assert run.replica == "a"
+    assert signs == ["a"]
