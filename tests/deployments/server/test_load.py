@@ -71,7 +71,7 @@ def test_a_caller_who_leaves_while_waiting_frees_the_place(server: Server, strea
 
 def test_a_full_queue_refuses_at_once_and_finishes_the_others(server: Server) -> None:
     admitted = [
-        BackgroundStream(server, model=TIGHT, prompt=f"Number {number}", max_tokens=48, ignore_eos=True)
+        BackgroundStream(server, model=TIGHT, prompt=f"Number {number}", max_tokens=256, ignore_eos=True)
         for number in range(4)
     ]
     wait_until(lambda: server.load(TIGHT) == (2, 2), "two run and two wait")
