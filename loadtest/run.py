@@ -58,7 +58,7 @@ def run(trial: Trial, console: Console, *, watched: bool = True) -> dict[str, An
     check_server(trial.url)
     trial.folder.mkdir(parents=True, exist_ok=True)
     given = trial.folder / "given.yaml"
-    given.write_text(yaml.safe_dump(_absolute(trial.scenario)), encoding="utf-8")
+    given.write_text(yaml.safe_dump(trial.scenario.model_dump(mode="json")), encoding="utf-8")
     for name in ("run.json", "server.jsonl"):
         (trial.folder / name).unlink(missing_ok=True)
     try:
@@ -82,10 +82,6 @@ def check_server(url: str) -> None:
     except OSError as error:
         raise LoadTestError(f"{url}: no connection: {error}. Is the server running?") from None
     connections.close()
-
-
-def _absolute(scenario: Scenario) -> dict[str, Any]:
-    return json.loads(scenario.model_dump_json())  # type: ignore[no-any-return]  # plain values, for any YAML reader
 
 
 @contextmanager

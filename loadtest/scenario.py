@@ -141,7 +141,8 @@ class Scenario(_Section):
 
 
 def load_scenario(path: Path) -> Scenario:
-    """Reads a file, or one of our own by its name. Paths inside are relative to it. Raises LoadTestError."""
+    """Reads a file, or one of our own by its name. Paths inside are relative to it, and absolute in what is returned.
+    Raises LoadTestError."""
     if not path.is_file() and path.suffix == "" and len(path.parts) == 1:
         path = SCENARIOS / f"{path}.yaml"
     try:
@@ -160,7 +161,7 @@ def parse_scenario(data: Any, path: Path) -> Scenario:
         scenario = Scenario.model_validate(data)
     except ValidationError as error:
         raise LoadTestError("\n".join(_complaints(error, path))) from None
-    return _with_paths(scenario, path.parent)
+    return _with_paths(scenario, path.parent.resolve())
 
 
 def _complaints(error: ValidationError, path: Path) -> list[str]:

@@ -35,9 +35,10 @@ def scenario(folder: Path, **more: object) -> Path:
     return path
 
 
-def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
+def loadtest(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`folder`: from where it is called."""
     command = [sys.executable, "-m", "loadtest", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=ENVIRONMENT, cwd=folder)
 
 
 def test_a_run_leaves_its_files_and_keeps_its_objective(timed_server: Timed, tmp_path: Path) -> None:
@@ -54,6 +55,17 @@ def test_a_run_leaves_its_files_and_keeps_its_objective(timed_server: Timed, tmp
     assert loadtest("run", str(path), "--url", timed_server.url, "--output", str(out), "--no-pictures").returncode == 0
     again = json.loads((out / "result.json").read_text())
     assert again["num_prompts"] == result["num_prompts"]
+
+
+def test_a_trace_and_texts_beside_a_scenario_that_is_named_from_its_folder(timed_server: Timed, tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"at_s": 0.1}\n{"at_s": 0.2}\n')
+    (tmp_path / "mine.txt").write_text("a text of mine\n")
+    requests = [{"kind": "classify", "model": "delay=0.01", "texts": "mine.txt"}]
+    path = scenario(tmp_path, requests=requests, load={"arrivals": "trace", "trace": "mine.jsonl"}, warm_up_s=0)
+    arguments = ["--url", timed_server.url, "--output", "out", "--no-pictures"]
+    ended = loadtest("run", path.name, *arguments, folder=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["completed"] == 2
 
 
 def test_an_objective_that_is_not_kept_is_status_1(timed_server: Timed, tmp_path: Path) -> None:

@@ -33,6 +33,18 @@ objective: {ttft_ms: {p99: 500}}
     assert found.objective.ttft_ms.p99 == 500
 
 
+def test_paths_are_absolute_from_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scenario is written anew into another folder, for the client."""
+    write(
+        tmp_path,
+        "name: x\nrequests: [{kind: classify, model: c, texts: mine.txt}]\nload: {arrivals: trace, trace: mine.jsonl}",
+    )
+    monkeypatch.chdir(tmp_path)
+    found = load_scenario(Path("one.yaml"))
+    assert isinstance(found.load, Open)
+    assert (found.load.trace, found.requests[0].texts) == (tmp_path / "mine.jsonl", tmp_path / "mine.txt")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
