@@ -17,7 +17,9 @@ from loadtest.errors import LoadTestError
 #   cut           the answer ended before its end ([DONE] of a stream, the length of a body)
 #   connection    no connection, or it broke before the answer began
 #   answer        an answer that makes no sense, or an error inside a stream
-Failure = Literal["", "429", "503", "http", "timeout", "cut", "connection", "answer"]
+#   client        not sent: the client's own machine has no socket, port or memory for it
+#   unfinished    the run was stopped before the answer was complete
+Failure = Literal["", "429", "503", "http", "timeout", "cut", "connection", "answer", "client", "unfinished"]
 
 
 @dataclass(slots=True)
@@ -25,7 +27,8 @@ class Record:
     """All times are seconds from the run's start (`start_s` of `run.json`, a Unix time); None: it did not come to it.
 
     `scheduled_s` is when the request should have been sent: by the plan (open loop), or when its user was free (closed
-    loop). `sent_s` is when its bytes went out.
+    loop). `sent_s` is when the client began to send it, which includes a new connection; `connected_s` is when that was
+    there, and the request's bytes went out.
     """
 
     number: int  # of the request, by which its content was drawn; every number is sent once
@@ -49,12 +52,13 @@ class Record:
     bytes: int = 0  # of the answer's body
     text: str = ""  # generated, or what was answered as JSON; only where the scenario keeps it
     worker: int = 0  # which process sent it
+    connected_s: float | None = None  # there was a connection: soon after `sent_s` where one was kept
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
     """Adds a line for each."""
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
+        file.writelines(json.dumps(asdict(record)) + "\n" for record in records)
 
 
 def read_records(path: Path) -> list[Record]:

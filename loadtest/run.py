@@ -78,7 +78,7 @@ def check_server(url: str) -> None:
     """Raises LoadTestError for an address that is none, and where nobody listens."""
     connections = Connections(url)
     try:
-        connections.keep(connections.take()[0])
+        connections.keep(connections.take())
     except OSError as error:
         raise LoadTestError(f"{url}: no connection: {error}. Is the server running?") from None
     connections.close()

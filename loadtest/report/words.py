@@ -19,6 +19,8 @@ FAILURES = {
     "cut": "cut off before its end",
     "connection": "no connection, or it broke before the answer",
     "answer": "an answer that makes no sense, or an error inside a stream",
+    "client": "not sent: the client's own limits",
+    "unfinished": "stopped with the run, before its end",
 }
 
 

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import statistics
-import threading
+import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from loadtest.client import Client
-from loadtest.clock import RunClock
-from loadtest.record import Record
+from loadtest.errors import LoadTestError
+from loadtest.latency import ttft_s
 from loadtest.scenario import Closed, Kind, Requests, Scenario
 from loadtest.workload import ask
+from tests.loadtest.answering import answering, clock, send
 from tests.loadtest.conftest import Timed
-
-START = time.time()
-clock = RunClock(START)
-
-
-def send(url: str, model: str, *, kind: Kind = "completions", timeout_s: float = 20.0, **options: object) -> Record:
-    request = Requests.model_validate({"kind": kind, "model": model, **options})
-    made = ask(Scenario(name="s", requests=(request,), load=Closed(users=1)), 0)
-    client = Client(url, clock, timeout_s=timeout_s, keep_text=True)
-    try:
-        return client.send(made, clock())
-    finally:
-        client.connections.close()
 
 
 @pytest.mark.parametrize("kind", ["chat", "completions"])
@@ -112,7 +100,43 @@ def test_no_server() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     record = send(f"http://127.0.0.1:{port}", "m")
-    assert (record.failure, record.status, record.sent_s) == ("connection", 0, None)
+    assert (record.failure, record.status, record.connected_s) == ("connection", 0, None)
+    assert record.sent_s is not None, "the client had begun"
+
+
+def test_a_server_that_accepts_nobody_is_no_connection_within_the_requests_time() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as first, socket.socket() as second:
+        for waiting in (first, second):  # they take the places of its queue
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        record = send(f"http://127.0.0.1:{full.getsockname()[1]}", "m", timeout_s=0.3)
+    assert (record.failure, record.message) == ("connection", "no connection within 0.3 s")
+
+
+def test_a_client_without_sockets_does_not_blame_the_server(timed_server: Timed) -> None:
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, most))
+    try:
+        record = send(timed_server.url, "ttft=0.01,n=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+    assert record.failure == "client"
+    assert "Too many open files" in record.message
+
+
+def test_connecting_is_a_part_of_latencies(timed_server: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.create_connection
+
+    def slowly(*arguments: Any) -> socket.socket:
+        time.sleep(0.1)
+        return connect(*arguments)
+
+    monkeypatch.setattr(socket, "create_connection", slowly)
+    record = send(timed_server.url, "ttft=0.01,n=1")
+    assert record.sent_s is not None
+    assert record.connected_s is not None
+    assert record.connected_s - record.sent_s >= 0.1
+    assert (ttft_s(record) or 0) >= 0.11
 
 
 @pytest.mark.parametrize("kind", ["classify", "embeddings", "translate"])
@@ -131,75 +155,34 @@ def test_a_completion_in_one_piece(timed_server: Timed) -> None:
     assert (record.failure, record.output_tokens, record.text, record.gaps_s) == ("", 4, " the" * 4, [])
 
 
-Answer = Callable[[socket.socket], None]
-
-
-@contextmanager
-def answering(answer: Answer) -> Iterator[str]:
-    """A server for one connection at a time that does what it is told."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(10)
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.settimeout(10)
-                    answer(connection)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        listening.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
-
-
-def test_what_is_not_http_is_said() -> None:
-    def answer(connection: socket.socket) -> None:
-        connection.recv(1 << 16)
-        connection.sendall(b"SSH-2.0\r\n")
-
-    with answering(answer) as url:
-        record = send(url, "m")
-    assert record.failure == "answer"
-    assert "not HTTP" in record.message
-
-
-def test_too_few_answers_are_no_answer() -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_request_that_is_lost_on_a_kept_connection_is_not_sent_again(reset: bool) -> None:
+    """The server may have been at work on it, and that time is no time of another try."""
     body = b'{"data": [{"label": "a"}]}'
+    seen = []
 
     def answer(connection: socket.socket) -> None:
-        connection.recv(1 << 16)
+        seen.append(connection.recv(1 << 16))
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        seen.append(connection.recv(1 << 16))
+        time.sleep(0.2)  # at work
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    with answering(answer) as url:
-        record = send(url, "m", kind="classify", batch=2)
-    assert record.failure == "answer"
-    assert "2 texts asked, 1 answered" in record.message
-
-
-def test_a_kept_connection_that_the_server_had_closed_is_no_failure() -> None:
-    """It answers once on each connection and closes it without a word, as servers do with idle ones."""
-    body = b'{"data": [{"label": "a"}]}'
-    answered = threading.Event()
-
-    def answer(connection: socket.socket) -> None:
-        connection.recv(1 << 16)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        answered.set()
-
-    request = Requests(kind="classify", model="m")
-    made = ask(Scenario(name="s", requests=(request,), load=Closed(users=1)), 0)
+    made = ask(Scenario(name="s", requests=(Requests(kind="classify", model="m"),), load=Closed(users=1)), 0)
     with answering(answer) as url:
         client = Client(url, clock, timeout_s=10)
-        records = []
-        for _ in range(3):
-            answered.clear()
-            records.append(client.send(made, clock()))
-            assert answered.wait(10)
-            time.sleep(0.02)  # the close comes
+        assert client.send(made, clock()).failure == ""
+        lost = client.send(made, clock())
         client.connections.close()
-    assert [record.failure for record in records] == ["", "", ""]
+    assert lost.failure == "connection"
+    assert len(seen) == 2
+    assert lost.sent_s is not None
+    assert lost.end_s is not None
+    assert lost.end_s - lost.sent_s >= 0.2
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "key\n", "key\r\nX-Other: 1", "🔑"])
+def test_a_key_that_no_header_can_have_is_refused_at_once(key: str) -> None:
+    with pytest.raises(LoadTestError, match="API key"):
+        Client("http://127.0.0.1:1", clock, timeout_s=1, api_key=key)

@@ -84,7 +84,7 @@ def test_good_is_within_all_limits() -> None:
     assert not is_good(WHOLE, {"e2e_ms": 999})
 
 
-FAILURES: list[Failure] = ["429", "503", "http", "timeout", "cut", "connection", "answer"]
+FAILURES: list[Failure] = ["429", "503", "http", "timeout", "cut", "connection", "answer", "client", "unfinished"]
 
 
 @pytest.mark.parametrize("failure", FAILURES)

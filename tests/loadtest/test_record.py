@@ -17,6 +17,13 @@ def test_what_is_written_is_read_in_the_order_of_the_plan(tmp_path: Path) -> Non
     assert read_records(path) == [early, late]
 
 
+def test_half_a_character_loses_no_records(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    found = [Record(0, "chat", "m", 1.0, text="\ud800"), Record(1, "chat", "m", 2.0)]
+    write_records(path, found)
+    assert read_records(path) == found
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LoadTestError, match="no such file"):
         read_records(tmp_path / "requests.jsonl")
