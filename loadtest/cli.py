@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -61,7 +61,7 @@ def run_command(
     pictures: Annotated[bool, typer.Option(help="Draw what the report shows.")] = True,
     api_key: Key = "",
 ) -> None:
-    """Run a scenario and report on it. Exit status 1 where its objective was not kept."""
+    """Run a scenario and report on it. Exit status 1 where its objective was not kept, 2 where the run is not whole."""
     from loadtest.run import Trial, results_folder
 
     console = Console(stderr=True)
@@ -69,8 +69,7 @@ def run_command(
         chosen = changed(scenario, model, seconds, seed)
         folder = output or results_folder(chosen.name)
         report = _run(Trial(chosen, url, folder, processes, api_key), console, pictures)
-    if not report.verdict.kept:
-        raise typer.Exit(1)
+    raise typer.Exit(report.exit_status)
 
 
 @app.command("search")
@@ -144,7 +143,13 @@ def _run(trial: Trial, console: Console, pictures: bool) -> Report:
     from loadtest.report import write_report
     from loadtest.run import run
 
-    facts = run(trial, console)
+    try:
+        facts = run(trial, console)
+    except KeyboardInterrupt:
+        with suppress(LoadTestError):  # where there was nothing to write yet
+            write_report(trial.folder, pictures=pictures)
+            console.print(f"Broken off: {trial.folder / 'report.html'}", highlight=False)
+        raise typer.Exit(2) from None
     report = write_report(trial.folder, pictures=pictures)
     for words in (facts["client"]["verdict"], facts["tokens"].get("verdict", "")):
         alarm(words, console)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from loadtest.answer import MESSAGE_CHARACTERS, Answer, Broken
 from loadtest.connection import CONNECT_S, Connections
 from loadtest.errors import LoadTestError
-from loadtest.record import Record
+from loadtest.record import Failure, Record
 from loadtest.workload import Ask
 
 PIECE = 1 << 16
@@ -93,7 +93,7 @@ class Client:
         except TimeoutError:
             raise Broken("connection", f"no connection within {limit_s:.3g} s") from None
         except OSError as error:
-            failure = "client" if error.errno in OWN_LIMITS else "connection"
+            failure: Failure = "client" if error.errno in OWN_LIMITS else "connection"
             raise Broken(failure, f"{type(error).__name__}: {error}") from None
 
     def _head(self, ask: Ask) -> str:

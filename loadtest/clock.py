@@ -14,3 +14,8 @@ class RunClock:
 
     def __call__(self) -> float:
         return round(time.perf_counter() + self._offset_s, 6)
+
+
+def apart_s(asked_s: float, told_s: float, heard_s: float) -> float:
+    """How far another clock is off this one, at least: it told its time between the asking and the hearing."""
+    return max(0.0, asked_s - told_s, told_s - heard_s)

@@ -20,12 +20,17 @@ from locust.env import Environment
 from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
+from loadtest.client import key_header
+from loadtest.completeness import shortfalls
 from loadtest.connection import Connections
 from loadtest.errors import LoadTestError
+from loadtest.outcome import NOTHING
+from loadtest.plan import End, prepared
 from loadtest.recorder import Recorder
 from loadtest.run_files import finish_run
 from loadtest.scenario import Closed, Kind, Requests, Scenario, load_scenario
-from loadtest.session import EVERY_S, POLL_S, Plan, Session
+from loadtest.sender import POLL_S
+from loadtest.session import EVERY_S, Session
 
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
@@ -149,11 +154,16 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     """One session for each process; the scenario decides which users there are."""
     given = environment.parsed_options
     assert given is not None
+    folder = Path(given.results) if given.results and not isinstance(runner, WorkerRunner) else None
     try:
         scenario = load_scenario(Path(given.scenario)) if given.scenario else by_hand(environment)
+        arrivals = prepared(scenario)
+        key_header(given.api_key)
         if environment.host:
-            Connections(environment.host)  # an address that is none would otherwise show at the first request
-    except LoadTestError as error:
+            Connections(environment.host)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except (LoadTestError, OSError) as error:
         raise SystemExit(str(error)) from None
     if given.scenario:
         closed = isinstance(scenario.load, Closed)
@@ -161,29 +171,31 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
         environment.user_classes = [made]
         given.num_users = scenario.load.users if isinstance(scenario.load, Closed) else 1
         given.spawn_rate = float(given.num_users)
-    writes = not isinstance(runner, WorkerRunner)
-    folder = Path(given.results) if given.results and writes else None
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "requests.jsonl").unlink(missing_ok=True)
 
-    def end(start_s: float, facts: list[dict[str, float]]) -> None:
-        if folder is None:
-            return
-        kept = finish_run(folder, session.scenario, environment.host or "", start_s, facts, report=not given.no_report)
-        environment.process_exit_code = None if kept is None else int(not kept)
+    def end(scenario: Scenario, end: End) -> None:
+        if folder is not None:
+            url = environment.host or ""
+            environment.process_exit_code = finish_run(folder, scenario, url, end, report=not given.no_report)
+        for words in shortfalls(end, None):
+            logging.error(words)
+            environment.process_exit_code = NOTHING
 
     recorder = Recorder(environment, folder)
-    session = SessionUser.session = Session(environment, scenario, recorder, given.api_key, end, not given.scenario)
+    session = SessionUser.session = Session(environment, scenario, arrivals, recorder, end, by_hand=not given.scenario)
     if isinstance(runner, MasterRunner):
         runner.register_message("records", lambda environment, msg, **_: recorder.take(msg.data))
+        runner.register_message("clock", lambda environment, msg, **_: session.take_clock(msg.node_id, **msg.data))
         runner.register_message("done", lambda environment, msg, **_: session.take_done(msg.node_id, msg.data))
     elif isinstance(runner, WorkerRunner):
+        runner.register_message("plan", lambda environment, msg, **_: session.take_plan(msg.data))
+        runner.register_message("end", lambda environment, msg, **_: runner.stop())
 
-        def planned(environment: Environment, msg: Any, **_: Any) -> None:
-            session.plan = Plan(**msg.data)
+    def quitting(environment: Environment, **_: Any) -> None:
+        """Before Locust reads the exit status, and before a worker takes its leave."""
+        runner.stop(*([False] if isinstance(runner, MasterRunner) else []))
+        session.written()
 
-        runner.register_message("plan", planned)
+    environment.events.quitting.add_listener(quitting)
 
 
 @events.test_start.add_listener

@@ -14,6 +14,7 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from loadtest.record import Record, write_records
+from loadtest.run_files import clear
 
 FLUSH_S = 1.0
 
@@ -24,6 +25,13 @@ class Recorder:
     def __init__(self, environment: Environment, folder: Path | None) -> None:
         self._environment, self._folder = environment, folder
         self._waiting: list[Record] = []
+        self._start_s = 0.0
+
+    def begin(self, start_s: float) -> None:
+        """A new run, in whose folder nothing of an earlier one is left."""
+        self._waiting, self._start_s = [], start_s
+        if self._folder is not None:
+            clear(self._folder)
 
     def add(self, record: Record) -> None:
         """Into Locust's own statistics, for its pages and files, and into ours."""
@@ -48,7 +56,9 @@ class Recorder:
             return
         runner = self._environment.runner
         if isinstance(runner, WorkerRunner):
-            runner.send_message("records", {"records": [asdict(record) for record in waiting]})
+            runner.send_message(
+                "records", {"start_s": self._start_s, "records": [asdict(record) for record in waiting]}
+            )
         else:
             self.write(waiting)
 
@@ -58,8 +68,9 @@ class Recorder:
             write_records(self._folder / "requests.jsonl", records)
 
     def take(self, data: dict[str, Any]) -> None:
-        """A worker's message."""
-        self.write([Record(**record) for record in data["records"]])
+        """A worker's message; one that is late for its run is none of the next one."""
+        if data["start_s"] == self._start_s:
+            self.write([Record(**record) for record in data["records"]])
 
 
 def _milliseconds(end_s: float | None, begin_s: float | None) -> float:

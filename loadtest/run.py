@@ -20,17 +20,21 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from loadtest.client import key_header
 from loadtest.connection import Connections
 from loadtest.errors import LoadTestError
 from loadtest.machine import commit
+from loadtest.plan import refusal
+from loadtest.run_files import clear
 from loadtest.scenario import Scenario, load_scenario
 from loadtest.watch import watch
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 RESULTS = Path(__file__).with_name("results")
 SPARE_S = 90.0  # for the client to start, to end, and to draw, beyond the scenario's own time
-STOP_S = 10.0
+STOP_S = 20.0  # for the client to write what there is when it is interrupted
 POLL_S = 0.2
+GIVEN, WATCHED = "given.yaml", "watched.jsonl"  # only while it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +58,36 @@ def results_folder(scenario: str) -> Path:
 
 
 def run(trial: Trial, console: Console, *, watched: bool = True) -> dict[str, Any]:
-    """The run's `run.json`. Raises LoadTestError without a server, and where the client did not come to its end."""
+    """The run's `run.json`. Raises LoadTestError for what cannot be run or written, without a server, and where the
+    client did not come to its end. A client that is interrupted writes what there is."""
+    if words := refusal(trial.scenario, trial.processes):
+        raise LoadTestError(words)
+    key_header(trial.api_key)
     check_server(trial.url)
-    trial.folder.mkdir(parents=True, exist_ok=True)
-    given = trial.folder / "given.yaml"
-    given.write_text(yaml.safe_dump(trial.scenario.model_dump(mode="json")), encoding="utf-8")
-    for name in ("run.json", "server.jsonl"):
-        (trial.folder / name).unlink(missing_ok=True)
     try:
-        with _client(trial, given) as process:
-            began_s = _wait(process, trial, console, watched)
+        trial.folder.mkdir(parents=True, exist_ok=True)
+        clear(trial.folder)
+        (trial.folder / GIVEN).write_text(yaml.safe_dump(trial.scenario.model_dump(mode="json")), encoding="utf-8")
+    except OSError as error:
+        raise LoadTestError(f"{trial.folder}: the results cannot be written there: {error.strerror}.") from None
+    began_s = time.time()
+    try:
+        with _client(trial) as process:
+            _wait(process, trial, console, began_s, watched)
     finally:
-        given.unlink()
-    try:
-        facts: dict[str, Any] = json.loads((trial.folder / "run.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LoadTestError(f"The client ended with status {process.returncode}: {_last_words(trial.folder)}") from None
-    _shift(trial.folder / "server.jsonl", began_s - facts["start_s"])
+        (trial.folder / GIVEN).unlink(missing_ok=True)
+        _keep_samples(trial.folder, began_s)
+    facts = _facts(trial.folder)
+    if facts is None:
+        raise LoadTestError(f"The client ended with status {process.returncode}: {_last_words(trial.folder)}")
     return facts
+
+
+def _facts(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / "run.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None
 
 
 def check_server(url: str) -> None:
@@ -85,11 +101,11 @@ def check_server(url: str) -> None:
 
 
 @contextmanager
-def _client(trial: Trial, given: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _client(trial: Trial) -> Iterator[subprocess.Popen[bytes]]:
     command = [
         *trial.command,
         *(sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--host", trial.url),
-        *("--scenario", str(given.resolve()), "--results", str(trial.folder.resolve()), "--no-report"),
+        *("--scenario", str((trial.folder / GIVEN).resolve()), "--results", str(trial.folder.resolve()), "--no-report"),
         *("--only-summary", "--stop-timeout", "0", "--exit-code-on-error", "0"),
         *(("--processes", str(trial.processes)) if trial.processes > 1 else ()),
     ]
@@ -109,15 +125,12 @@ def _client(trial: Trial, given: Path) -> Iterator[subprocess.Popen[bytes]]:
                     process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], trial: Trial, console: Console, watched: bool) -> float:
-    """Until the client ends. When that began, as Unix time."""
+def _wait(process: subprocess.Popen[bytes], trial: Trial, console: Console, began_s: float, watched: bool) -> None:
+    """Until the client ends. `began_s`: when it was started, as Unix time."""
     scenario = trial.scenario
     count = _Lines(trial.folder / "requests.jsonl")
     ended = threading.Event()
-    began_s = time.time()
-    watching = threading.Thread(
-        target=watch, args=(trial.url, began_s, trial.folder / "server.jsonl", ended), daemon=True
-    )
+    watching = threading.Thread(target=watch, args=(trial.url, began_s, trial.folder / WATCHED, ended), daemon=True)
     if watched:
         watching.start()
     limit_s = scenario.total_s + scenario.timeout_s + SPARE_S
@@ -134,15 +147,17 @@ def _wait(process: subprocess.Popen[bytes], trial: Trial, console: Console, watc
         ended.set()
         if watched:
             watching.join(STOP_S)
-    return began_s
 
 
-def _shift(path: Path, by_s: float) -> None:
-    """The watch began before the run's start was known."""
-    if path.exists():
-        samples = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _keep_samples(folder: Path, began_s: float) -> None:
+    """The watch began before the run's start was known, and before the client had cleared the folder."""
+    watched, facts = folder / WATCHED, _facts(folder)
+    if watched.exists() and facts is not None:
+        by_s = began_s - facts["start_s"]
+        samples = [json.loads(line) for line in watched.read_text(encoding="utf-8").splitlines()]
         lines = [json.dumps({**one, "at_s": round(one["at_s"] + by_s, 3)}) + "\n" for one in samples]
-        path.write_text("".join(lines), encoding="utf-8")
+        (folder / "server.jsonl").write_text("".join(lines), encoding="utf-8")
+    watched.unlink(missing_ok=True)
 
 
 class _Lines:

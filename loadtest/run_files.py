@@ -11,50 +11,55 @@ from typing import Any
 import httpx
 import yaml
 
+from loadtest.completeness import shortfalls
 from loadtest.errors import LoadTestError
 from loadtest.machine import machine
+from loadtest.outcome import exit_status
+from loadtest.plan import End
 from loadtest.record import Record, read_records
 from loadtest.scenario import Scenario
 from loadtest.token_check import by_server, check_tokens
 from loadtest.verdict import client_facts
 
 ASK_S = 5.0
+FILES = (
+    *("requests.jsonl", "server.jsonl", "marks.jsonl", "run.json", "scenario.yaml", "result.json"),
+    *("report.md", "report.html", "distributions.png", "timeline.png"),
+)
 
 
-def finish_run(
-    folder: Path,
-    scenario: Scenario,
-    url: str,
-    start_s: float,
-    workers: Sequence[Mapping[str, float]],
-    *,
-    report: bool,
-) -> bool | None:
-    """Writes `scenario.yaml` and `run.json`, and the report. Whether the objective was kept; None where none was made.
+def clear(folder: Path) -> None:
+    """Deletes what an earlier run has left in it."""
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
 
-    `start_s` is the run's start as Unix time; `workers` are the facts of each process's lag.
-    """
+
+def finish_run(folder: Path, scenario: Scenario, url: str, end: End, *, report: bool) -> int | None:
+    """Writes `scenario.yaml` and `run.json`, and the report. The exit status; None where there is nothing to judge it
+    by, since no report was made of a run that is whole."""
     given = scenario.model_dump(mode="json", exclude_defaults=True)
     (folder / "scenario.yaml").write_text(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), encoding="utf-8")
     requests = folder / "requests.jsonl"
     requests.touch()
     records = read_records(requests)
+    client = client_facts([one.lag for one in end.done], records)
+    missing = shortfalls(end, records)
     facts = {
-        "start_s": start_s,
+        "start_s": end.start_s,
         "url": url,
         "scenario": scenario.model_dump(mode="json"),
-        "workers": len(workers),
+        "workers": len(end.done),
         "machine": machine(["locust"]),
         "server": server_facts(url),
-        "client": client_facts(workers, records),
+        "client": {**client, "complete": not missing, "verdict": " ".join([*missing, client["verdict"]]).strip()},
         "tokens": _counted(records, url),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if not report:
-        return None
+        return exit_status(True, not missing, sum(not one.failure for one in records)) or None
     from loadtest.report import write_report  # draws pictures, which the load must not wait for
 
-    return write_report(folder).verdict.kept
+    return write_report(folder).exit_status
 
 
 def _counted(records: Sequence[Record], url: str) -> dict[str, Any]:
@@ -72,7 +77,8 @@ def server_facts(url: str) -> dict[str, Any]:
 
 
 def _names(listed: Mapping[str, Any]) -> list[str]:
-    return [str(one.get("id")) for one in listed.get("data") or ()]
+    models = listed.get("data")
+    return [str(one.get("id")) for one in models if isinstance(one, dict)] if isinstance(models, list) else []
 
 
 def _get(url: str, path: str) -> dict[str, Any]:

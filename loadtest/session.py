@@ -6,28 +6,32 @@ starts their users, and ends the run when all have said that they are done. A pr
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import gevent
+from gevent.lock import RLock
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.arrivals import schedule, share
+from loadtest.arrivals import Arrival
 from loadtest.client import Client
-from loadtest.clock import RunClock
-from loadtest.lag import LagMeter
+from loadtest.clock import RunClock, apart_s
+from loadtest.errors import LoadTestError
+from loadtest.outcome import NOTHING
+from loadtest.plan import Done, End, Plan, fingerprint, refusal
 from loadtest.recorder import FLUSH_S, Recorder
 from loadtest.scenario import Closed, Open, Scenario
-from loadtest.workload import Ask, ask
+from loadtest.sender import POLL_S, Sender
 
 LEAD_S = 0.2  # from the start of the test to the run's second 0
 LEAD_WORKERS_S = 1.0  # the same where others have to hear of it
-POLL_S = 0.02
-TEXTS_KEPT = 32  # answers of the first requests, to check the server's count of tokens
-AFTER_FAILURE_S = 0.1  # a user does not ask a server that refuses at once, and again, as fast as it can
+SPARE_S = 30.0  # for workers, beyond the scenario's own time
+LAST_WORD_S = 5.0  # for workers, when a run is broken off
+WRITTEN_S = 60.0
 EVERY_S = 3600.0  # a run by hand ends by hand
 
 
@@ -37,182 +41,202 @@ def as_it_was(scenario: Scenario, users: int, seconds: float) -> Scenario:
     return scenario.model_copy(update={"load": load, "duration_s": max(POLL_S, round(seconds, 3))})
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """`worker` is this process's index among `workers`."""
-
-    start_s: float
-    worker: int = 0
-    workers: int = 1
-
-
 class Session:
-    """From one start of a test to its stop. `on_end` is called, in the process that writes, with the facts of each
-    process's lag."""
+    """All runs of a process, one after the other. `on_end` is called in the process that writes, with the scenario as
+    it ran. `arrivals` are an open loop's."""
 
     def __init__(
         self,
         environment: Environment,
         scenario: Scenario,
+        arrivals: Sequence[Arrival],
         recorder: Recorder,
-        api_key: str,
-        on_end: Callable[[float, list[dict[str, float]]], None],
+        on_end: Callable[[Scenario, End], None],
+        *,
         by_hand: bool,
     ) -> None:
-        self.environment, self.scenario, self.recorder = environment, scenario, recorder
-        self._api_key, self._on_end, self.by_hand = api_key, on_end, by_hand
-        self.plan: Plan | None = None
-        self._client: Client | None = None
-        self._clock: RunClock | None = None
-        self._lag = LagMeter()
-        self._sent = 0
-        self._open = 0  # requests under way
-        self._users = 0
+        self.environment, self.scenario, self.recorder, self.by_hand = environment, scenario, recorder, by_hand
+        self._arrivals, self._on_end = arrivals, on_end
+        self._work = fingerprint(scenario, arrivals)
+        self._plan: Plan | None = None  # of the run that is under way
+        self._sender: Sender | None = None
         self._greenlets: list[Any] = []
-        self._done: dict[str, dict[str, float]] = {}
+        self._users = 0
+        self._asked_s: dict[str, float] = {}  # when each worker was told its plan
+        self._apart_s: dict[str, float] = {}
+        self._done: dict[str, Done] = {}
+        self._writing = RLock()
 
-    # The start, in each process.
+    # The start.
     def make_plan(self) -> None:
-        """Where the test is started: this process's own, or one for each worker."""
+        """Where the test is started: this process's own plan, or one for each worker."""
         runner = self.environment.runner
-        self._users = runner.target_user_count if runner is not None else 0
-        if isinstance(runner, MasterRunner):
-            self._done = {}
-            workers = [one for one in runner.clients.values() if one.state in ("ready", "spawning", "running")]
-            self.plan = Plan(time.time() + LEAD_WORKERS_S, 0, len(workers))
-            for index, one in enumerate(workers):
-                runner.send_message("plan", asdict(Plan(self.plan.start_s, index, len(workers))), one.id)
-            self._greenlets = [gevent.spawn(self._await_workers, runner)]
-        elif not isinstance(runner, WorkerRunner):
-            self.plan = Plan(time.time() + LEAD_S)
+        assert runner is not None
+        self._users = runner.target_user_count
+        ids = _there(runner) if isinstance(runner, MasterRunner) else []
+        if words := refusal(self.scenario, len(ids) or 1):
+            logging.error(words)
+            self.environment.process_exit_code = NOTHING
+            self._leave()
+            return
+        plan = Plan(time.time() + (LEAD_WORKERS_S if ids else LEAD_S), 0, len(ids) or 1, self._work)
+        self._plan, self._done, self._apart_s = plan, {}, {}
+        try:
+            self.recorder.begin(plan.start_s)
+        except OSError as error:
+            self._end([Done(plan.start_s, broken=f"The results cannot be written: {error}.")])
+            return
+        if not isinstance(runner, MasterRunner):
             self.start()
+            return
+        self._asked_s = {}
+        for index, one in enumerate(ids):
+            self._asked_s[one] = time.time()
+            runner.send_message("plan", asdict(replace(plan, worker=index)), one)
+        if not self.by_hand:
+            self._greenlets = [gevent.spawn(self._await_workers, runner)]
+
+    def take_plan(self, data: dict[str, Any]) -> None:
+        """A worker's, from the master, who is told what time it is here."""
+        self._plan = Plan(**data)
+        assert self.environment.runner is not None
+        self.environment.runner.send_message("clock", {"told_s": time.time()})
 
     def start(self) -> None:
-        """Here, by the plan."""
-        assert self.plan is not None
-        assert self.environment.host is not None
-        self.stop()
-        self._sent = self._open = 0
-        self._clock = RunClock(self.plan.start_s)
-        self._client = Client(
-            self.environment.host,
-            self._clock,
+        """Here, by the plan; a worker that came too late for one has no part in the run."""
+        if self._plan is None or self.environment.host is None:
+            return
+        if isinstance(self.environment.runner, WorkerRunner):
+            self.recorder.begin(self._plan.start_s)
+        try:
+            self._sender = self._make_sender(self._plan, self.environment.host)
+        except LoadTestError as error:
+            self._end_here(Done(self._plan.start_s, broken=str(error)))
+            return
+        self._greenlets = [gevent.spawn(self._flush_often)]
+        if not self.by_hand:
+            self._greenlets.append(gevent.spawn(self._end_in_time, self._sender))
+
+    def _make_sender(self, plan: Plan, host: str) -> Sender:
+        if plan.work != self._work and not self.by_hand:
+            raise LoadTestError("A worker has another scenario, or other texts, than the master: give it the same.")
+        clock = RunClock(plan.start_s)
+        assert self.environment.parsed_options is not None
+        client = Client(
+            host,
+            clock,
             timeout_s=self.scenario.timeout_s,
-            api_key=self._api_key,
+            api_key=self.environment.parsed_options.api_key,  # the master's, by now
             keep_text=self.scenario.keep_text,
         )
-        self._lag.start()
-        self._greenlets = [gevent.spawn(self._flush_often)]
-        if isinstance(self.scenario.load, Open):
-            self._greenlets.append(gevent.spawn(self._send_planned, self.scenario.load))
-        if not self.by_hand:
-            self._greenlets.append(gevent.spawn(self._end_in_time))
+        return Sender(self.scenario, self._arrivals, plan, client, clock, self.recorder.add, by_hand=self.by_hand)
 
-    def stop(self) -> None:
-        """Ends what runs here, and passes on what was recorded."""
-        for one in self._greenlets:
-            if one is not gevent.getcurrent():
-                one.kill()
-        self._greenlets = []
-        self._lag.stop()
-        self.recorder.flush()
-        if self._client is not None:
-            self._client.connections.close()
-            self._client = None
-
-    # Closed loop: what a user does.
     def ask_next(self, scenario: Scenario | None = None) -> bool:
-        """The next request, of this scenario or another. False where the run is over."""
-        while self._clock is None or (now := self._clock()) < 0:
+        """A user's next request, of this scenario or another. False where the run is over."""
+        while self._sender is None:
             gevent.sleep(POLL_S)
-        assert self.plan is not None
-        number = self.plan.worker + self._sent * self.plan.workers
-        if self._over(now, number):
-            return False
-        self._sent += 1
-        if self._send(ask(scenario or self.scenario, number), now):
-            gevent.sleep(AFTER_FAILURE_S)
-        return True
-
-    def _over(self, now: float, number: int) -> bool:
-        load = self.scenario.load
-        most = load.requests if isinstance(load, Closed) else None
-        return not self.by_hand and (now >= self.scenario.total_s or (most is not None and number >= most))
-
-    # Open loop.
-    def _send_planned(self, load: Open) -> None:
-        assert self._clock is not None
-        assert self.plan is not None
-        arrivals = schedule(load, self.scenario.total_s, self.scenario.seed)
-        for arrival in share(arrivals, self.plan.worker, self.plan.workers):
-            made = ask(self.scenario, arrival.number, arrival.prompt_tokens, arrival.output_tokens)
-            if (wait_s := arrival.at_s - self._clock()) > 0:
-                gevent.sleep(wait_s)
-            self._open += 1  # here: a greenlet that has not begun counts as well
-            gevent.spawn(self._send, made, arrival.at_s, counted=True)
-
-    def _send(self, made: Ask, scheduled_s: float, counted: bool = False) -> bool:
-        """Whether the request failed."""
-        if self._client is None or self.plan is None:
-            return True
-        if not counted:
-            self._open += 1
-        try:
-            record = self._client.send(made, scheduled_s, keep_text=made.number < TEXTS_KEPT)
-        finally:
-            self._open -= 1
-        record.worker = self.plan.worker
-        self.recorder.add(record)
-        return bool(record.failure)
+        return self._sender.ask_next(scenario)
 
     # The end.
+    def stopped(self) -> None:
+        """The test was stopped: by us, or by somebody before its end."""
+        runner = self.environment.runner
+        if isinstance(runner, MasterRunner) and self._plan is not None:
+            stopped_s = time.time() - self._plan.start_s
+            self._halt()
+            self._last_words(runner)
+            self._end(list(self._done.values()), stopped_s)
+        elif self._sender is not None and self._plan is not None:
+            self._end_here(self._halt() or Done(self._plan.start_s), time.time() - self._plan.start_s)
+
+    def written(self) -> None:
+        """Returns when a run that is being written is written."""
+        if self._writing.acquire(timeout=WRITTEN_S):
+            self._writing.release()
+
+    def take_clock(self, worker: str, told_s: float) -> None:
+        """A worker's answer to its plan."""
+        if (asked_s := self._asked_s.get(worker)) is not None:
+            self._apart_s[worker] = apart_s(asked_s, told_s, time.time())
+
+    def take_done(self, worker: str, data: dict[str, Any]) -> None:
+        """A worker's word."""
+        done = Done(**data)
+        if self._plan is not None and done.start_s == self._plan.start_s:
+            apart = {"clock_apart_ms": round(1000 * self._apart_s.get(worker, 0.0), 3)}
+            self._done[worker] = replace(done, lag={**done.lag, **apart})
+
     def _flush_often(self) -> None:
         while True:
             gevent.sleep(FLUSH_S)
             self.recorder.flush()
 
-    def _end_in_time(self) -> None:
-        """Waits for the last request to be sent and for all to be answered."""
-        assert self._clock is not None
-        assert self.plan is not None
-        while not self._over(self._clock(), self.plan.worker + self._sent * self.plan.workers):
-            gevent.sleep(POLL_S)
-        while self._open:  # each of them ends in the scenario's time
-            gevent.sleep(POLL_S)
-        facts = self._lag.facts()
-        self.stop()
-        runner = self.environment.runner
-        if isinstance(runner, WorkerRunner):
-            runner.send_message("done", facts)
-        else:
-            self._finish([facts])
+    def _end_in_time(self, sender: Sender) -> None:
+        sender.wait()
+        if (done := self._halt()) is not None:
+            self._end_here(done)
 
     def _await_workers(self, runner: MasterRunner) -> None:
-        assert self.plan is not None
-        deadline = time.time() + LEAD_WORKERS_S + self.scenario.total_s + self.scenario.timeout_s + 30.0
-        while not self.by_hand and len(self._done) < min(self.plan.workers, runner.worker_count):
-            if time.time() > deadline:
-                break
+        deadline = time.time() + LEAD_WORKERS_S + self.scenario.total_s + self.scenario.timeout_s + SPARE_S
+        while self._missing(runner) and time.time() < deadline:
             gevent.sleep(POLL_S)
-        if not self.by_hand:
-            self._finish(list(self._done.values()))
+        self._end(list(self._done.values()))
 
-    def take_done(self, worker: str, facts: dict[str, float]) -> None:
-        """A worker's word."""
-        self._done[worker] = facts
+    def _last_words(self, runner: MasterRunner) -> None:
+        """Records and facts of workers whose run is broken off."""
+        runner.send_message("end")
+        deadline = time.time() + LAST_WORD_S
+        while self._missing(runner) and time.time() < deadline:
+            gevent.sleep(POLL_S)
 
-    def stopped(self) -> None:
-        """Someone stopped the test."""
-        facts = self._lag.facts()
-        self.stop()
-        if self.by_hand and self.plan is not None and not isinstance(self.environment.runner, WorkerRunner):
-            self.scenario = as_it_was(self.scenario, self._users, time.time() - self.plan.start_s)
-            self._on_end(self.plan.start_s, list(self._done.values()) or [facts])
+    def _missing(self, runner: MasterRunner) -> bool:
+        """Whether there are workers who have not said that they are done; of those that are lost, none will."""
+        return any(one in self._asked_s and one not in self._done for one in _there(runner))
 
-    def _finish(self, facts: list[dict[str, float]]) -> None:
-        assert self.plan is not None
-        self._on_end(self.plan.start_s, facts)
+    def _halt(self) -> Done | None:
+        """Ends what runs here, and passes on what was recorded."""
+        for one in self._greenlets:
+            if one is not gevent.getcurrent():
+                one.kill()
+        self._greenlets = []
+        sender, self._sender = self._sender, None
+        done = sender.stop() if sender is not None else None
+        self.recorder.flush()
+        return done
+
+    def _end_here(self, done: Done, stopped_s: float | None = None) -> None:
+        runner = self.environment.runner
+        if isinstance(runner, WorkerRunner):
+            self._plan = None
+            runner.send_message("done", asdict(done))
+        else:
+            self._end([done], stopped_s)
+
+    def _end(self, done: Sequence[Done], stopped_s: float | None = None) -> None:
+        """Whatever goes wrong here, the test ends."""
+        plan, self._plan = self._plan, None
+        if plan is None:
+            return
+        seconds = time.time() - plan.start_s if stopped_s is None else max(0.0, stopped_s)
+        planned = len(self._arrivals) if isinstance(self.scenario.load, Open) else None
+        broken_off = None if stopped_s is None or self.by_hand else seconds
+        scenario = as_it_was(self.scenario, self._users, seconds) if self.by_hand else self.scenario
+        try:
+            with self._writing:
+                self._on_end(scenario, End(plan.start_s, plan.workers, done, planned, broken_off))
+        except Exception:
+            logging.exception("The run's files could not be written.")
+            self.environment.process_exit_code = NOTHING
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """On the web page one may look at the figures and start again."""
         runner = self.environment.runner
         assert runner is not None
-        # On the web page one may look at the figures and start again.
         gevent.spawn(runner.stop if self.environment.web_ui is not None else runner.quit)
+
+
+def _there(runner: MasterRunner) -> list[str]:
+    """Ids of the workers that are at work or ready for it."""
+    return [one.id for one in runner.clients.values() if one.state in ("ready", "spawning", "running")]

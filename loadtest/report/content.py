@@ -73,7 +73,8 @@ def _pictures(pictures: Sequence[Picture], missing: str) -> Iterator[Block]:
 
 def _alarms(run: Run, summary: Summary) -> Iterator[Block]:
     if run.bottleneck:
-        yield Paragraph(f"The client was the bottleneck: these are not the server's figures. {run.bottleneck}", True)
+        why = "The client was the bottleneck" if run.complete else "The run is not complete"
+        yield Paragraph(f"{why}: these are not the server's figures. {run.bottleneck}", True)
     if words := _tokens(run).get("verdict"):
         yield Paragraph(str(words), True)
     if not summary.overall.completed:

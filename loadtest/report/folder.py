@@ -37,6 +37,11 @@ class Run:
         """Why figures are the client's own rather than the server's, by the client; empty if they are not."""
         return str(self.about.get("client", {}).get("verdict") or "")
 
+    @property
+    def complete(self) -> bool:
+        """Whether all was sent that was planned, by the client."""
+        return bool(self.about.get("client", {}).get("complete", True))
+
 
 def read_run(folder: Path) -> Run:
     """Raises LoadTestError for a folder that is none of a run. Samples and marks may be missing."""

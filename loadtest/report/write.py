@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from loadtest.objective import Verdict, judge
+from loadtest.outcome import exit_status
 from loadtest.report.blocks import Picture
 from loadtest.report.content import report
 from loadtest.report.distributions import draw_distributions
@@ -25,6 +26,11 @@ class Report:
 
     summary: Summary
     verdict: Verdict
+    complete: bool = True  # all was sent that was planned
+
+    @property
+    def exit_status(self) -> int:
+        return exit_status(self.verdict.kept, self.complete, self.summary.overall.completed)
 
 
 def write_report(folder: Path, *, pictures: bool = True) -> Report:
@@ -38,7 +44,7 @@ def write_report(folder: Path, *, pictures: bool = True) -> Report:
     blocks = report(run, summary, verdict, drawn, NO_MATPLOTLIB if pictures and not can_draw() else "")
     (folder / "report.md").write_text(to_markdown(blocks), encoding="utf-8")
     (folder / "report.html").write_text(to_html(blocks, folder, summary.scenario), encoding="utf-8")
-    return Report(summary, verdict)
+    return Report(summary, verdict, run.complete)
 
 
 def _write_result(run: Run, summary: Summary, verdict: Verdict, path: Path) -> None:
