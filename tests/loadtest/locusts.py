@@ -46,8 +46,9 @@ def locust(*arguments: str, log: Path | None = None) -> Iterator[subprocess.Pope
             yield process
         finally:
             if process.poll() is None:
-                for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                for one in psutil.Process(process.pid).children(recursive=True):
                     one.kill()
+                process.kill()
                 process.wait(LIMIT_S)
 
 

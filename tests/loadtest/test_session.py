@@ -126,7 +126,7 @@ def test_a_worker_sends_with_the_masters_key_and_no_other_scenario(tmp_path: Pat
 
     def answer(connection: Any) -> None:
         heads.append(connection.recv(1 << 16))
-        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n{"data": ["a"]}')
+        connection.sendall(b'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 15\r\n\r\n{"data": ["a"]}')
 
     path = scenario(tmp_path, {"users": 1}, requests=[{"kind": "classify", "model": "m"}], warm_up_s=0, duration_s=1)
     (tmp_path / "other").mkdir()
