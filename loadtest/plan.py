@@ -60,7 +60,7 @@ def refusal(scenario: Scenario, workers: int) -> str:
     load = scenario.load
     if isinstance(load, Closed) and load.requests is not None and load.users % workers:
         return (
-            f"{load.users} users cannot share {load.requests} requests evenly in {workers} processes: "
+            f"`users: {load.users}` cannot share {load.requests} requests evenly in {workers} processes: "
             "take a number of processes by which the users can be divided."
         )
     return ""

@@ -121,7 +121,37 @@ def test_a_search_finds_the_limit_and_draws_it(timed_server: Timed, tmp_path: Pa
     assert len([one for one in out.iterdir() if one.is_dir()]) >= 2
 
 
-def test_ctrl_c_ends_the_client_too(timed_server: Timed, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--processes", "2"], "cannot share 10 requests evenly"),
+        (["--api-key", "schlüssel"], "The API key has"),
+        (["--output", "/dev/null/out"], "the results cannot be written there"),
+    ],
+)
+def test_what_cannot_be_run_is_said_before_it_begins(
+    timed_server: Timed, tmp_path: Path, more: list[str], words: str
+) -> None:
+    path = scenario(tmp_path, load={"users": 1, "requests": 10})
+    ended = loadtest("run", str(path), "--url", timed_server.url, "--output", str(tmp_path / "out"), *more)
+    assert ended.returncode == 2
+    assert words in ended.stderr.replace("\n", " ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_nothing_of_an_earlier_run_is_left_and_no_answer_is_status_2(timed_server: Timed, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "marks.jsonl").write_text('{"at_s": 1, "what": "of another run"}\n')
+    requests = [{"kind": "completions", "model": "status=503"}]
+    path = scenario(tmp_path, requests=requests)
+    ended = loadtest("run", str(path), "--url", timed_server.url, "--output", str(out), "--no-pictures")
+    assert ended.returncode == 2
+    assert not (out / "marks.jsonl").exists()
+    assert "No request was answered" in (out / "report.md").read_text()
+
+
+def test_ctrl_c_ends_the_client_too_and_leaves_a_report(timed_server: Timed, tmp_path: Path) -> None:
     path, out = scenario(tmp_path, duration_s=60), tmp_path / "out"
     command = [sys.executable, "-m", "loadtest", "run", str(path), "--url", timed_server.url, "--output", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
@@ -132,9 +162,13 @@ def test_ctrl_c_ends_the_client_too(timed_server: Timed, tmp_path: Path) -> None
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
         process.send_signal(signal.SIGINT)
-        assert process.wait(START_S) != 0
+        assert process.wait(START_S) == 2
     _, alive = psutil.wait_procs(children, timeout=START_S)
     assert alive == []
+    report = (out / "report.md").read_text()
+    assert "The run is not complete" in report
+    assert "broken off after" in report
+    assert not (out / "given.yaml").exists()
 
 
 def test_results_have_folders_of_their_own() -> None:

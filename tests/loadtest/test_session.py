@@ -93,7 +93,7 @@ def test_users_who_cannot_share_their_requests_are_refused(timed_server: Timed, 
     more = ["--scenario", str(path), "--processes", "2"]
     with locust(*headless(timed_server.url, tmp_path / "out", *more), log=log) as process:
         assert process.wait(LIMIT_S) == 2
-    assert "1 users cannot share 10 requests evenly in 2 processes" in log.read_text()
+    assert "`users: 1` cannot share 10 requests evenly in 2 processes" in log.read_text()
 
 
 def test_each_start_on_the_web_page_is_a_run_of_its_own(timed_server: Timed, tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ def test_each_complaint_has_its_reason() -> None:
     assert "loop" in client_facts([{**GOOD, "lag_p99_ms": 50.0}], sent(0))["verdict"]
     late = client_facts([GOOD], [*sent(100.0), Record(9, "chat", "m", 1.0)])
     assert "sent 100 ms late" in late["verdict"]
+    assert "35 ms off the master's" in client_facts([GOOD, {**GOOD, "clock_apart_ms": 35.0}], sent(0))["verdict"]
+    limited = Record(0, "chat", "m", 1.0, failure="client", message="OSError: Too many open files")
+    assert "1 requests could not be sent: OSError" in client_facts([GOOD], [*sent(0), limited])["verdict"]
 
 
 def test_nothing_measured_is_no_error() -> None:
