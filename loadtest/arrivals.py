@@ -69,6 +69,8 @@ def at_rates(phases: Sequence[Phase], drawn: Iterator[float]) -> Iterator[float]
 
 def _time_within(phase: Phase, expected: float) -> float:
     """Seconds into the phase by which so many requests are expected: t with rate t + slope t² / 2 = expected."""
+    if expected <= 0:  # at its very begin, where the rate may be 0
+        return 0.0
     slope = 0.0 if phase.to is None else (phase.to - phase.rate) / phase.seconds
     root = math.sqrt(max(0.0, phase.rate**2 + 2 * slope * expected))
     return min(phase.seconds, 2 * expected / (phase.rate + root))

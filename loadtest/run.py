@@ -26,7 +26,7 @@ from loadtest.errors import LoadTestError
 from loadtest.machine import commit
 from loadtest.plan import refusal
 from loadtest.run_files import clear
-from loadtest.scenario import Scenario, load_scenario
+from loadtest.scenario import Scenario, changed, load_scenario
 from loadtest.watch import watch
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
@@ -181,5 +181,4 @@ def _last_words(folder: Path) -> str:
 
 def overridden(name: Path, **changes: Any) -> Scenario:
     """A scenario's file, with some of its keys changed (None: as it is). Raises LoadTestError."""
-    scenario = load_scenario(name)
-    return scenario.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    return changed(load_scenario(name), name, **{key: value for key, value in changes.items() if value is not None})

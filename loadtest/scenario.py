@@ -13,6 +13,7 @@ Unknown keys are refused.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -95,6 +96,8 @@ class Open(_Section):
         given = [bool(self.rate), bool(self.phases), bool(self.trace)]
         if sum(given) != 1 or (self.trace is not None) != (self.arrivals == "trace"):
             raise ValueError("give rate or phases, or arrivals: trace with a trace's file")
+        if self.burstiness != 1.0 and self.arrivals != "gamma":
+            raise ValueError("burstiness goes with arrivals: gamma")
         return self
 
 
@@ -134,6 +137,14 @@ class Scenario(_Section):
     keep_text: bool = False  # answers into the records
     objective: Objective = Objective()
 
+    @model_validator(mode="after")
+    def _phases_last(self) -> Scenario:
+        phases = self.load.phases if isinstance(self.load, Open) else ()
+        seconds = sum(one.seconds for one in phases)
+        if phases and not math.isclose(seconds, self.total_s):
+            raise ValueError(f"the phases last {seconds:g} s, but warm_up_s and duration_s {self.total_s:g} s")
+        return self
+
     @property
     def total_s(self) -> float:
         """Until the last request is sent."""
@@ -164,8 +175,16 @@ def parse_scenario(data: Any, path: Path) -> Scenario:
     return _with_paths(scenario, path.parent.resolve())
 
 
+def changed(scenario: Scenario, path: Path, **changes: Any) -> Scenario:
+    """With other values for some of its keys. Raises LoadTestError where it then makes no sense."""
+    return parse_scenario(scenario.model_copy(update=changes).model_dump(), path)
+
+
 def _complaints(error: ValidationError, path: Path) -> list[str]:
-    return [f"{path}: {'.'.join(str(part) for part in one['loc'])}: {one['msg']}." for one in error.errors()]
+    """A complaint about the whole has no key to name."""
+    return [
+        ": ".join(filter(None, (str(path), ".".join(map(str, one["loc"])), one["msg"]))) + "." for one in error.errors()
+    ]
 
 
 def _with_paths(scenario: Scenario, folder: Path) -> Scenario:

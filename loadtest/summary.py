@@ -19,9 +19,10 @@ from loadtest.events import Values
 from loadtest.intervals import Estimate, clustered_percentile, mean, percentile, share
 from loadtest.latency import LATENCIES, is_good
 from loadtest.record import Record
-from loadtest.scenario import GENERATING, Closed, Scenario
+from loadtest.scenario import GENERATING, Closed, Open, Scenario
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+CLOCK_S = 1e-6  # as exact as times are
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +103,15 @@ def summarize(records: Sequence[Record], scenario: Scenario) -> Summary:
 
 
 def window(records: Sequence[Record], scenario: Scenario) -> tuple[float, float]:
-    """From when to when is measured. Users who stop after so many requests end it early."""
-    from_s, until_s = scenario.warm_up_s, scenario.total_s
-    if isinstance(scenario.load, Closed) and scenario.load.requests is not None:
+    """From when to when is measured, the latter excluded. Users who stop after so many requests end it early, with the
+    last answer; so does a trace that is shorter, with its last request."""
+    from_s, until_s, load = scenario.warm_up_s, scenario.total_s, scenario.load
+    last = until_s
+    if isinstance(load, Open) and load.trace is not None:
+        last = max((one.scheduled_s for one in records), default=until_s)
+    elif isinstance(load, Closed) and load.requests is not None and len(records) >= load.requests:
         last = max((one.end_s for one in records if one.end_s is not None), default=until_s)
-        if from_s < last < until_s and len(records) >= scenario.load.requests:
-            return from_s, last
-    return from_s, until_s
+    return from_s, round(last + CLOCK_S, 6) if from_s < last < until_s else until_s
 
 
 def in_window(records: Sequence[Record], from_s: float, until_s: float) -> list[Record]:

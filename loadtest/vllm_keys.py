@@ -12,7 +12,7 @@ from typing import Any
 
 from loadtest.latency import e2e_s, ttft_s
 from loadtest.record import Record
-from loadtest.scenario import Closed, Open, Scenario
+from loadtest.scenario import Closed, Load, Scenario
 from loadtest.summary import QUANTILES, Distribution, Summary, in_window
 
 NAMES = {"ttft": "ttft", "tpot": "tpot", "itl": "itl", "e2e": "e2el"}  # ours -> vLLM's
@@ -34,7 +34,7 @@ def vllm_result(summary: Summary, scenario: Scenario, start_s: float) -> dict[st
         "tokenizer_id": None,  # the server counts
         "num_prompts": overall.sent,
         "request_rate": _rate(summary, scenario),
-        "burstiness": load.burstiness if isinstance(load, Open) else 1.0,
+        "burstiness": _burstiness(load),
         "max_concurrency": load.users if isinstance(load, Closed) else None,
         "duration": duration_s,
         "completed": overall.completed,
@@ -66,6 +66,13 @@ def vllm_details(records: Sequence[Record], summary: Summary) -> dict[str, list[
         "generated_texts": [one.text for one in measured],
         "errors": [f"{one.failure}: {one.message}" if one.failure else "" for one in measured],
     }
+
+
+def _burstiness(load: Load) -> float | str:
+    """Even distances are "inf" to vLLM."""
+    if isinstance(load, Closed):
+        return 1.0
+    return "inf" if load.arrivals == "constant" else load.burstiness
 
 
 def _rate(summary: Summary, scenario: Scenario) -> float | str:

@@ -46,6 +46,11 @@ def test_a_rate_that_rises_is_the_integral_of_itself() -> None:
     assert times(load, 11) == pytest.approx([np.sqrt(2 * n) for n in range(1, 50)])
 
 
+def test_a_request_that_is_due_when_the_rate_is_still_0() -> None:
+    load = Open(arrivals="constant", phases=(Phase(seconds=3, rate=1), Phase(seconds=4, rate=0, to=4)))
+    assert times(load, 7)[:5] == pytest.approx([1, 2, 3, 3 + np.sqrt(2), 3 + 2])
+
+
 def test_phases_follow_each_other_and_an_empty_one_has_nothing() -> None:
     load = Open(
         arrivals="poisson", phases=(Phase(seconds=50, rate=2), Phase(seconds=50, rate=0), Phase(seconds=50, rate=20))

@@ -93,6 +93,7 @@ def test_other_models_seeds_and_times_than_the_scenarios(timed_server: Timed, tm
         (["run", "generation", "--url", "http://127.0.0.1:1"], "Is the server running?"),
         (["report", "absent"], "Give the folder of a run"),
         (["search", "generation"], "one `rate`"),
+        (["run", "step", "--seconds", "600"], "the phases last 150 s"),
     ],
 )
 def test_what_cannot_be_is_said_with_status_2(arguments: list[str], words: str, tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ def test_paths_are_absolute_from_wherever_it_is_named(tmp_path: Path, monkeypatc
         ("name: x\nrequests: [{kind: chat, model: m}]\nload: {arrivals: poisson}", "rate or phases"),
         ("name: x\nrequests: [{kind: chat, model: m}]\nload: {arrivals: trace, rate: 3}", "trace"),
         ("name: x\nrequests: [{kind: chat, model: m, prompt_tokens: {low: 5, high: 3}}]\nload: {users: 1}", "above"),
+        ("name: x\nrequests: [{kind: chat, model: m}]\nload: {arrivals: poisson, rate: 3, burstiness: 0.5}", "gamma"),
+        (
+            "name: x\nrequests: [{kind: chat, model: m}]\nload: {arrivals: poisson, phases: [{seconds: 9, rate: 1}]}",
+            r"one\.yaml: Value error, the phases last 9 s, but warm_up_s and duration_s 65 s",
+        ),
         ("name: ../x\nrequests: [{kind: chat, model: m}]\nload: {users: 1}", "name"),
         ("]", "cannot be read"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,9 +121,18 @@ def test_users_who_have_asked_enough_end_the_window() -> None:
     closed = SCENARIO.model_copy(update={"load": Closed(users=1, requests=6)})
     assert window(RUN[:6], closed) == (10, 20), "they took longer than that"
     early = [replace(one, end_s=15.0) for one in RUN[:6]]
-    assert window(early, closed) == (10, 15.0)
+    assert window(early, closed) == (10, 15.000001), "the last answer is within"
+    assert summarize(early, closed).overall.requests_per_s == pytest.approx(5 / 5)
     assert window(early[:5], closed) == (10, 20), "they were not done"
     assert window(early, SCENARIO) == (10, 20), "an open loop has an end of its own"
+
+
+def test_a_trace_that_is_shorter_ends_the_window() -> None:
+    traced = SCENARIO.model_copy(update={"load": Open(arrivals="trace", trace=Path("day.jsonl"))})
+    assert window(RUN[:3], traced) == (10, 12.000001)
+    assert summarize(RUN[:3], traced).overall.sent == 2
+    assert window(RUN[:1], traced) == (10, 20), "nothing to measure"
+    assert window(RUN, traced) == (10, 20)
 
 
 def test_a_mix_is_the_sum_of_its_kinds() -> None:

@@ -38,7 +38,7 @@ def test_figures_are_those_of_the_window() -> None:
     duration = 19.55 + 2.1 + 0.01 - 10
     expected = {
         "date": "20260528-202640", "backend": "openai-chat,classify", "label": "hand", "model_id": "m,c",
-        "num_prompts": 6, "request_rate": 1, "burstiness": 1.0, "max_concurrency": None, "completed": 4, "failed": 2,
+        "num_prompts": 6, "request_rate": 1, "burstiness": "inf", "max_concurrency": None, "completed": 4, "failed": 2,
         "total_input_tokens": 70, "total_output_tokens": 17,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
@@ -59,10 +59,11 @@ def scenario(load: Closed | Open) -> Scenario:
     [
         (Open(arrivals="gamma", rate=3, burstiness=0.5), 3, 0.5, None),
         (Open(arrivals="poisson", phases=(Phase(seconds=20, rate=2),)), 0.6, 1.0, None),
+        (Open(arrivals="constant", rate=3), 3, "inf", None),
         (Closed(users=4), "inf", 1.0, 4),
     ],
 )
-def test_how_load_is_named(load: Closed | Open, rate: float | str, burstiness: float, users: int | None) -> None:
+def test_how_load_is_named(load: Closed | Open, rate: float | str, burstiness: float | str, users: int | None) -> None:
     found = vllm_result(summarize(RUN, scenario(load)), scenario(load), 0.0)
     assert (found["request_rate"], found["burstiness"], found["max_concurrency"]) == (rate, burstiness, users)
     assert found["request_goodput"] is None, "nothing was promised"

@@ -41,8 +41,8 @@ def test_a_scenario_in_words() -> None:
          "Closed loop: 4 users, each of whom asks again 0.5 s after the answer, 100 requests at most."),
         (Open(arrivals="gamma", rate=2.5, burstiness=0.25),
          "Open loop, whatever the answers take: gamma arrivals (burstiness 0.25), 2.5 requests/s."),
-        (Open(arrivals="constant", phases=(Phase(seconds=5, rate=0),)),
-         "Open loop, whatever the answers take: arrivals at even distances, 0/s for 5 s."),
+        (Open(arrivals="constant", phases=(Phase(seconds=60, rate=0),)),
+         "Open loop, whatever the answers take: arrivals at even distances, 0/s for 60 s."),
         (Open(arrivals="trace", trace=Path("/somewhere/day.jsonl")),
          "Open loop, whatever the answers take: arrivals as in day.jsonl."),
     ],
@@ -53,6 +53,6 @@ def test_loads_in_words(load: Load, expected: str) -> None:
     told = scenario_words(Scenario(name="s", requests=(one,), load=load, warm_up_s=0))
     assert told == ["translate by en-de from en to de: 1 text in a request.", expected,
                     "60 s. A request has 120 s. Seed 0."]  # fmt: skip
-    assert scenario_words(Scenario(name="s", requests=(other,), load=load))[0] == (
+    assert scenario_words(Scenario(name="s", requests=(other,), load=load, warm_up_s=0))[0] == (
         "completions by m, in one piece: prompts of 32 tokens, at most 64 out."
     )
