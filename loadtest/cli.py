@@ -144,7 +144,7 @@ def _run(trial: Trial, console: Console, pictures: bool) -> Report:
     from loadtest.run import run
 
     try:
-        facts = run(trial, console)
+        facts = run(trial, console, whole=False)
     except KeyboardInterrupt:
         with suppress(LoadTestError):  # where there was nothing to write yet
             write_report(trial.folder, pictures=pictures)

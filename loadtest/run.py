@@ -57,9 +57,10 @@ def results_folder(scenario: str) -> Path:
     return next(one for one in taken if not one.exists())
 
 
-def run(trial: Trial, console: Console, *, watched: bool = True) -> dict[str, Any]:
+def run(trial: Trial, console: Console, *, watched: bool = True, whole: bool = True) -> dict[str, Any]:
     """The run's `run.json`. Raises LoadTestError for what cannot be run or written, without a server, and where the
-    client did not come to its end. A client that is interrupted writes what there is."""
+    client did not come to its end, or, if it is to be `whole`, did not send all. A client that is interrupted writes
+    what there is."""
     if words := refusal(trial.scenario, trial.processes):
         raise LoadTestError(words)
     key_header(trial.api_key)
@@ -80,6 +81,8 @@ def run(trial: Trial, console: Console, *, watched: bool = True) -> dict[str, An
     facts = _facts(trial.folder)
     if facts is None:
         raise LoadTestError(f"The client ended with status {process.returncode}: {_last_words(trial.folder)}")
+    if whole and not facts["client"]["complete"]:
+        raise LoadTestError(facts["client"]["verdict"])
     return facts
 
 

@@ -8,13 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from rich.console import Console
 
-from loadtest.run import results_folder
+from loadtest import run as run_module
+from loadtest.errors import LoadTestError
+from loadtest.run import Trial, results_folder
+from loadtest.scenario import load_scenario
 from tests.loadtest.conftest import ROOT, Timed
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -150,6 +155,22 @@ def test_nothing_of_an_earlier_run_is_left_and_no_answer_is_status_2(timed_serve
     assert ended.returncode == 2
     assert not (out / "marks.jsonl").exists()
     assert "No request was answered" in (out / "report.md").read_text()
+
+
+def test_a_run_that_is_not_whole_is_none_for_a_benchmark(
+    timed_server: Timed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"start_s": 0.0, "client": {"complete": False, "verdict": "3 of 9 planned requests were not sent."}}
+
+    def wait(process: object, trial: Trial, *others: object) -> None:
+        (trial.folder / "run.json").write_text(json.dumps(told))
+
+    monkeypatch.setattr(run_module, "_client", lambda trial: nullcontext())
+    monkeypatch.setattr(run_module, "_wait", wait)
+    trial = Trial(load_scenario(scenario(tmp_path)), timed_server.url, tmp_path / "out")
+    with pytest.raises(LoadTestError, match="3 of 9 planned"):
+        run_module.run(trial, Console(quiet=True))
+    assert run_module.run(trial, Console(quiet=True), whole=False) == told
 
 
 def test_ctrl_c_ends_the_client_too_and_leaves_a_report(timed_server: Timed, tmp_path: Path) -> None:
