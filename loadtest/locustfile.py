@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -184,8 +185,17 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     session = SessionUser.session = Session(environment, scenario, arrivals, recorder, end, by_hand=not given.scenario)
     if isinstance(runner, MasterRunner):
         runner.register_message("records", lambda environment, msg, **_: recorder.take(msg.data))
-        runner.register_message("clock", lambda environment, msg, **_: session.take_clock(msg.node_id, **msg.data))
-        runner.register_message("done", lambda environment, msg, **_: session.take_done(msg.node_id, msg.data))
+
+        def clock(environment: Environment, msg: Any, **_: Any) -> None:
+            if session.workers is not None:
+                session.workers.take_clock(msg.node_id, **msg.data)
+
+        def done(environment: Environment, msg: Any, **_: Any) -> None:
+            if session.workers is not None:
+                session.workers.take_done(msg.node_id, msg.data)
+
+        runner.register_message("clock", clock)
+        runner.register_message("done", done)
     elif isinstance(runner, WorkerRunner):
         runner.register_message("plan", lambda environment, msg, **_: session.take_plan(msg.data))
         runner.register_message("end", lambda environment, msg, **_: runner.stop())
@@ -196,6 +206,12 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
         session.written()
 
     environment.events.quitting.add_listener(quitting)
+    gevent.signal_handler(signal.SIGINT, interrupt)
+
+
+def interrupt() -> None:
+    """In a greenlet of its own, from which it gets to the main one. A master's, which listens to workers, drops it."""
+    raise KeyboardInterrupt
 
 
 @events.test_start.add_listener

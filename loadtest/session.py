@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import gevent
@@ -19,13 +19,14 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.arrivals import Arrival
 from loadtest.client import Client
-from loadtest.clock import RunClock, apart_s
+from loadtest.clock import RunClock
 from loadtest.errors import LoadTestError
 from loadtest.outcome import NOTHING
 from loadtest.plan import Done, End, Plan, fingerprint, refusal
 from loadtest.recorder import FLUSH_S, Recorder
 from loadtest.scenario import Closed, Open, Scenario
 from loadtest.sender import POLL_S, Sender
+from loadtest.workers import Workers, there
 
 LEAD_S = 0.2  # from the start of the test to the run's second 0
 LEAD_WORKERS_S = 1.0  # the same where others have to hear of it
@@ -62,9 +63,7 @@ class Session:
         self._sender: Sender | None = None
         self._greenlets: list[Any] = []
         self._users = 0
-        self._asked_s: dict[str, float] = {}  # when each worker was told its plan
-        self._apart_s: dict[str, float] = {}
-        self._done: dict[str, Done] = {}
+        self.workers: Workers | None = None  # the master's
         self._writing = RLock()
 
     # The start.
@@ -73,14 +72,14 @@ class Session:
         runner = self.environment.runner
         assert runner is not None
         self._users = runner.target_user_count
-        ids = _there(runner) if isinstance(runner, MasterRunner) else []
+        ids = there(runner) if isinstance(runner, MasterRunner) else []
         if words := refusal(self.scenario, len(ids) or 1):
             logging.error(words)
             self.environment.process_exit_code = NOTHING
             self._leave()
             return
         plan = Plan(time.time() + (LEAD_WORKERS_S if ids else LEAD_S), 0, len(ids) or 1, self._work)
-        self._plan, self._done, self._apart_s = plan, {}, {}
+        self._plan = plan
         try:
             self.recorder.begin(plan.start_s)
         except OSError as error:
@@ -89,12 +88,9 @@ class Session:
         if not isinstance(runner, MasterRunner):
             self.start()
             return
-        self._asked_s = {}
-        for index, one in enumerate(ids):
-            self._asked_s[one] = time.time()
-            runner.send_message("plan", asdict(replace(plan, worker=index)), one)
+        self.workers = Workers(runner, plan)
         if not self.by_hand:
-            self._greenlets = [gevent.spawn(self._await_workers, runner)]
+            self._greenlets = [gevent.spawn(self._await_workers, self.workers)]
 
     def take_plan(self, data: dict[str, Any]) -> None:
         """A worker's, from the master, who is told what time it is here."""
@@ -104,12 +100,12 @@ class Session:
 
     def start(self) -> None:
         """Here, by the plan; a worker that came too late for one has no part in the run."""
-        if self._plan is None or self.environment.host is None:
+        if self._plan is None:
             return
         if isinstance(self.environment.runner, WorkerRunner):
             self.recorder.begin(self._plan.start_s)
         try:
-            self._sender = self._make_sender(self._plan, self.environment.host)
+            self._sender = self._make_sender(self._plan, self.environment.host or "")
         except LoadTestError as error:
             self._end_here(Done(self._plan.start_s, broken=str(error)))
             return
@@ -140,58 +136,38 @@ class Session:
     # The end.
     def stopped(self) -> None:
         """The test was stopped: by us, or by somebody before its end."""
-        runner = self.environment.runner
-        if isinstance(runner, MasterRunner) and self._plan is not None:
-            stopped_s = time.time() - self._plan.start_s
-            self._halt()
-            self._last_words(runner)
-            self._end(list(self._done.values()), stopped_s)
-        elif self._sender is not None and self._plan is not None:
-            self._end_here(self._halt() or Done(self._plan.start_s), time.time() - self._plan.start_s)
+        if self._plan is None:
+            return
+        stopped_s = time.time() - self._plan.start_s
+        done = self._halt()
+        if self.workers is not None:
+            self._end(self.workers.stop(LAST_WORD_S), stopped_s)
+        elif done is not None:
+            self._end_here(done, stopped_s)
 
     def written(self) -> None:
         """Returns when a run that is being written is written."""
         if self._writing.acquire(timeout=WRITTEN_S):
             self._writing.release()
 
-    def take_clock(self, worker: str, told_s: float) -> None:
-        """A worker's answer to its plan."""
-        if (asked_s := self._asked_s.get(worker)) is not None:
-            self._apart_s[worker] = apart_s(asked_s, told_s, time.time())
-
-    def take_done(self, worker: str, data: dict[str, Any]) -> None:
-        """A worker's word."""
-        done = Done(**data)
-        if self._plan is not None and done.start_s == self._plan.start_s:
-            apart = {"clock_apart_ms": round(1000 * self._apart_s.get(worker, 0.0), 3)}
-            self._done[worker] = replace(done, lag={**done.lag, **apart})
-
     def _flush_often(self) -> None:
         while True:
             gevent.sleep(FLUSH_S)
+            self._flush()
+
+    def _flush(self) -> None:
+        try:
             self.recorder.flush()
+        except Exception:  # a full disk: the run ends all the same, and misses these records
+            logging.exception("Records were lost.")
 
     def _end_in_time(self, sender: Sender) -> None:
         sender.wait()
         if (done := self._halt()) is not None:
             self._end_here(done)
 
-    def _await_workers(self, runner: MasterRunner) -> None:
-        deadline = time.time() + LEAD_WORKERS_S + self.scenario.total_s + self.scenario.timeout_s + SPARE_S
-        while self._missing(runner) and time.time() < deadline:
-            gevent.sleep(POLL_S)
-        self._end(list(self._done.values()))
-
-    def _last_words(self, runner: MasterRunner) -> None:
-        """Records and facts of workers whose run is broken off."""
-        runner.send_message("end")
-        deadline = time.time() + LAST_WORD_S
-        while self._missing(runner) and time.time() < deadline:
-            gevent.sleep(POLL_S)
-
-    def _missing(self, runner: MasterRunner) -> bool:
-        """Whether there are workers who have not said that they are done; of those that are lost, none will."""
-        return any(one in self._asked_s and one not in self._done for one in _there(runner))
+    def _await_workers(self, workers: Workers) -> None:
+        self._end(workers.wait(LEAD_WORKERS_S + self.scenario.total_s + self.scenario.timeout_s + SPARE_S))
 
     def _halt(self) -> Done | None:
         """Ends what runs here, and passes on what was recorded."""
@@ -201,7 +177,7 @@ class Session:
         self._greenlets = []
         sender, self._sender = self._sender, None
         done = sender.stop() if sender is not None else None
-        self.recorder.flush()
+        self._flush()
         return done
 
     def _end_here(self, done: Done, stopped_s: float | None = None) -> None:
@@ -235,8 +211,3 @@ class Session:
         runner = self.environment.runner
         assert runner is not None
         gevent.spawn(runner.stop if self.environment.web_ui is not None else runner.quit)
-
-
-def _there(runner: MasterRunner) -> list[str]:
-    """Ids of the workers that are at work or ready for it."""
-    return [one.id for one in runner.clients.values() if one.state in ("ready", "spawning", "running")]

@@ -88,6 +88,19 @@ def test_files_that_cannot_be_written_do_not_keep_it_running(timed_server: Timed
         assert process.wait(LIMIT_S) == 2
 
 
+def test_records_that_cannot_be_written_are_missed(timed_server: Timed, tmp_path: Path) -> None:
+    path, out, log = scenario(tmp_path, {"users": 1}, duration_s=4), tmp_path / "out", tmp_path / "log"
+    with locust(*headless(timed_server.url, out, "--scenario", str(path)), log=log) as process:
+        until(has_records(out))
+        (out / "requests.jsonl").rename(out / "some.jsonl")
+        (out / "requests.jsonl").mkdir()
+        until(lambda: "Records were lost" in log.read_text())
+        (out / "requests.jsonl").rmdir()
+        (out / "some.jsonl").rename(out / "requests.jsonl")
+        assert process.wait(LIMIT_S) == 2
+    assert "requests that were sent have no record" in told(out)["client"]["verdict"]
+
+
 def test_users_who_cannot_share_their_requests_are_refused(timed_server: Timed, tmp_path: Path) -> None:
     path, log = scenario(tmp_path, {"users": 1, "requests": 10}), tmp_path / "log"
     more = ["--scenario", str(path), "--processes", "2"]
