@@ -207,6 +207,7 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
 
     environment.events.quitting.add_listener(quitting)
     gevent.signal_handler(signal.SIGINT, interrupt)
+    gevent.get_hub().loop.update_now()  # or the time that the start took would be taken off `--run-time`
 
 
 def interrupt() -> None:

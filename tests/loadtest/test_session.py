@@ -61,8 +61,10 @@ def test_requests_that_hang_when_a_run_by_hand_is_stopped_are_not_forgotten(
     timed_server: Timed, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    arguments = ["-u", "2", "-r", "2", "-t", "2s", "--classifier", "hang=0", "--processes", "2", "ClassifyUser"]
+    arguments = ["-u", "2", "-r", "2", "--classifier", "hang=0", "--processes", "2", "ClassifyUser"]
     with locust(*headless(timed_server.url, out, *arguments)) as process:
+        until(lambda: len(timed_server.truth()) == 2)
+        process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 2, "nothing was answered"
     assert [one.failure for one in read_records(out / "requests.jsonl")] == ["unfinished"] * 2
     assert told(out)["client"]["complete"] is True, "it was stopped by hand, as it is meant to be"
