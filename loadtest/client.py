@@ -43,7 +43,7 @@ class Client:
 
     def send(self, ask: Ask, scheduled_s: float, *, keep_text: bool = False) -> Record:
         """One request, to the end of its answer or to its failure, which is in the record. Raises nothing."""
-        record = Record(ask.number, ask.kind, ask.model, scheduled_s, items=ask.items)
+        record = Record(ask.number, ask.kind, ask.model, scheduled_s, items=ask.items, exact_tokens=ask.exact_tokens)
         answer = _Answer(record, ask, keep_text or self._keep_text)
         deadline = time.monotonic() + self._timeout_s
         try:

@@ -170,7 +170,15 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
     def end(start_s: float, facts: list[dict[str, float]]) -> None:
         if folder is None:
             return
-        kept = finish_run(folder, session.scenario, environment.host or "", start_s, facts, report=not given.no_report)
+        kept = finish_run(
+            folder,
+            session.scenario,
+            environment.host or "",
+            start_s,
+            facts,
+            report=not given.no_report,
+            api_key=given.api_key,
+        )
         environment.process_exit_code = None if kept is None else int(not kept)
 
     recorder = Recorder(environment, folder)

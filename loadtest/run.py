@@ -120,7 +120,7 @@ def _wait(process: subprocess.Popen[bytes], trial: Trial, console: Console, watc
     ended = threading.Event()
     began_s = time.time()
     watching = threading.Thread(
-        target=watch, args=(trial.url, began_s, trial.folder / "server.jsonl", ended), daemon=True
+        target=watch, args=(trial.url, began_s, trial.folder / "server.jsonl", ended, trial.api_key), daemon=True
     )
     if watched:
         watching.start()

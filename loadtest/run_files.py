@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from loadtest.errors import LoadTestError
 from loadtest.machine import machine
 from loadtest.record import Record, read_records
 from loadtest.scenario import Scenario
-from loadtest.token_check import by_server, check_tokens
+from loadtest.token_check import by_server, check_tokens, usage_verdict
 from loadtest.verdict import client_facts
+from loadtest.watch import bearer
 
 ASK_S = 5.0
 
@@ -29,6 +31,7 @@ def finish_run(
     workers: Sequence[Mapping[str, float]],
     *,
     report: bool,
+    api_key: str = "",
 ) -> bool | None:
     """Writes `scenario.yaml` and `run.json`, and the report. Whether the objective was kept; None where none was made.
 
@@ -45,9 +48,9 @@ def finish_run(
         "scenario": scenario.model_dump(mode="json"),
         "workers": len(workers),
         "machine": machine(["locust"]),
-        "server": server_facts(url),
+        "server": server_facts(url, api_key),
         "client": client_facts(workers, records),
-        "tokens": _counted(records, url),
+        "tokens": _counted(records, url, api_key),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if not report:
@@ -57,27 +60,30 @@ def finish_run(
     return write_report(folder).verdict.kept
 
 
-def _counted(records: Sequence[Record], url: str) -> dict[str, Any]:
-    """The server's count of tokens against its tokenizer's; {} where it shows none."""
-    try:
-        found = check_tokens(records, by_server(url))
-    except LoadTestError:
-        return {}
-    return {**asdict(found), "verdict": found.verdict}
+def _counted(records: Sequence[Record], url: str, api_key: str) -> dict[str, Any]:
+    """The server's counts of tokens: whether they came and are as many as asked, and, where it shows its tokenizer,
+    whether that counts the same."""
+    found: dict[str, Any] = {}
+    verdicts = [usage_verdict(records)]
+    with suppress(LoadTestError), by_server(url, api_key) as count:
+        check = check_tokens(records, count)
+        found, verdicts = asdict(check), [*verdicts, check.verdict]
+    return {**found, "verdict": " ".join(filter(None, verdicts))}
 
 
-def server_facts(url: str) -> dict[str, Any]:
+def server_facts(url: str, api_key: str = "") -> dict[str, Any]:
     """Version and models, where the server tells."""
-    return {"version": _get(url, "/version").get("version"), "models": _names(_get(url, "/v1/models"))}
+    listed = _get(url, "/v1/models", api_key)
+    return {"version": _get(url, "/version", api_key).get("version"), "models": _names(listed)}
 
 
 def _names(listed: Mapping[str, Any]) -> list[str]:
     return [str(one.get("id")) for one in listed.get("data") or ()]
 
 
-def _get(url: str, path: str) -> dict[str, Any]:
+def _get(url: str, path: str, api_key: str) -> dict[str, Any]:
     try:
-        told = httpx.get(url.rstrip("/") + path, timeout=ASK_S).raise_for_status().json()
+        told = httpx.get(url.rstrip("/") + path, timeout=ASK_S, headers=bearer(api_key)).raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
