@@ -103,6 +103,8 @@ def test_a_search_finds_the_limit_and_draws_it(timed_server: Timed, tmp_path: Pa
     ended = loadtest(
         *("search", str(path), "--url", timed_server.url, "--output", str(out), "--rate", "6", "--precision", "0.9")
     )
+    if "the limit was the client's" in ended.stderr:
+        pytest.skip("this machine has no time for a client: there is nothing to find on it")
     assert ended.returncode == 0, ended.stderr
     assert (out / "curve.png").stat().st_size > 5000
     assert "The objective is kept up to" in ended.stderr
