@@ -28,10 +28,11 @@ def draw_requests(panel: Any, samples: Samples) -> None:
 
 
 def draw_cache(panel: Any, samples: Samples, colors: Mapping[str, tuple[str, str]]) -> None:
-    """A line for each that has a cache. `colors`: "model/variant" -> (its name here, its colour)."""
+    """A line for each that has a cache. `colors`: "model/variant" -> (its name here, its colour); others take the last
+    ones of all colours."""
     keys = sorted({key for one in samples for key in one["metrics"].get(KV, {})})
     for number, key in enumerate(keys):
-        name, color = colors.get(key, (plain(key), COLORS[number % len(COLORS)]))
+        name, color = colors.get(key, (plain(key), COLORS[-1 - number % len(COLORS)]))
         found = [(one["at_s"], 100 * one["metrics"][KV][key]) for one in samples if key in one["metrics"].get(KV, {})]
         panel.step(*zip(*found, strict=True), where="post", color=color, linewidth=1, label=name)
     panel.set_ylim(0, 100)

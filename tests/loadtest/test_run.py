@@ -111,7 +111,8 @@ def test_a_search_finds_the_limit_and_draws_it(timed_server: Timed, tmp_path: Pa
     assert len([one for one in out.iterdir() if one.is_dir()]) >= 2
 
 
-def test_ctrl_c_ends_the_client_too(timed_server: Timed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_client_too(number: int, timed_server: Timed, tmp_path: Path) -> None:
     path, out = scenario(tmp_path, duration_s=60), tmp_path / "out"
     command = [sys.executable, "-m", "loadtest", "run", str(path), "--url", timed_server.url, "--output", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
@@ -121,7 +122,7 @@ def test_ctrl_c_ends_the_client_too(timed_server: Timed, tmp_path: Path) -> None
             time.sleep(0.1)
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(START_S) != 0
     _, alive = psutil.wait_procs(children, timeout=START_S)
     assert alive == []
