@@ -63,4 +63,5 @@ def figures(found: dict[str, Any], version: str) -> Figures:
         completed=found["completed"],
         failed=found["failed"],
         version=version,
+        doubt=found.get("stageline", {}).get("client", {}).get("verdict", ""),
     )

@@ -57,13 +57,15 @@ def _table(one: Compared, tolerance: float) -> list[str]:
 
 
 def in_words(one: Compared, tolerance: float) -> str:
-    """The verdict, and whose requests were not answered."""
+    """The verdict, what our client says against itself, and whose requests were not answered."""
     verdict = judge(one.rounds, one.work.requests, tolerance)
     asked = one.work.requests * len(one.rounds)
     lacking = missing(one.rounds, one.work.requests)
+    doubts = [said for clients in one.rounds if (said := clients[OURS].said.doubt)]
     return " ".join(
         [
             f"They {verdict} within {100 * tolerance:g}%.",
+            *([f"In {len(doubts)} of {len(one.rounds)} rounds ours doubts itself: {doubts[0]}"] if doubts else []),
             *(f"Not answered of {name}'s {asked} requests: {count}." for name, count in lacking.items() if count),
         ]
     )

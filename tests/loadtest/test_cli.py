@@ -96,11 +96,3 @@ def test_a_search_ends_before_runs_without_a_request(searched: Callable[..., tup
     assert status == 1
     assert "No rate kept the objective." in output
     assert [one["rate"] for one in json.loads((out / "search.json").read_text())["tried"]] == [1, 0.5]
-
-
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, timed_server: Any) -> None:
-    (tmp_path / "file").touch()
-    arguments = ["run", "generation", "--url", timed_server.url, "--output", str(tmp_path / "file" / "out")]
-    ended = CliRunner().invoke(cli.app, arguments)
-    assert ended.exit_code == 2
-    assert "Error: [Errno" in ended.output

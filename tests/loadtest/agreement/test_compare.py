@@ -77,6 +77,15 @@ def test_what_is_zero_cannot_be_compared(name: str, none: Seen) -> None:
     assert " – |" in markdown([one(rounds)], 0.05)
 
 
+def test_what_ours_says_against_itself_is_told() -> None:
+    late = {**a_round(100, 110), "ours": seen(100, doubt="It was late.")}
+    assert (
+        markdown([one([late, a_round(100, 110)])], 0.05)
+        .strip()
+        .endswith("They do not agree within 5%. In 1 of 2 rounds ours doubts itself: It was late.")
+    )
+
+
 def test_table_and_json_say_the_same() -> None:
     text = markdown([one([a_round(100, 103)])], 0.05)
     assert "| Open loop, 2.5 requests/s, Poisson | ours | from the wire | theirs | from the wire | from ours |" in text
