@@ -7,7 +7,7 @@ import selectors
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -45,12 +45,11 @@ def wire(url: str, records: Path) -> Iterator[str]:
     finally:
         process.stdin.close()  # which ends it
         try:
-            process.wait(STOP_S)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
         finally:
+            process.kill()  # nothing, where it has ended
+            process.wait()
             process.stdout.close()
     if process.returncode != 0:
         raise LoadTestError(f"The wire ended with status {process.returncode}: nothing can be held against it.")
