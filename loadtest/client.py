@@ -105,7 +105,7 @@ class Client:
 
 def new_record(ask: Ask, scheduled_s: float) -> Record:
     """Of a request that was not sent yet."""
-    return Record(ask.number, ask.kind, ask.model, scheduled_s, items=ask.items)
+    return Record(ask.number, ask.kind, ask.model, scheduled_s, items=ask.items, exact_tokens=ask.exact_tokens)
 
 
 def key_header(api_key: str) -> str:

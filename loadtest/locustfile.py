@@ -175,8 +175,9 @@ def prepare(environment: Environment, runner: Any, **_: Any) -> None:
 
     def end(scenario: Scenario, end: End) -> None:
         if folder is not None:
-            url = environment.host or ""
-            environment.process_exit_code = finish_run(folder, scenario, url, end, report=not given.no_report)
+            url, report = environment.host or "", not given.no_report
+            status = finish_run(folder, scenario, url, end, report=report, api_key=given.api_key)
+            environment.process_exit_code = status
         for words in shortfalls(end, None):
             logging.error(words)
             environment.process_exit_code = NOTHING

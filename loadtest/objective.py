@@ -10,7 +10,6 @@ from loadtest.scenario import Objective
 from loadtest.summary import QUANTILES, Summary
 
 NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "E2E"}
-KEPT, BROKEN = 0, 1  # exit codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,6 @@ def judge(objective: Objective, summary: Summary) -> Verdict:
     """Over all requests together. TTFT and TPOT are of those that generate, E2E is of all."""
     promises = (*_latencies(objective, summary), *_shares(objective, summary))
     return Verdict(all(promise.kept for promise in promises), promises)
-
-
-def exit_code(verdict: Verdict) -> int:
-    """For CI."""
-    return KEPT if verdict.kept else BROKEN
 
 
 def _latencies(objective: Objective, summary: Summary) -> Iterator[Promise]:

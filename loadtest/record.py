@@ -48,6 +48,7 @@ class Record:
     variant: str = ""  # X-Stageline-Variant, where the server says it
     prompt_tokens: int = 0  # by the server's `usage`
     output_tokens: int = 0  # by the server's `usage`
+    exact_tokens: int = 0  # that the answer was asked to have, no more and no fewer; 0: it was not
     items: int = 1  # texts or sentences in the request
     bytes: int = 0  # of the answer's body
     text: str = ""  # generated, or what was answered as JSON; only where the scenario keeps it

@@ -133,7 +133,8 @@ def _wait(process: subprocess.Popen[bytes], trial: Trial, console: Console, bega
     scenario = trial.scenario
     count = _Lines(trial.folder / "requests.jsonl")
     ended = threading.Event()
-    watching = threading.Thread(target=watch, args=(trial.url, began_s, trial.folder / WATCHED, ended), daemon=True)
+    to = trial.folder / WATCHED
+    watching = threading.Thread(target=watch, args=(trial.url, began_s, to, ended, trial.api_key), daemon=True)
     if watched:
         watching.start()
     limit_s = scenario.total_s + scenario.timeout_s + SPARE_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from loadtest.outcome import exit_status
 from loadtest.plan import End
 from loadtest.record import Record, read_records
 from loadtest.scenario import Scenario
-from loadtest.token_check import by_server, check_tokens
+from loadtest.token_check import by_server, check_tokens, usage_verdict
 from loadtest.verdict import client_facts
+from loadtest.watch import bearer
 
 ASK_S = 5.0
 FILES = (
@@ -34,7 +36,7 @@ def clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def finish_run(folder: Path, scenario: Scenario, url: str, end: End, *, report: bool) -> int | None:
+def finish_run(folder: Path, scenario: Scenario, url: str, end: End, *, report: bool, api_key: str = "") -> int | None:
     """Writes `scenario.yaml` and `run.json`, and the report. The exit status; None where there is nothing to judge it
     by, since no report was made of a run that is whole."""
     given = scenario.model_dump(mode="json", exclude_defaults=True)
@@ -50,9 +52,9 @@ def finish_run(folder: Path, scenario: Scenario, url: str, end: End, *, report: 
         "scenario": scenario.model_dump(mode="json"),
         "workers": len(end.done),
         "machine": machine(["locust"]),
-        "server": server_facts(url),
+        "server": server_facts(url, api_key),
         "client": {**client, "complete": not missing, "verdict": " ".join([*missing, client["verdict"]]).strip()},
-        "tokens": _counted(records, url),
+        "tokens": _counted(records, url, api_key),
     }
     (folder / "run.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     if not report:
@@ -62,18 +64,21 @@ def finish_run(folder: Path, scenario: Scenario, url: str, end: End, *, report: 
     return write_report(folder).exit_status
 
 
-def _counted(records: Sequence[Record], url: str) -> dict[str, Any]:
-    """The server's count of tokens against its tokenizer's; {} where it shows none."""
-    try:
-        found = check_tokens(records, by_server(url))
-    except LoadTestError:
-        return {}
-    return {**asdict(found), "verdict": found.verdict}
+def _counted(records: Sequence[Record], url: str, api_key: str) -> dict[str, Any]:
+    """The server's counts of tokens: whether they came and are as many as asked, and, where it shows its tokenizer,
+    whether that counts the same."""
+    found: dict[str, Any] = {}
+    verdicts = [usage_verdict(records)]
+    with suppress(LoadTestError), by_server(url, api_key) as count:
+        check = check_tokens(records, count)
+        found, verdicts = asdict(check), [*verdicts, check.verdict]
+    return {**found, "verdict": " ".join(filter(None, verdicts))}
 
 
-def server_facts(url: str) -> dict[str, Any]:
+def server_facts(url: str, api_key: str = "") -> dict[str, Any]:
     """Version and models, where the server tells."""
-    return {"version": _get(url, "/version").get("version"), "models": _names(_get(url, "/v1/models"))}
+    listed = _get(url, "/v1/models", api_key)
+    return {"version": _get(url, "/version", api_key).get("version"), "models": _names(listed)}
 
 
 def _names(listed: Mapping[str, Any]) -> list[str]:
@@ -81,9 +86,9 @@ def _names(listed: Mapping[str, Any]) -> list[str]:
     return [str(one.get("id")) for one in models if isinstance(one, dict)] if isinstance(models, list) else []
 
 
-def _get(url: str, path: str) -> dict[str, Any]:
+def _get(url: str, path: str, api_key: str) -> dict[str, Any]:
     try:
-        told = httpx.get(url.rstrip("/") + path, timeout=ASK_S).raise_for_status().json()
+        told = httpx.get(url.rstrip("/") + path, timeout=ASK_S, headers=bearer(api_key)).raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}

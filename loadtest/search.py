@@ -21,9 +21,9 @@ class Tried:
     kept: bool
 
 
-def next_rate(tried: Sequence[Tried], first: float, precision: float) -> float | None:
+def next_rate(tried: Sequence[Tried], first: float, precision: float, lowest: float = 0.0) -> float | None:
     """Doubles until the objective is not kept, halves until it is, then goes to the middle (of the logarithms) until
-    the two are closer than `precision` (0.1: 10%). None when there is nothing more to try.
+    the two are closer than `precision` (0.1: 10%). None when there is nothing more to try, or only below `lowest`.
 
     A run that kept the objective above one that did not is taken for luck: the lowest failure is the limit.
     """
@@ -35,7 +35,9 @@ def next_rate(tried: Sequence[Tried], first: float, precision: float) -> float |
         return None
     if high == math.inf:
         return low * GROWTH
-    return math.sqrt(low * high) if low else high / GROWTH
+    if low:
+        return math.sqrt(low * high)
+    return high / GROWTH if high / GROWTH >= lowest else None
 
 
 def best(tried: Sequence[Tried]) -> float | None:
@@ -44,10 +46,10 @@ def best(tried: Sequence[Tried]) -> float | None:
     return max((one.rate for one in tried if one.kept and one.rate < high), default=None)
 
 
-def search(first: float, precision: float, attempt: Callable[[float], bool]) -> list[Tried]:
+def search(first: float, precision: float, attempt: Callable[[float], bool], lowest: float = 0.0) -> list[Tried]:
     """All that was tried, in order. `attempt` makes one run and tells whether the objective was kept."""
     tried: list[Tried] = []
-    while (rate := next_rate(tried, first, precision)) is not None:
+    while (rate := next_rate(tried, first, precision, lowest)) is not None:
         tried.append(Tried(rate, attempt(rate)))
     return tried
 

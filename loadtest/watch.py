@@ -37,14 +37,20 @@ _LINE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)\{(?P<labels>.*)\} +(?P<value>\S+
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-def watch(url: str, start_s: float, path: Path, ended: threading.Event) -> None:
+def bearer(api_key: str) -> dict[str, str]:
+    """The header of a request with a key; none without."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def watch(url: str, start_s: float, path: Path, ended: threading.Event, api_key: str = "") -> None:
     """Samples until `ended`, each written at once. `start_s`: Unix time of the run's start.
 
     A moment at which the server does not answer is left out. A page that the server does not have is not asked again;
     of a server that has neither, there are no samples. Nothing is raised for what a server does.
     """
     pages = {"/status", "/metrics"}
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client, path.open("a", encoding="utf-8") as file:
+    asking = httpx.Client(base_url=url, timeout=TIMEOUT_S, headers=bearer(api_key))
+    with asking as client, path.open("a", encoding="utf-8") as file:
         due = time.monotonic()
         while pages and not ended.is_set():
             at_s = time.time() - start_s

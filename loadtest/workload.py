@@ -20,21 +20,23 @@ PATHS: dict[Kind, str] = {
     "embeddings": "/v1/embeddings",
     "translate": "/translate",
 }
+OWN_LENGTH = {"max_tokens", "max_completion_tokens", "ignore_eos", "n", "stop"}  # keys with which a body has its own
 TEXTS = Path(__file__).parent / "texts"
 OURS: dict[Kind, str] = {"classify": "customers.txt", "embeddings": "customers.txt", "translate": "sentences.txt"}
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request, ready to be sent. `stream` is whether events are wanted, `items` how many texts it has."""
+    """A request, ready to be sent. `items` is how many texts it has, `exact_tokens` how many tokens its answer must
+    have (0: any number)."""
 
     number: int
     kind: Kind
     model: str
     path: str
     body: bytes
-    stream: bool
     items: int
+    exact_tokens: int = 0
 
 
 def ask(scenario: Scenario, number: int, prompt_tokens: int | None = None, output_tokens: int | None = None) -> Ask:
@@ -54,8 +56,8 @@ def ask(scenario: Scenario, number: int, prompt_tokens: int | None = None, outpu
         chosen.model,
         PATHS[chosen.kind],
         json.dumps({**body, **chosen.body}, ensure_ascii=False).encode(),
-        stream=generating and chosen.stream,
         items=1 if generating else chosen.batch,
+        exact_tokens=body["max_tokens"] if generating and chosen.exact and not OWN_LENGTH & chosen.body.keys() else 0,
     )
 
 

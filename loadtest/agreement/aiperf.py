@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.agreement.figures import Figures
-from loadtest.agreement.process import run_client
+from loadtest.agreement.process import last_words, run_client
 from loadtest.agreement.work import Streams, Work, add_lines, prompts, schedule
 from loadtest.errors import LoadTestError
 
@@ -54,6 +54,7 @@ def command(work: Work, program: str, folder: Path) -> list[str]:
         ),
         *("--tokenizer", str(tokenizer), "--use-server-token-count", "--artifact-dir", str(folder.resolve())),
         *("--ui", "none", "--no-gpu-telemetry", "--no-server-metrics"),
+        *(("--api-key", work.api_key) if work.api_key else ()),
     ]
 
 
@@ -65,7 +66,7 @@ def run(work: Work, program: str, folder: Path) -> Figures:
     try:
         found = json.loads((folder / "profile_export_aiperf.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LoadTestError(f"aiperf wrote no result. {folder / 'client.log'} has what it said.") from None
+        raise LoadTestError(f"aiperf wrote no result. It said: {last_words(folder)}") from None
     return figures(found)
 
 

@@ -19,6 +19,7 @@ class Figures:
     completed: int
     failed: int
     version: str  # of the client
+    doubt: str = ""  # what the client says against its own figures, as that it had too little time; only ours does
 
 
 TITLES = {

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from loadtest.agreement.figures import Figures
-from loadtest.agreement.process import run_client
+from loadtest.agreement.process import last_words, run_client
 from loadtest.agreement.work import Work, scenario
 from loadtest.errors import LoadTestError
 from loadtest.machine import commit
@@ -32,13 +32,18 @@ def command(work: Work, program: str, folder: Path) -> list[str]:
 
 def run(work: Work, program: str, folder: Path) -> Figures:
     """Raises LoadTestError where it fails."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    run_client(command(work, program, folder), folder, work.timeout_s, {**os.environ, "PYTHONPATH": paths})
+    environment = {**os.environ, "PYTHONPATH": python_path(), "STAGELINE_API_KEY": work.api_key}
+    run_client(command(work, program, folder), folder, work.timeout_s, environment)
     try:
         found = json.loads((folder / "run" / "result.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise LoadTestError(f"Our client wrote no result. {folder / 'client.log'} has what it said.") from None
+        raise LoadTestError(f"Our client wrote no result. It said: {last_words(folder)}") from None
     return figures(found, commit())
+
+
+def python_path() -> str:
+    """For a Python that has to find this package, wherever it runs."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 
 def program() -> str:
@@ -58,4 +63,5 @@ def figures(found: dict[str, Any], version: str) -> Figures:
         completed=found["completed"],
         failed=found["failed"],
         version=version,
+        doubt=found.get("stageline", {}).get("client", {}).get("verdict", ""),
     )

@@ -13,7 +13,10 @@ from loadtest.errors import LoadTestError
 
 
 def run_client(command: Sequence[str], folder: Path, timeout_s: float, environment: Mapping[str, str]) -> None:
-    """Runs it in `folder`, where `client.log` has what it says. Raises LoadTestError; none of its processes is left."""
+    """Runs it in `folder`, where `client.log` has what it says. Raises LoadTestError where it fails.
+
+    One that is stopped, for its time or for an exception here, leaves no process. One that ends by itself sees to that.
+    """
     name = Path(command[0]).name
     with (folder / "client.log").open("wb") as log:
         try:
@@ -25,13 +28,13 @@ def run_client(command: Sequence[str], folder: Path, timeout_s: float, environme
         try:
             status = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise LoadTestError(f"{name} did not end within {timeout_s:.0f} s. It said: {_last(folder)}") from None
+            raise LoadTestError(f"{name} did not end within {timeout_s:.0f} s. It said: {last_words(folder)}") from None
         finally:
             if process.poll() is None:
                 _kill(process.pid)
                 process.wait()
     if status != 0:
-        raise LoadTestError(f"{name} ended with status {status}. It said: {_last(folder)}")
+        raise LoadTestError(f"{name} ended with status {status}. It said: {last_words(folder)}")
 
 
 def _kill(pid: int) -> None:
@@ -43,6 +46,7 @@ def _kill(pid: int) -> None:
                 one.kill()
 
 
-def _last(folder: Path) -> str:
+def last_words(folder: Path) -> str:
+    """The end of `client.log`."""
     text = (folder / "client.log").read_text(encoding="utf-8", errors="replace").strip()
     return "\n".join(text.splitlines()[-15:]) or "nothing"

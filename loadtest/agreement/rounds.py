@@ -13,9 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from loadtest.agreement import witness
+from loadtest.agreement.compare import Seen
 from loadtest.agreement.figures import Figures
 from loadtest.agreement.work import Work, prompts
 from loadtest.errors import LoadTestError
+from loadtest.record import read_records
 
 WARM_UP = 4
 ANSWER_S = 60.0
@@ -30,20 +33,20 @@ class Client:
     run: Callable[[Work, str, Path], Figures]
 
 
-def alternate(clients: Sequence[Client], work: Work, rounds: int, console: Console) -> list[dict[str, Figures]]:
+def alternate(clients: Sequence[Client], work: Work, rounds: int, console: Console) -> list[dict[str, Seen]]:
     """Each client once a round, another first each time. Raises LoadTestError where one fails."""
-    found: list[dict[str, Figures]] = []
+    found: list[dict[str, Seen]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=rounds * len(clients))
         for number in range(rounds):
-            figures: dict[str, Figures] = {}
+            seen: dict[str, Seen] = {}
             for turn in range(len(clients)):
                 index = (number + turn) % len(clients)
                 progress.update(bar, description=clients[index].name)
-                figures[clients[index].name] = run_one(clients[index], drawn(work, number, index))
+                seen[clients[index].name] = run_one(clients[index], drawn(work, number, index))
                 progress.advance(bar)
-            found.append({client.name: figures[client.name] for client in clients})
+            found.append({client.name: seen[client.name] for client in clients})
     return found
 
 
@@ -54,11 +57,15 @@ def drawn(work: Work, number: int, index: int) -> Work:
     )
 
 
-def run_one(client: Client, work: Work) -> Figures:
-    """After a few requests that do not count."""
+def run_one(client: Client, work: Work) -> Seen:
+    """After a few requests that do not count. The client is given the wire's address for the server's."""
     _warm_up(work)
     with tempfile.TemporaryDirectory(prefix="agreement-") as folder:
-        return client.run(work, client.program, Path(folder))
+        records, own = Path(folder) / "wire.jsonl", Path(folder) / "client"
+        own.mkdir()
+        with witness.wire(work.url, records) as url:
+            said = client.run(replace(work, url=url), client.program, own)
+        return Seen(said, witness.figures(read_records(records)))
 
 
 def _warm_up(work: Work) -> None:
@@ -68,9 +75,10 @@ def _warm_up(work: Work) -> None:
             path, asked = "chat/completions", {**body, "messages": [{"role": "user", "content": prompt}]}
         else:
             path, asked = "completions", {**body, "prompt": prompt}
-        request = urllib.request.Request(
-            f"{work.url}/v1/{path}", json.dumps(asked).encode(), {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json"}
+        if work.api_key:
+            headers["Authorization"] = f"Bearer {work.api_key}"
+        request = urllib.request.Request(f"{work.url}/v1/{path}", json.dumps(asked).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
                 answer.read()

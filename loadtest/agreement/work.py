@@ -32,7 +32,8 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One run: `requests` requests. `timeout_s` is for all of it. In a round all clients have the same arrivals."""
+    """One run: `requests` requests. `limit_s` is for all of it, beyond its schedule. In a round all clients have the
+    same arrivals."""
 
     url: str
     model: str
@@ -43,7 +44,13 @@ class Work:
     output_tokens: int = 64
     arrivals_seed: int = 0
     prompts_seed: int = 0
-    timeout_s: float = 600.0
+    limit_s: float = 600.0
+    api_key: str = ""
+
+    @property
+    def timeout_s(self) -> float:
+        """Of all of it."""
+        return self.limit_s + (schedule(self, self.load)[-1] if isinstance(self.load, Rate) else 0.0)
 
 
 def schedule(work: Work, rate: Rate) -> list[float]:

@@ -13,6 +13,7 @@ import numpy as np
 from loadtest import events
 from loadtest.latency import e2e_s, ttft_s
 from loadtest.record import Record
+from loadtest.report import pressure
 from loadtest.report.folder import Mark, Run
 from loadtest.report.pictures import LIMIT, bin_width, colors, new_figure, plain, plain_logs, save
 from loadtest.report.strip import draw_marks, strip_height
@@ -70,6 +71,11 @@ def _panels(run: Run, last: float) -> list[tuple[float, Draw]]:
         found.append((1.3, lambda panel: _rate(panel, events.output_tokens(generated), edges, "tokens/s")))
     if others:
         found.append((1.3, lambda panel: _rate(panel, events.items(others), edges, "texts/s")))
+    if pressure.told(run.samples, pressure.RUNNING, pressure.WAITING):
+        found.append((1.3, lambda panel: pressure.draw_requests(panel, run.samples)))
+    if pressure.told(run.samples, pressure.KV):
+        named = {"/".join(key): shown for key, shown in palette.items()}
+        found.append((1.3, lambda panel: pressure.draw_cache(panel, run.samples, named)))
     if any(sample["models"] for sample in run.samples):
         found.append((1.3, lambda panel: _counts(panel, run.samples, palette, _replicas, "replicas ready")))
     if any(_has_stages(sample) for sample in run.samples):

@@ -17,7 +17,7 @@ from loadtest.report.markdown import to_markdown
 from loadtest.report.pictures import NO_MATPLOTLIB, can_draw
 from loadtest.report.timeline import draw_timeline
 from loadtest.summary import Summary, in_window, summarize
-from loadtest.vllm_keys import vllm_result
+from loadtest.vllm_keys import vllm_details, vllm_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,14 @@ class Report:
         return exit_status(self.verdict.kept, self.complete, self.summary.overall.completed)
 
 
-def write_report(folder: Path, *, pictures: bool = True) -> Report:
+def write_report(folder: Path, *, pictures: bool = True, detailed: bool = False) -> Report:
     """Reads what the run left and writes the rest; files that are there from before are replaced. Without matplotlib
-    there are no pictures, and the report says so. Raises LoadTestError for a folder that is none of a run."""
+    there are no pictures, and the report says so. `detailed`: `result.json` also has what vLLM's --save-detailed adds.
+    Raises LoadTestError for a folder that is none of a run."""
     run = read_run(folder)
     summary = summarize(run.records, run.scenario)
     verdict = judge(run.scenario.objective, summary)
-    _write_result(run, summary, verdict, folder / "result.json")
+    _write_result(run, summary, verdict, folder / "result.json", detailed)
     drawn = _draw(run, summary, folder) if pictures and can_draw() else []
     blocks = report(run, summary, verdict, drawn, NO_MATPLOTLIB if pictures and not can_draw() else "")
     (folder / "report.md").write_text(to_markdown(blocks), encoding="utf-8")
@@ -47,8 +48,10 @@ def write_report(folder: Path, *, pictures: bool = True) -> Report:
     return Report(summary, verdict, run.complete)
 
 
-def _write_result(run: Run, summary: Summary, verdict: Verdict, path: Path) -> None:
+def _write_result(run: Run, summary: Summary, verdict: Verdict, path: Path, detailed: bool) -> None:
     result = vllm_result(summary, run.scenario, run.about["start_s"])
+    if detailed:
+        result |= vllm_details(run.records, summary)
     told = {name: run.about.get(name) for name in ("url", "workers", "machine", "server", "client", "tokens")}
     result["stageline"] = {**summary.as_json(), "objective": asdict(verdict), **told}
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -119,7 +119,11 @@ def sample(at: float) -> dict[str, Any]:
     return {
         "at_s": at,
         "models": [{"name": "smollm2", "variants": variants}, {"name": "intents", "variants": [fp32]}],
-        "metrics": {"vllm:num_requests_running": {"smollm2/bf16": 2.0, "smollm2/int8-dynamic": 1.0}},
+        "metrics": {
+            "vllm:num_requests_running": {"smollm2/bf16": 2.0, "smollm2/int8-dynamic": 1.0},
+            "vllm:num_requests_waiting": {"smollm2/bf16": 5.0},
+            "vllm:kv_cache_usage_perc": {"smollm2/bf16": 0.4, "other/0": 0.2},
+        },
     }
 
 

@@ -38,6 +38,11 @@ def test_times_are_the_servers_within_two_percent(timed_server: Timed, kind: Kin
     assert statistics.median(rests) == pytest.approx(1, rel=0.02)
 
 
+def test_how_many_tokens_were_asked_is_in_the_record(timed_server: Timed) -> None:
+    record = send(timed_server.url, "ttft=0,gap=0,n=3", output_tokens=5)
+    assert (record.exact_tokens, record.output_tokens) == (5, 3)
+
+
 def test_a_chats_role_is_no_first_token(timed_server: Timed) -> None:
     record = send(timed_server.url, "ttft=0.3,headers=0,n=4", kind="chat")
     assert record.chunk_s is not None

@@ -121,6 +121,8 @@ def test_a_search_finds_the_limit_and_draws_it(timed_server: Timed, tmp_path: Pa
     ended = loadtest(
         *("search", str(path), "--url", timed_server.url, "--output", str(out), "--rate", "6", "--precision", "0.9")
     )
+    if "the limit was the client's" in ended.stderr:
+        pytest.skip("this machine has no time for a client: there is nothing to find on it")
     assert ended.returncode == 0, ended.stderr
     assert (out / "curve.png").stat().st_size > 5000
     assert "The objective is kept up to" in ended.stderr
@@ -173,7 +175,10 @@ def test_a_run_that_is_not_whole_is_none_for_a_benchmark(
     assert run_module.run(trial, Console(quiet=True), whole=False) == told
 
 
-def test_ctrl_c_ends_the_client_too_and_leaves_a_report(timed_server: Timed, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_the_client_too_and_leave_a_report(
+    number: int, timed_server: Timed, tmp_path: Path
+) -> None:
     path, out = scenario(tmp_path, duration_s=60), tmp_path / "out"
     command = [sys.executable, "-m", "loadtest", "run", str(path), "--url", timed_server.url, "--output", str(out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
@@ -183,7 +188,7 @@ def test_ctrl_c_ends_the_client_too_and_leaves_a_report(timed_server: Timed, tmp
             time.sleep(0.1)
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.wait(START_S) == 2
     _, alive = psutil.wait_procs(children, timeout=START_S)
     assert alive == []

@@ -26,6 +26,11 @@ def test_a_server_that_keeps_nothing_ends_the_search() -> None:
     assert best(tried) is None
 
 
+def test_a_rate_at_which_nothing_would_be_sent_is_not_tried() -> None:
+    tried = search(4, 0.1, lambda rate: False, lowest=0.2)
+    assert [one.rate for one in tried] == [4, 2, 1, 0.5, 0.25]
+
+
 def test_luck_above_a_failure_does_not_count() -> None:
     tried = [Tried(1, True), Tried(2, True), Tried(4, True), Tried(3, False)]
     assert best(tried) == 2

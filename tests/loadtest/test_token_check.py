@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
 
+from loadtest import token_check as module
 from loadtest.errors import LoadTestError
 from loadtest.record import Record
-from loadtest.token_check import by_file, by_server, check_tokens
+from loadtest.token_check import MOST_ANSWERS, TokenCheck, by_server, check_tokens, usage_verdict
 from tests.loadtest.conftest import Timed
 
 
@@ -40,17 +38,34 @@ def test_a_server_that_counts_something_else_is_told() -> None:
     assert check_tokens([], words).verdict == ""
 
 
+def test_of_many_answers_the_first_are_compared_and_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def count(_: str, text: str) -> int:
+        asked.append(text)
+        return 1
+
+    records = [answered(1, f"{number}") for number in range(1000)]
+    assert check_tokens(records, count).answers == MOST_ANSWERS
+    assert asked == [f"{number}" for number in range(MOST_ANSWERS)]
+    monkeypatch.setattr(module, "LIMIT_S", -1.0)
+    assert check_tokens(records, count) == TokenCheck(0, 0, 0, 0)
+
+
 def test_the_server_counts(timed_server: Timed) -> None:
-    assert by_server(timed_server.url)("m", "three short words") == 3
-    with pytest.raises(LoadTestError, match="does not count"):
-        by_server(timed_server.url + "/nothing-here")("m", "x")
+    with by_server(timed_server.url) as count:
+        assert count("m", "three short words") == 3
+    with by_server(timed_server.url + "/nothing-here") as count, pytest.raises(LoadTestError, match="does not count"):
+        count("m", "x")
 
 
-def test_a_file_counts(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    assert by_file(tmp_path)("m", "a b a") == 3
-    (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(LoadTestError, match="not a tokenizer"):
-        by_file(tmp_path / "other.json")
+def test_answers_without_a_count_are_told() -> None:
+    records = [answered(0, "a"), answered(3, "a"), answered(0, "", failure="503"), answered(0, "", kind="classify")]
+    assert usage_verdict(records).startswith("1 of 2 complete answers came without `usage`")
+    assert usage_verdict([answered(3, "a")]) == ""
+
+
+def test_answers_with_another_number_of_tokens_than_asked_are_told() -> None:
+    records = [answered(7, "a", exact_tokens=8), answered(8, "a", exact_tokens=8), answered(5, "a")]
+    assert usage_verdict(records).startswith("1 of 3 complete answers have another number of tokens")
+    assert usage_verdict(records[1:]) == ""

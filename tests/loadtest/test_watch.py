@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cluster.pipeline.state import Shares, StageState, State
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics, load_gauges
 from deployments.stage_status import stage_families, stage_status
@@ -82,10 +84,11 @@ def test_metrics() -> None:
     }
 
 
-def watched(server: FileServer, path: Path, until_asked: int) -> list[dict[str, Any]]:
+def watched(server: FileServer, path: Path, until_asked: int, api_key: str = "") -> list[dict[str, Any]]:
     """Samples of a server, until it was asked so often."""
     ended = threading.Event()
-    thread = threading.Thread(target=watch, args=(server.address, time.time() - 5, path, ended), daemon=True)
+    arguments = (server.address, time.time() - 5, path, ended, api_key)
+    thread = threading.Thread(target=watch, args=arguments, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
     while len(server.asked) < until_asked and thread.is_alive() and time.monotonic() < deadline:
@@ -115,6 +118,13 @@ def test_a_server_with_metrics_only_is_not_asked_for_more(tmp_path: Path, monkey
         assert len(server.asked_for("/status")) == 1
     assert all(sample["models"] == [] and "vllm:num_requests_running" in sample["metrics"] for sample in samples)
     assert samples
+
+
+@pytest.mark.parametrize(("key", "header"), [("secret", "Bearer secret"), ("", None)])
+def test_the_key_is_shown(key: str, header: str | None, tmp_path: Path) -> None:
+    with serving(FileServer()) as server:
+        watched(server, tmp_path / "server.jsonl", 2, key)
+        assert [one.authorization for one in server.asked] == [header, header]
 
 
 def test_a_server_with_neither_is_left_alone(tmp_path: Path) -> None:

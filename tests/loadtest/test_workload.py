@@ -32,7 +32,7 @@ def test_a_streamed_completion_asks_for_exact_lengths_and_the_usage() -> None:
     one = ask(scenario(Requests(kind="completions", model="m", prompt_tokens=12, output_tokens=7)), 0)
     found = body(one)
     assert one.path == "/v1/completions"
-    assert one.stream
+    assert one.exact_tokens == 7
     assert len(str(found.pop("prompt")).split()) == 12
     assert found == {
         "model": "m",
@@ -49,7 +49,7 @@ def test_a_chat_in_one_piece_that_may_end_early() -> None:
     one = ask(scenario(Requests(kind="chat", model="m", stream=False, exact=False, body={"top_p": 0.5})), 0)
     found = body(one)
     assert one.path == "/v1/chat/completions"
-    assert not one.stream
+    assert one.exact_tokens == 0
     assert [message["role"] for message in found["messages"]] == ["user"]  # type: ignore[attr-defined]
     assert found["top_p"] == 0.5
     assert not {"stream", "ignore_eos", "stream_options"} & found.keys()
@@ -62,6 +62,17 @@ def test_lengths_are_drawn_from_the_range_and_a_trace_goes_before() -> None:
     long = body(ask(given, 0, prompt_tokens=40, output_tokens=2))
     assert len(str(long["prompt"]).split()) == 40
     assert long["max_tokens"] == 2
+    assert ask(given, 0, prompt_tokens=40, output_tokens=2).exact_tokens == 2
+
+
+@pytest.mark.parametrize("more", [{"stop": ["."]}, {"max_tokens": 3}, {"n": 2}, {"ignore_eos": False}])
+def test_a_body_with_a_length_of_its_own_is_held_to_none(more: dict[str, object]) -> None:
+    assert ask(scenario(Requests(kind="chat", model="m", body=more)), 0).exact_tokens == 0
+    assert ask(scenario(Requests(kind="chat", model="m", body={"top_p": 0.5})), 0).exact_tokens == 64
+
+
+def test_texts_have_no_tokens_of_their_own() -> None:
+    assert ask(scenario(Requests(kind="classify", model="m")), 0).exact_tokens == 0
 
 
 def test_the_mix_is_drawn_by_weight() -> None:

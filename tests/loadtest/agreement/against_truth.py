@@ -1,4 +1,4 @@
-"""Holds all clients against the server with known timing: how far is each from what was sent when, and from ours?
+"""Holds all clients, and the wire before each, against the server with known timing: how far off is each of them?
 
     python -m tests.loadtest.agreement.against_truth --aiperf VENV/bin --servebench VENV/bin --output truth.json
 
@@ -12,15 +12,16 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from loadtest.agreement import aiperf, ours, servebench
-from loadtest.agreement.compare import OURS, Round
+from loadtest.agreement.compare import OURS, Round, Seen
 from loadtest.agreement.figures import TITLES, Figures
 from loadtest.agreement.rounds import WARM_UP, Client, drawn, run_one
 from loadtest.agreement.table import Compared, as_json, title
@@ -31,6 +32,7 @@ from tests.loadtest.conftest import Timed, start_timed
 
 OPTIONS = "ttft=0.1..0.3,gap=0.02,serial=6"
 TOLERANCE = 0.05
+SAID, WIRE = attrgetter("said"), attrgetter("wire")
 
 
 def true_figures(truth: Sequence[Mapping[str, Any]]) -> Figures:
@@ -58,30 +60,30 @@ class Held:
     """What the clients said in each round, and what was true of the same requests."""
 
     said: Compared
-    true: list[Round]
+    true: list[dict[str, Figures]]
 
 
 def hold(clients: Sequence[Client], work: Work, rounds: int, server: Timed) -> Held:
     """The clients in turns; each finds the server as if nobody had asked it yet."""
     said: list[Round] = []
-    true: list[Round] = []
+    true: list[dict[str, Figures]] = []
     for number in range(rounds):
         pairs = {}
         for turn in range(len(clients)):
             index = (number + turn) % len(clients)
             server.clear()
-            figures = run_one(clients[index], drawn(work, number, index))
-            pairs[clients[index].name] = figures, true_figures(server.truth()[WARM_UP:])
+            seen = run_one(clients[index], drawn(work, number, index))
+            pairs[clients[index].name] = seen, true_figures(server.truth()[WARM_UP:])
         said.append({client.name: pairs[client.name][0] for client in clients})
         true.append({client.name: pairs[client.name][1] for client in clients})
     return Held(Compared(work, said), true)
 
 
-def off_by(held: Held, client: str, figure: str) -> float:
-    """The median of how far what the client said was from the truth, as a share of it."""
+def off_by(held: Held, client: str, of: Callable[[Seen], Figures], figure: str) -> float:
+    """The median of how far what the client (or the wire before it) said was from the truth, as a share of it."""
     pairs = [
-        (float(getattr(said[client], figure)), float(getattr(true[client], figure)))
-        for said, true in zip(held.said.rounds, held.true, strict=True)
+        (float(getattr(of(seen[client]), figure)), float(getattr(true[client], figure)))
+        for seen, true in zip(held.said.rounds, held.true, strict=True)
     ]
     return statistics.median(said / true - 1 for said, true in pairs)
 
@@ -89,15 +91,15 @@ def off_by(held: Held, client: str, figure: str) -> float:
 def markdown(held: Held) -> str:
     """How far each is from the truth."""
     names = list(held.true[0])
-    head = [f"{title(held.said.work)}: off by", *names]
-    lines = [f"| {' | '.join(head)} |", f"|---{'|---:' * len(names)}|"]
+    head = [f"{title(held.said.work)}: off by", *(cell for name in names for cell in (name, "its wire"))]
+    lines = [f"| {' | '.join(head)} |", f"|---{'|---:' * (len(head) - 1)}|"]
     for figure, name in TITLES.items():
-        cells = [name, *(f"{100 * off_by(held, client, figure):+.2f}%" for client in names)]
-        lines.append(f"| {' | '.join(cells)} |")
+        found = [off_by(held, client, of, figure) for client in names for of in (SAID, WIRE)]
+        lines.append(f"| {' | '.join([name, *(f'{100 * one:+.2f}%' for one in found)])} |")
     return "\n".join([*lines, "", ""])
 
 
-def _plain(rounds: Sequence[Round]) -> list[dict[str, Any]]:
+def _plain(rounds: Sequence[Mapping[str, Figures]]) -> list[dict[str, Any]]:
     return [{name: asdict(figures) for name, figures in one.items()} for one in rounds]
 
 
@@ -120,13 +122,17 @@ def main() -> None:
             work = Work(server.url, "timed", load, requests=asked.requests, prompt_tokens=32, output_tokens=32)
             found.append(hold(clients, work, asked.rounds, server))
     said = [held.said for held in found]
-    content = as_json(said, TOLERANCE, machine(["locust"]))
+    arguments = {"requests": asked.requests, "rounds": asked.rounds}
+    where = {"url": "a server with known timing", "version": OPTIONS, "models": []}
+    content = as_json(said, TOLERANCE, machine(["locust"]), where, arguments)
     for held, load_json in zip(found, content["loads"], strict=True):
         load_json["true"] = _plain(held.true)
         load_json["off_by"] = {
-            client: {figure: off_by(held, client, figure) for figure in TITLES} for client in held.true[0]
+            client: {figure: off_by(held, client, SAID, figure) for figure in TITLES} for client in held.true[0]
         }
-    content["server"] = OPTIONS
+        load_json["wire_off_by"] = {
+            client: {figure: off_by(held, client, WIRE, figure) for figure in TITLES} for client in held.true[0]
+        }
     if asked.output:
         asked.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write("\n".join([*(markdown(held) for held in found), markdown_of_said(said, TOLERANCE)]))

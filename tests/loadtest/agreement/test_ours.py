@@ -30,5 +30,7 @@ def test_its_result_is_read() -> None:
         "failed": 8,
     }
     said = ours.figures(keys, "abc")
+    assert said.doubt == ""
+    assert ours.figures({**keys, "stageline": {"client": {"verdict": "It was late."}}}, "abc").doubt == "It was late."
     assert (said.ttft_p50_ms, said.ttft_p99_ms, said.tpot_mean_ms, said.tpot_p50_ms) == (1, 2, 3, 4)
     assert (said.output_tokens_per_s, said.requests_per_s, said.completed, said.failed) == (5, 6, 7, 8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,31 @@ def test_an_unknown_result_is_refused() -> None:
 
 def test_it_drew_the_arrivals_that_the_others_are_given() -> None:
     assert isinstance(WORK.load, Rate)
-    servebench.check_times(FOUND, schedule(WORK, WORK.load))
+    servebench.check_times(FOUND, schedule(WORK, WORK.load), 8.0)
     with pytest.raises(LoadTestError, match="another way"):
-        servebench.check_times(FOUND, schedule(WORK, Rate(4.0)))
+        servebench.check_times(FOUND, schedule(WORK, Rate(4.0)), 8.0)
     with pytest.raises(LoadTestError, match="another way"):
-        servebench.check_times(FOUND, schedule(WORK, WORK.load)[1:])
+        servebench.check_times(FOUND, schedule(WORK, WORK.load)[1:], 8.0)
+
+
+def test_at_a_high_rate_another_schedule_is_not_near_by_chance() -> None:
+    """Its intervals are all shorter than 0.02 s."""
+    work = replace(WORK, load=Rate(200.0), requests=50)
+    due = schedule(work, Rate(200.0))
+    requests = [{"index": number, "start": at_s} for number, at_s in enumerate(due)]
+    found = {"levels": [{"requests": requests}]}
+    servebench.check_times(found, due, 200.0)
+    with pytest.raises(LoadTestError, match="another way"):
+        servebench.check_times(found, schedule(replace(work, arrivals_seed=1), Rate(200.0)), 200.0)
+
+
+def test_a_result_that_is_not_there_is_told_with_the_last_words(tmp_path: Path) -> None:
+    program = tmp_path / "servebench"
+    program.write_text("#!/bin/sh\necho no space on the disk\n")
+    program.chmod(0o755)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(LoadTestError, match=r"wrote no result\. It said: no space on the disk"):
+        servebench.run(WORK, str(program), tmp_path / "run")
 
 
 @pytest.mark.parametrize(("load", "flag", "value"), [(Streams(3), "--concurrency", "3"), (Rate(0.5), "--rate", "0.5")])

@@ -23,6 +23,11 @@ def test_the_schedule_is_poisson_from_the_first_request_on() -> None:
     assert schedule(WORK, Rate(10.0)) == pytest.approx([at_s / 2 for at_s in times])
 
 
+def test_an_open_loop_has_the_time_of_its_schedule_and_more() -> None:
+    assert WORK.timeout_s == pytest.approx(600 + schedule(WORK, Rate(5.0))[-1])
+    assert Work("http://localhost:1", "m", Streams(3), limit_s=5.0).timeout_s == 5.0
+
+
 def test_ours_is_given_the_same_schedule_and_time_for_all_of_it(tmp_path: Path) -> None:
     made = scenario(WORK, tmp_path)
     assert isinstance(made.load, Open)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
 from loadtest.errors import LoadTestError
 from loadtest.report import curve, distributions, pictures, timeline
@@ -74,7 +75,7 @@ def test_a_timeline_has_what_there_is(drawn: list[Any], run: Run, tmp_path: Path
     assert is_png(tmp_path / "t.png")
     assert labels(drawn[0]) == [
         "", "time to first token, ms", "time to the answer, ms", "requests/s", "tokens/s", "texts/s",
-        "replicas ready", "stages ready",
+        "requests in\nthe server", "KV cache, %", "replicas ready", "stages ready",
     ]  # fmt: skip
     strip, ttft, *_ = drawn[0].axes
     assert [text.get_text().strip() for text in strip.texts] == ["a step of load", "a node is gone", "streams resumed"]
@@ -87,6 +88,20 @@ def test_a_timeline_has_what_there_is(drawn: list[Any], run: Run, tmp_path: Path
     replicas = next(line for line in drawn[0].axes[-2].lines if line.get_label() == "smollm2 int8-dynamic")
     count = dict(zip(*replicas.get_data(), strict=True))
     assert [round(count[second]) for second in (30.0, 50.0, 60.0, 65.0)] == [0, 1, 2, 1]
+
+
+def test_a_timeline_has_what_the_server_told_of_its_load(drawn: list[Any], run: Run, tmp_path: Path) -> None:
+    """Requests of all models together; each cache for itself, in the colours of those that answered."""
+    assert draw_timeline(run, 10, 110, "t", tmp_path / "t.png")
+    ttft, requests, cache = (drawn[0].axes[index] for index in (1, 6, 7))
+    assert {line.get_label(): list(line.get_ydata())[60] for line in requests.lines if line.get_label()[0] != "_"} == {
+        "run": 3.0,
+        "wait": 5.0,
+    }
+    lines = {line.get_label(): line for line in cache.lines if line.get_label()[0] != "_"}
+    assert {name: line.get_ydata()[60] for name, line in lines.items()} == {"smollm2 bf16": 40.0, "other/0": 20.0}
+    dots = next(one for one in ttft.collections if one.get_label() == "smollm2 bf16")
+    assert to_hex(dots.get_facecolor()[0]) == lines["smollm2 bf16"].get_color()
 
 
 def test_requests_for_a_variant_by_name_are_the_models(drawn: list[Any], run: Run, tmp_path: Path) -> None:

@@ -48,6 +48,14 @@ def test_the_result_is_what_was_measured(folder: Path) -> None:
     assert (ours["client"]["lag_p50_ms"], ours["workers"]) == (0.7, 1)
 
 
+def test_what_vllm_saves_of_each_request_is_there_where_it_is_asked_for(copy: Path) -> None:
+    write_report(copy)
+    assert "ttfts" not in json.loads((copy / "result.json").read_text())
+    write_report(copy, detailed=True)
+    result = json.loads((copy / "result.json").read_text())
+    assert len(result["ttfts"]) == len(result["errors"]) == result["num_prompts"]
+
+
 def test_the_report_says_what_the_result_says(folder: Path) -> None:
     overall = json.loads((folder / "result.json").read_text())["stageline"]["kinds"]["chat"]
     text = (folder / "report.md").read_text(encoding="utf-8")
