@@ -20,8 +20,9 @@ from rich.console import Console
 from cluster.node import RayNode, available_cores, free_ports, joined_cluster, local_node, node_temp_dir
 from deployments.cli.fetch import fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
+from deployments.serving import controller_runs
 from deployments.settings import DEMO_CONFIG, Settings, load_settings
-from engine.errors import EngineFailed
+from engine.errors import ConfigError, EngineFailed, StagelineError
 
 if TYPE_CHECKING:
     from ray.serve import RunTarget
@@ -53,14 +54,21 @@ def models_of(settings: Settings, console: Console) -> dict[str, Path]:
 
 @contextmanager
 def serving(wanted: Sequence[RunTarget], host: str, port: int, *, limit_s: float, leave_serve: bool) -> Iterator[None]:
-    """The applications, ready; needs a connection to Ray. Raises `EngineFailed` when they are not after `limit_s`.
+    """The applications, ready; needs a connection to Ray. Raises `EngineFailed` when they are not after `limit_s`, and
+    `ConfigError` where Serve runs already: with another's host, port and switches it would be another baseline, and
+    what it serves is not ours to end.
 
     `leave_serve` leaves Serve to the end of the node, which is quicker.
     """
     from ray import serve
 
-    from deployments.benchmark.baseline_app import health
+    from deployments.benchmark.baseline_app import HEALTH, health
 
+    if controller_runs():
+        raise ConfigError(
+            "This cluster runs Ray Serve already: stop what it serves, or give the baseline a cluster of its own.",
+            param="address",
+        )
     deadline = time.monotonic() + limit_s
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     try:
@@ -75,7 +83,11 @@ def serving(wanted: Sequence[RunTarget], host: str, port: int, *, limit_s: float
         yield
     finally:
         if not leave_serve:
-            serve.shutdown()
+            ours = {target.name for target in wanted} | {HEALTH}
+            for name in ours & serve.status().applications.keys():
+                serve.delete(name)
+            if not serve.status().applications:
+                serve.shutdown()
 
 
 def _wait(deadline: float, limit_s: float) -> None:
@@ -140,6 +152,9 @@ def main(
                     time.sleep(1.0)
         except Stopped as stopped:
             raise typer.Exit(stopped.exit_status) from None
+        except StagelineError as error:
+            console.print(f"Error: {error}", style="red", markup=False, highlight=False)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
 @contextmanager

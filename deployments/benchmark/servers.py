@@ -16,6 +16,8 @@ import httpx
 import psutil
 
 from cluster.node import end_processes, free_ports
+from deployments.benchmark.shapes import file_of
+from deployments.settings import Settings
 from engine.errors import EngineFailed
 
 START_TIMEOUT_S = 300.0
@@ -65,6 +67,15 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=2.0).status_code == 200
     except httpx.HTTPError:
         return False
+
+
+@contextmanager
+def configuration(settings: Settings) -> Iterator[Path]:
+    """A file that has these models and no others: nobody loads what is not asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "serve.yaml"
+        path.write_text(file_of(settings.models, settings.http), encoding="utf-8")
+        yield path
 
 
 @contextmanager
