@@ -31,7 +31,7 @@ def tried(
             torch.set_num_threads(count)
             started = clock()
             work()
-            best[count] = min(best[count], clock() - started)
+            best[count] = min(best[count], round(clock() - started, 5))
     return best
 
 

@@ -37,7 +37,8 @@ def words(result: Mapping[str, Any]) -> str:
     return (
         f"{told(result)} {result['model']}:{result['variant']}, {result['replicas']} replicas on {result['nodes']} "
         f"nodes that share the cores. {result['node']} was killed {result['killed_s']:.0f} s after the start, with "
-        f"{result['under_way']} requests under way ({result['resumed']:.0f} streams went on elsewhere); {whole}. **{lost(result)}**{client}"
+        f"{result['under_way']} requests under way ({result['resumed']:.0f} streams went on elsewhere); {whole}. "
+        f"**{lost(result)}**{client}"
     )
 
 

@@ -120,21 +120,23 @@ def times(one: Ratio) -> str:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Where the figures come from, then a row a line."""
-    rounds = f"Medians of {result['rounds']} rounds, in brackets the extremes. Threads: {threads(result)}."
+    count = "One round" if result["rounds"] == 1 else f"Medians of {result['rounds']} rounds, in brackets the extremes"
     unfinished = "" if result["complete"] else " **It was stopped before its last round.**"
     table = markdown_table(HEAD, [line.cells() for line in lines(result)])
-    return f"{told(result)} {rounds}{unfinished}\n\n{table}\n"
+    return f"{told(result)} {count}. Threads: {threads(result)}.{unfinished}\n\n{table}\n"
 
 
 def threads(result: Mapping[str, Any]) -> str:
     """Of the servers, and of the baseline in each work: it takes as many as it is fastest with."""
-    return f"{result['threads']}; the baseline's (seconds that its tries took): " + ", ".join(
-        f"{name} {_tried(work['baseline'])}" for name, work in result["works"].items()
-    )
+    works: dict[str, list[str]] = {}
+    for name, work in result["works"].items():
+        works.setdefault(_tried(work["baseline"]), []).append(name)
+    told = "; ".join(f"{count} for {', '.join(names)}" for count, names in works.items())
+    return f"{result['threads']}; the baseline's (in brackets what its tries took): {told}"
 
 
 def _tried(baseline: Mapping[str, Any]) -> str:
     if not baseline:
         return "unknown"
-    tried = ", ".join(f"{count}: {number(seconds)} s" for count, seconds in baseline["tried_s"].items())
+    tried = ", ".join(f"with {count} {number(seconds)} s" for count, seconds in baseline["tried_s"].items())
     return f"{baseline['threads']}" + (f" ({tried})" if tried else "")

@@ -98,7 +98,7 @@ def table(
     for note in notes(result):
         console.print(f"  {note}", highlight=False, markup=False)
     faults = complaints(result)
-    for doubt in doubts(result):
+    for doubt in [one for one in doubts(result) if one not in faults]:
         console.print(f"[yellow]{doubt}[/]", highlight=False)
     for fault in faults:
         console.print(f"[red]{fault}[/]", highlight=False)

@@ -40,7 +40,10 @@ def test_where_the_figures_come_from_can_be_repeated() -> None:
     assert told.startswith(
         "`stageline benchmark`: commit abc, 2026-11-28, 2 cores of a processor, 8.0 GiB, torch 2.13."
     )
-    assert "generation 1 (1: 2.5 s, 2: 3 s)" in told
+    assert (
+        "Threads: 2; the baseline's (in brackets what its tries took): 1 (with 1 2.5 s, with 2 3 s) for generation, "
+        in told
+    )
     elsewhere = markdown(result(urls={"optimized": "http://a:8000"}))
     assert "8.0 GiB (the client's: the server's is another, at http://a:8000)" in elsewhere
     assert "stopped before its last round" in markdown(result(complete=False))
