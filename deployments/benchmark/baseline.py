@@ -124,6 +124,7 @@ def main(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     threads: Annotated[int, typer.Option(min=0, help="Threads of each replica; 0: as many as are the fastest.")] = 0,
     replicas: Annotated[int, typer.Option(min=1, help="Replicas of each model, at most one on a node.")] = 1,
+    cpus: Annotated[int, typer.Option(min=0, help="That each replica claims from Ray.")] = 0,
     address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting a node.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the replicas to become ready.")] = 300.0,
 ) -> None:
@@ -139,7 +140,7 @@ def main(
                 with signals.undisguised():
                     stack.enter_context(
                         serving(
-                            targets(models, threads=threads, most=available_cores(), replicas=replicas),
+                            targets(models, threads=threads, most=available_cores(), replicas=replicas, cpus=cpus),
                             host,
                             port,
                             limit_s=timeout,

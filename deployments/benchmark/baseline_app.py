@@ -113,16 +113,18 @@ ROUTES = {  # by task: where it is asked, and what answers
 }
 
 
-def targets(models: Mapping[str, Path], *, threads: int, most: int, replicas: int) -> list[serve.RunTarget]:
+def targets(
+    models: Mapping[str, Path], *, threads: int, most: int, replicas: int, cpus: int = 0
+) -> list[serve.RunTarget]:
     """What Serve is to run for the models' files, by task. Raises KeyError for a task that it does not know.
 
     Each takes `threads` threads, with 0 as many as are the fastest of up to `most`. There is at most one replica of
-    each on a node, and only one task is asked at a time, so that none claims cores.
+    each on a node, and only one task is asked at a time, so that none claims CPUs of Ray's unless `cpus` says so.
     """
     found = []
     for task, path in models.items():
         route, kind = ROUTES[task]
-        target = _deployment(kind, replicas).bind(path, threads, most)
+        target = _deployment(kind, replicas, cpus).bind(path, threads, most)
         found.append(serve.RunTarget(target=target, name=task, route_prefix=route))
     return found
 
@@ -132,12 +134,12 @@ def health() -> serve.RunTarget:
     return serve.RunTarget(target=_deployment(Health, 1).bind(), name=HEALTH, route_prefix="/health")
 
 
-def _deployment(kind: type[Any], replicas: int) -> serve.Deployment:
+def _deployment(kind: type[Any], replicas: int, cpus: int = 0) -> serve.Deployment:
     wrapped = serve.deployment(
         num_replicas=replicas,
         max_ongoing_requests=WAITING,
         max_replicas_per_node=1,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": cpus},
     )
     deployment: serve.Deployment = wrapped(kind)
     return deployment

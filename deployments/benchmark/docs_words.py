@@ -53,7 +53,8 @@ But several processes with one thread each may do more than one with several, so
 answers are streamed, and rates are of the time after a warm-up: they cannot be compared with those of the table above.
 
 "Threads" are nodes x threads of each; "cores" are each node's own, or shared by all where they cannot be divided. A
-replica's own process (the driver) runs on one of the nodes, and leads its stages.
+replica's own process (the driver) runs on one of the nodes, and leads its stages. Shapes come in order and in reverse,
+round about.
 """
 
 SCALING = """## Loads that change

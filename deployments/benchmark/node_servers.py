@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 
@@ -49,7 +50,9 @@ class NodeServer:
 
 
 @contextmanager
-def cluster_of(part: Share, rest: Sequence[int] = ()) -> Iterator[LocalCluster]:
+def cluster_of(
+    part: Share, rest: Sequence[int] = (), environment: Callable[[Path], Mapping[str, str]] = local_environment
+) -> Iterator[LocalCluster]:
     """Nodes with these shares of the machine, and a head without CPUs beside them, which keeps to `rest`.
 
     Each node has as many CPUs for Ray as a process has threads: there is no room for two on one.
@@ -57,7 +60,7 @@ def cluster_of(part: Share, rest: Sequence[int] = ()) -> Iterator[LocalCluster]:
     names = [f"node-{number}" for number in range(1, len(part.cores) + 1)]
     cores = dict(zip(names, part.cores, strict=True)) | ({HEAD: tuple(rest)} if rest else {})
     cpus = [0, *[part.threads] * len(names)]
-    with local_cluster(len(cpus), cpus=cpus, environment=local_environment, cores=cores) as cluster:
+    with local_cluster(len(cpus), cpus=cpus, environment=environment, cores=cores) as cluster:
         yield cluster
 
 

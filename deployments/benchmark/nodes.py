@@ -12,6 +12,7 @@ from rich.console import Console
 
 from deployments.bench.node_server import check_here
 from deployments.benchmark.kept import Kept
+from deployments.benchmark.node_baseline import baseline_cluster, measure_baseline, sample_of, serving_baseline
 from deployments.benchmark.node_measures import measure, say, scenario_for, unit
 from deployments.benchmark.node_servers import Job, cluster_of, serving
 from deployments.benchmark.shapes import Shape, Share, choose, shapes, share
@@ -50,32 +51,42 @@ def bench_nodes(plan: Plan, settings: Settings, console: Console, kept: Kept) ->
     job = Job(model, variant, with_model(plan.scenario, model.name), tuple(own[plan.cores :]))
     wanted = shapes(plan.counts)
     parts = {count: share(own[: plan.cores], count) for count in sorted({shape.nodes for shape in wanted})}
-    samples: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in wanted}
+    items = [*wanted, *(Shape(count, "baseline") for count in parts)]
+    items.sort(key=lambda shape: shape.nodes)
+    samples: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in items}
     slow: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        place = (0, 0)
+        place = (0, 0, False)
         # There and back again: a machine that grows slower meanwhile does so for all of them.
-        everything = turns(wanted, plan.rounds, console, name=lambda shape: shape.name, order=there_and_back)
+        everything = turns(items, plan.rounds, console, name=lambda shape: shape.name, order=there_and_back)
         for number, (turn, shape) in enumerate(everything, 1):
-            if place != (turn, shape.nodes):  # shapes of as many nodes share a cluster
+            part, seed, plain = parts[shape.nodes], 100 * turn + items.index(shape), shape.how == "baseline"
+            if place != (turn, shape.nodes, plain):  # shapes of as many nodes share a cluster
                 stack.close()
-                cluster = stack.enter_context(cluster_of(parts[shape.nodes], job.rest))
-                place = (turn, shape.nodes)
-            with serving(cluster, job, shape, parts[shape.nodes].threads) as server:
-                asked = scenario_for(job.scenario, plan.seconds, seed=100 * turn + wanted.index(shape))
-                sample, records = measure(server, asked)
-                kept.requests(f"{shape.name}-{turn}".replace(" ", "-"), records)
-                samples[shape].append({"round": turn, **sample})
-                say(console, turn, shape.name, sample["rate"], asked)
-                if shape == SLOW and plan.delays_ms:
-                    slow += slowed(server, job.scenario, plan.delays_ms, plan.seconds, turn, sample, console, kept)
-            if number % len(wanted) == 0:
+                cluster = stack.enter_context((baseline_cluster if plain else cluster_of)(part, job.rest))
+                place = (turn, shape.nodes, plain)
+            if plain:
+                with serving_baseline(cluster, job, shape.nodes, part.threads) as server:
+                    measured = measure_baseline(server, job.scenario, shape.nodes, plan.seconds, seed)
+                sample, records = sample_of(measured, job.scenario), measured.records
+            else:
+                with serving(cluster, job, shape, part.threads) as server:
+                    sample, records = measure(server, scenario_for(job.scenario, plan.seconds, seed))
+                    if shape == SLOW and plan.delays_ms:
+                        slow += slowed(server, job.scenario, plan.delays_ms, plan.seconds, turn, sample, console, kept)
+            kept.requests(f"{shape.name}-{turn}".replace(" ", "-"), records)
+            samples[shape].append({"round": turn, **sample})
+            say(console, turn, shape.name, sample["rate"], job.scenario)
+            if number % len(items) == 0:
                 kept.result({
                     "benchmark": "nodes",
                     **facts(plan, job),
                     "rounds": turn,
                     "complete": turn == plan.rounds,
                     "shapes": [shape_result(shape, parts[shape.nodes], samples[shape]) for shape in wanted],
+                    "baselines": [
+                        {"nodes": shape.nodes, "samples": samples[shape]} for shape in items if shape.how == "baseline"
+                    ],
                     "slow": {"shape": SLOW.name, "node": SLOWED, "samples": slow} if slow else None,
                 })  # fmt: skip
 

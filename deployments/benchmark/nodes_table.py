@@ -10,16 +10,23 @@ from deployments.benchmark.complaints import doubt
 from deployments.benchmark.markdown_table import NONE, markdown_table, number, shown
 from deployments.benchmark.origin import told
 from deployments.benchmark.ratios import ratio, spread
+from deployments.benchmark.table import times
 
 TRAFFIC = (
     "KB/token: all that nodes sent each other (the head included, the client not), by the kernel's counters at their "
     "cables, over the tokens that were answered; prompts and Ray's own messages are in it. Idle: KB/s without load."
 )
 
+BASELINE = (
+    "A replica on each node, of the plain baseline and of Stageline, with as many threads. The baseline answers in one "
+    "piece, and has two callers for each replica; its rate is from the first request sent to the last answer:"
+)
+
 
 def markdown(result: Mapping[str, Any]) -> str:
     """A row for each shape, and what a slow link costs."""
     text = [origin(result), "", shapes_table(result), "", TRAFFIC]
+    text += ["", BASELINE, "", baseline_table(result)]
     text += [f"\n{name}: {words}" for name, words in doubts(result)]
     if result["slow"] is not None:
         text += ["", slow_words(result["slow"]), "", slow_table(result["slow"], result["unit"])]
@@ -47,6 +54,10 @@ def _rounds(result: Mapping[str, Any]) -> str:
 def doubts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the client says against its own figures, by shape."""
     found = [(one["name"], doubt([sample["client"] for sample in one["samples"]])) for one in result["shapes"]]
+    found += [
+        (f"baseline on {one['nodes']}", doubt([sample["client"] for sample in one["samples"]]))
+        for one in result["baselines"]
+    ]
     if result["slow"] is not None:
         found.append(("slow link", doubt([sample["client"] for sample in result["slow"]["samples"]])))
     return [(name, words) for name, words in found if words]
@@ -66,6 +77,23 @@ def shapes_table(result: Mapping[str, Any]) -> str:
         "idle",
     )
     return markdown_table(head, [row(shape, result["shapes"][0]) for shape in result["shapes"]])
+
+
+def baseline_table(result: Mapping[str, Any]) -> str:
+    """The plain baseline on as many nodes, against a replica of Stageline on each."""
+    head = (
+        "nodes",
+        f"baseline, {result['unit']}",
+        f"Stageline, {result['unit']}",
+        "ratio [least to most of the rounds]",
+    )
+    ours = {one["nodes"]: one for one in result["shapes"] if one["how"] == "replicas"}
+    rows = []
+    for one in result["baselines"]:
+        theirs, mine = ([sample["rate"] for sample in two["samples"]] for two in (one, ours[one["nodes"]]))
+        better = times(ratio(theirs, mine, lower_is_better=False))
+        rows.append((str(one["nodes"]), rate_shown(theirs), rate_shown(mine), better))
+    return markdown_table(head, rows)
 
 
 def row(shape: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:

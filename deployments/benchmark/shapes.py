@@ -11,18 +11,21 @@ import yaml
 from deployments.settings import Http, Model, Replicas, Settings, Stages, Variant
 from engine.errors import ConfigError
 
-How = Literal["stages", "replicas"]
+How = Literal["stages", "replicas", "baseline"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """So many nodes with a stage each, or with a replica each. On one node both are the same: one process."""
+    """So many nodes with a stage each, or with a replica each. On one node both are the same: one process. "baseline":
+    a replica of the plain baseline each."""
 
     nodes: int
     how: How = "replicas"
 
     @property
     def name(self) -> str:
+        if self.how == "baseline":
+            return f"baseline on {self.nodes}"
         return "one process" if self.nodes == 1 else f"{self.nodes} {self.how}"
 
     @property

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from deployments.benchmark.harness import Measured
+from deployments.benchmark.node_baseline import sample_of
 from deployments.benchmark.node_measures import figures, scenario_for, unit
 from deployments.benchmark.nodes_table import markdown
 from deployments.benchmark.works import with_model
@@ -96,6 +98,10 @@ RESULT: dict[str, Any] = {
         shape(2, "2 stages", [90.0, 99.0, 81.0]),
         shape(3, "3 replicas", [50.0, 55.0, 45.0]),
     ],
+    "baselines": [
+        {"nodes": 1, "samples": [sample(20.0), sample(20.0), sample(10.0)]},
+        {"nodes": 3, "samples": [sample(25.0), sample(25.0), sample(25.0)]},
+    ],
     "slow": {
         "shape": "2 stages",
         "node": "node-2",
@@ -120,6 +126,18 @@ def test_the_table_holds_each_shape_against_one_node() -> None:
     assert "the same cores as the nodes" in text
 
 
+def test_the_baseline_is_held_against_a_replica_on_each_node() -> None:
+    text = markdown(RESULT)
+    assert "| 1 | 20 (10 to 20) | 100 (90 to 110) | 5.50x [5.00 to 9.00] |" in text
+    assert "| 3 | 25 (25 to 25) | 50 (45 to 55) | 2.00x [1.80 to 2.20] |" in text
+
+
+def test_the_baselines_rate_is_of_all_that_it_answered() -> None:
+    records = [streamed(number, at, tokens=4) for number, at in enumerate((0.0, 1.0))]
+    found = sample_of(Measured(records, {"verdict": ""}), GENERATION)
+    assert found["rate"] == pytest.approx(8 / 1.8)
+
+
 def test_the_table_of_a_slow_link() -> None:
     text = markdown(RESULT)
     assert "stage 0 on node-1, stage 1 on node-2; driver on node-1" in text
@@ -132,7 +150,7 @@ def test_the_table_of_a_slow_link() -> None:
 def test_a_single_round_has_no_interval() -> None:
     result = copy.deepcopy(RESULT)
     result["rounds"] = 1
-    for one in result["shapes"]:
+    for one in (*result["shapes"], *result["baselines"]):
         one["samples"] = one["samples"][:1]
     text = markdown(result)
     assert "| 2 | 2 stages | 2 x 1 | own | 90 | 90% | 20 ms |" in text

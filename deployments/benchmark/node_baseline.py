@@ -1,0 +1,51 @@
+"""The plain baseline on several nodes: a replica on each, with as many threads as Stageline's processes have there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from cluster.nodes.local_cluster import LocalCluster
+from deployments.bench.node_server import on_head
+from deployments.benchmark.baseline import environment
+from deployments.benchmark.figures import figures
+from deployments.benchmark.harness import Measured
+from deployments.benchmark.node_servers import Job, NodeServer, cluster_of
+from deployments.benchmark.shapes import Share, file_of
+from deployments.benchmark.works import for_round, users_of
+from loadtest.scenario import GENERATING, Scenario
+
+CALLERS = 2  # of each replica, which answers one at a time
+
+
+def baseline_cluster(part: Share, rest: Sequence[int]) -> AbstractContextManager[LocalCluster]:
+    """Nodes as for Stageline, but with Ray Serve as it is without any switch."""
+    return cluster_of(part, rest, lambda folder: environment())
+
+
+@contextmanager
+def serving_baseline(cluster: LocalCluster, job: Job, nodes: int, threads: int) -> Iterator[NodeServer]:
+    """Each replica claims all CPUs of a node, so that none has two and the head has none. Raises `EngineFailed` where
+    it does not start."""
+    config = cluster.folder / "baseline.yaml"
+    config.write_text(file_of([job.model]), encoding="utf-8")
+    command = ["-m", "deployments.benchmark.baseline", str(config), "--address", cluster.address]
+    command += ["--replicas", str(nodes), "--threads", str(threads), "--cpus", str(threads)]
+    with on_head(cluster, command, "/health") as url:
+        yield NodeServer(cluster, url, [], job.rest)
+
+
+def measure_baseline(server: NodeServer, scenario: Scenario, nodes: int, seconds: float, seed: int) -> Measured:
+    """Not streamed, with as many callers as keep its replicas at work: the others would only wait."""
+    asked = tuple(one.model_copy(update={"stream": False}) for one in scenario.requests)
+    scenario = scenario.model_copy(update={"requests": asked})
+    return server.ask(for_round(scenario, seed, min(users_of(scenario), CALLERS * nodes), seconds))
+
+
+def sample_of(measured: Measured, scenario: Scenario) -> dict[str, Any]:
+    """`rate` is from the first request sent to the last answer."""
+    found = figures(measured.records)
+    generating = scenario.requests[0].kind in GENERATING
+    rate = found["tokens_per_s"] if generating else found["items_per_s"]
+    return {"rate": rate, "failed": found["failed"], "client": measured.client}
