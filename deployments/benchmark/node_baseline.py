@@ -17,6 +17,8 @@ from deployments.benchmark.works import for_round, users_of
 from loadtest.scenario import GENERATING, Scenario
 
 CALLERS = 2  # of each replica, which answers one at a time
+WARM_UP_S = 2.0
+WARM_UP_SEED = 10_000
 
 
 def baseline_cluster(part: Share, rest: Sequence[int]) -> AbstractContextManager[LocalCluster]:
@@ -37,10 +39,13 @@ def serving_baseline(cluster: LocalCluster, job: Job, nodes: int, threads: int) 
 
 
 def measure_baseline(server: NodeServer, scenario: Scenario, nodes: int, seconds: float, seed: int) -> Measured:
-    """Not streamed, with as many callers as keep its replicas at work: the others would only wait."""
+    """Not streamed, with as many callers as keep its replicas at work: the others would only wait. After some requests
+    that do not count."""
     asked = tuple(one.model_copy(update={"stream": False}) for one in scenario.requests)
     scenario = scenario.model_copy(update={"requests": asked})
-    return server.ask(for_round(scenario, seed, min(users_of(scenario), CALLERS * nodes), seconds))
+    callers = min(users_of(scenario), CALLERS * nodes)
+    server.ask(for_round(scenario, seed + WARM_UP_SEED, callers, WARM_UP_S))
+    return server.ask(for_round(scenario, seed, callers, seconds))
 
 
 def sample_of(measured: Measured, scenario: Scenario) -> dict[str, Any]:

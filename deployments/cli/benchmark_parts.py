@@ -36,9 +36,9 @@ def nodes(
     ] = None,
     output: Output = None,
 ) -> None:
-    """The same load on 1, 2 and 3 nodes with the same cores together: the model in stages, or in replicas, and the plain
-    baseline with as many replicas. Speed, bytes over the network, and what a slow link costs. Starts real nodes in
-    network namespaces (needs root)."""
+    """The same load on 1, 2 and 3 nodes with the same cores together: the model in stages, or in replicas, and the
+    plain baseline with as many replicas. Speed, bytes over the network, and what a slow link costs. Starts real nodes
+    in network namespaces (needs root)."""
     require()
     from cluster.node import available_cores
     from deployments.benchmark.nodes import Plan, bench_nodes
