@@ -40,7 +40,7 @@ same cores. The article's figures come from other models on another machine: onl
   them; where some are below and some above, they are not told apart.
 - The article does not say how long its texts are: lines (about 12 words) and letters (about 100) are both held against
   its figure for classification.
-- The baseline of generation and translation gets as many of the callers as it answers in half a round. It answers one
+- The baseline gets as many of the callers as it answers in half a round, at least two (of several). It answers one
   at a time: the others would only wait. That callers do not slow it down is checked against its rate with one.
 - Quality: how the answers of this run agree with the baseline's, then what was measured before on the files that are
   named ([how](quantization.md)).

@@ -27,7 +27,8 @@ class Peer:
     """`command` has {model}, {port}, {host} and {threads}; with `url` it runs already. `title` is what it is in words.
 
     It is ready when it lists its models. `at_once` is how many requests it answers at a time, None: all that come.
-    `exact` is how it is told to go on to the last token that was asked for, where it does not know `ignore_eos`.
+    `exact` is how it is told to go on to the last token that was asked for, where it does not know `ignore_eos`; `body`
+    are more keys of its requests, so that it computes what the others do.
     """
 
     name: str
@@ -37,11 +38,18 @@ class Peer:
     title: str = ""
     version: str = ""
     exact: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
 
-    def about(self) -> dict[str, str]:
+    def about(self) -> dict[str, Any]:
         """What is kept of it. A program is named without its folder."""
         command = shlex.join([Path(self.command[0]).name, *self.command[1:]]) if self.command else ""
-        return {"title": self.title or self.name, "version": self.version, "command": command, "url": self.url}
+        return {
+            "title": self.title or self.name,
+            "version": self.version,
+            "command": command,
+            "url": self.url,
+            "body": dict(self.body),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ def known_peers(python: Path) -> tuple[Peer, ...]:
                 title="llama-cpp-python's server, one request at a time",
                 version=_version(folder.parent, "llama_cpp_python"),
                 exact="min_tokens",
+                body={"repeat_penalty": 1.0},  # 1.1 without: no longer the likeliest token
             )
         )
     if (folder / "vllm").exists():
@@ -157,10 +166,9 @@ def _change(peer: Peer, url: str) -> Callable[[Scenario], Scenario]:
 
     def change(scenario: Scenario) -> Scenario:
         scenario = with_model(scenario, name)
-        if not peer.exact:
-            return scenario
         (asked,) = scenario.requests
-        asked = asked.model_copy(update={"body": {peer.exact: asked.output_tokens, **asked.body}})
+        exact = {peer.exact: asked.output_tokens} if peer.exact else {}
+        asked = asked.model_copy(update={"body": {**peer.body, **exact, **asked.body}})
         return scenario.model_copy(update={"requests": (asked,)})
 
     return change

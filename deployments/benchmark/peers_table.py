@@ -33,7 +33,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     return f"The same generation by other servers, in the same rounds:\n\n{told}\n\n{markdown_table(HEAD, rows)}\n"
 
 
-def _about(name: str, one: Mapping[str, str], result: Mapping[str, Any]) -> str:
+def _about(name: str, one: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     version = f" {one['version']}" if one["version"] else ""
     if one["url"]:
         return f"**{name}**{version}: {one['title']}; it ran already, with whatever model it has."

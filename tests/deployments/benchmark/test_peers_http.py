@@ -45,8 +45,8 @@ def test_a_peer_is_started_asked_for_its_model_and_ended(tmp_path: Path) -> None
         by_url = named_peer(f"found={ready.url}/v1")
         with started(by_url, tmp_path / "model.gguf", 1) as found:
             assert found.url == ready.url
-        with started(replace(by_url, exact="min_tokens"), tmp_path, 1) as found:
-            assert found.change(scenario).requests[0].body == {"min_tokens": 64}
+        with started(replace(by_url, exact="min_tokens", body={"repeat_penalty": 1.0}), tmp_path, 1) as found:
+            assert found.change(scenario).requests[0].body == {"repeat_penalty": 1.0, "min_tokens": 64}
     with pytest.raises(EngineFailed, match="found does not list its models"), started(by_url, tmp_path, 1):
         pass
 
