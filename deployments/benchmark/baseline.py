@@ -123,6 +123,7 @@ def main(
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 8001,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     threads: Annotated[int, typer.Option(min=0, help="Threads of each replica; 0: as many as are the fastest.")] = 0,
+    most: Annotated[int, typer.Option(min=0, help="The most threads that are tried; 0: the cores.")] = 0,
     replicas: Annotated[int, typer.Option(min=1, help="Replicas of each model, at most one on a node.")] = 1,
     cpus: Annotated[int, typer.Option(min=0, help="That each replica claims from Ray.")] = 0,
     address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting a node.")] = None,
@@ -140,7 +141,9 @@ def main(
                 with signals.undisguised():
                     stack.enter_context(
                         serving(
-                            targets(models, threads=threads, most=available_cores(), replicas=replicas, cpus=cpus),
+                            targets(
+                                models, threads=threads, most=most or available_cores(), replicas=replicas, cpus=cpus
+                            ),
                             host,
                             port,
                             limit_s=timeout,

@@ -1,8 +1,8 @@
-"""The plain baseline on several nodes: a replica on each, with as many threads as Stageline's processes have there."""
+"""The plain baseline on several nodes: a replica on each, with at most as many threads as Stageline has there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -28,12 +28,12 @@ def baseline_cluster(part: Share, rest: Sequence[int]) -> AbstractContextManager
 
 @contextmanager
 def serving_baseline(cluster: LocalCluster, job: Job, nodes: int, threads: int) -> Iterator[NodeServer]:
-    """Each replica claims all CPUs of a node, so that none has two and the head has none. Raises `EngineFailed` where
-    it does not start."""
+    """With as many threads as it is fastest with, at most `threads`. Each replica claims all CPUs of a node: none has
+    two then, and the head none. Raises `EngineFailed` where it does not start."""
     config = cluster.folder / "baseline.yaml"
     config.write_text(file_of([job.model]), encoding="utf-8")
     command = ["-m", "deployments.benchmark.baseline", str(config), "--address", cluster.address]
-    command += ["--replicas", str(nodes), "--threads", str(threads), "--cpus", str(threads)]
+    command += ["--replicas", str(nodes), "--most", str(threads), "--cpus", str(threads)]
     with on_head(cluster, command, "/health") as url:
         yield NodeServer(cluster, url, [], job.rest)
 
@@ -48,9 +48,9 @@ def measure_baseline(server: NodeServer, scenario: Scenario, nodes: int, seconds
     return server.ask(for_round(scenario, seed, callers, seconds))
 
 
-def sample_of(measured: Measured, scenario: Scenario) -> dict[str, Any]:
+def sample_of(measured: Measured, scenario: Scenario, facts: Mapping[str, Any]) -> dict[str, Any]:
     """`rate` is from the first request sent to the last answer."""
     found = figures(measured.records)
     generating = scenario.requests[0].kind in GENERATING
     rate = found["tokens_per_s"] if generating else found["items_per_s"]
-    return {"rate": rate, "failed": found["failed"], "client": measured.client}
+    return {"rate": rate, "failed": found["failed"], "client": measured.client, **facts}

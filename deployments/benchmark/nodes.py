@@ -15,12 +15,14 @@ from deployments.benchmark.kept import Kept
 from deployments.benchmark.node_baseline import baseline_cluster, measure_baseline, sample_of, serving_baseline
 from deployments.benchmark.node_measures import measure, say, scenario_for, unit
 from deployments.benchmark.node_servers import Job, cluster_of, serving
+from deployments.benchmark.servers import baseline_facts
 from deployments.benchmark.shapes import Shape, Share, choose, shapes, share
 from deployments.benchmark.slow_links import SLOW, SLOWED, slowed
 from deployments.benchmark.works import with_model
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
 from engine.errors import ConfigError
+from loadtest.record import Record
 from loadtest.scenario import Scenario
 from loadtest.turns import there_and_back, turns
 
@@ -55,6 +57,12 @@ def bench_nodes(plan: Plan, settings: Settings, console: Console, kept: Kept) ->
     items.sort(key=lambda shape: shape.nodes)
     samples: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in items}
     slow: list[dict[str, Any]] = []
+
+    def note(turn: int, shape: Shape, sample: Mapping[str, Any], records: Sequence[Record]) -> None:
+        kept.requests(f"{shape.name}-{turn}".replace(" ", "-"), records)
+        samples[shape].append({"round": turn, **sample})
+        say(console, turn, shape.name, sample["rate"], job.scenario)
+
     with ExitStack() as stack:
         place = (0, 0, False)
         # There and back again: a machine that grows slower meanwhile does so for all of them.
@@ -68,15 +76,14 @@ def bench_nodes(plan: Plan, settings: Settings, console: Console, kept: Kept) ->
             if plain:
                 with serving_baseline(cluster, job, shape.nodes, part.threads) as server:
                     measured = measure_baseline(server, job.scenario, shape.nodes, plan.seconds, seed)
-                sample, records = sample_of(measured, job.scenario), measured.records
+                    sample = sample_of(measured, job.scenario, baseline_facts(server.url, job.scenario))
+                    note(turn, shape, sample, measured.records)
             else:
                 with serving(cluster, job, shape, part.threads) as server:
                     sample, records = measure(server, scenario_for(job.scenario, plan.seconds, seed))
+                    note(turn, shape, sample, records)
                     if shape == SLOW and plan.delays_ms:
                         slow += slowed(server, job.scenario, plan.delays_ms, plan.seconds, turn, sample, console, kept)
-            kept.requests(f"{shape.name}-{turn}".replace(" ", "-"), records)
-            samples[shape].append({"round": turn, **sample})
-            say(console, turn, shape.name, sample["rate"], job.scenario)
             if number % len(items) == 0:
                 kept.result({
                     "benchmark": "nodes",

@@ -18,8 +18,9 @@ TRAFFIC = (
 )
 
 BASELINE = (
-    "A replica on each node, of the plain baseline and of Stageline, with as many threads. The baseline answers in one "
-    "piece, and has two callers for each replica; its rate is from the first request sent to the last answer:"
+    "A replica on each node, of the plain baseline and of Stageline; the baseline with as many threads as it is "
+    "fastest with, at most as many as Stageline. It answers in one piece, and has two callers for each replica; its "
+    "rate is from the first request sent to the last answer:"
 )
 
 
@@ -83,6 +84,7 @@ def baseline_table(result: Mapping[str, Any]) -> str:
     """The plain baseline on as many nodes, against a replica of Stageline on each."""
     head = (
         "nodes",
+        "baseline's threads",
         f"baseline, {result['unit']}",
         f"Stageline, {result['unit']}",
         "ratio [least to most of the rounds]",
@@ -92,7 +94,9 @@ def baseline_table(result: Mapping[str, Any]) -> str:
     for one in result["baselines"]:
         theirs, mine = ([sample["rate"] for sample in two["samples"]] for two in (one, ours[one["nodes"]]))
         better = times(ratio(theirs, mine, lower_is_better=False))
-        rows.append((str(one["nodes"]), rate_shown(theirs), rate_shown(mine), better))
+        threads = "/".join(sorted({str(sample.get("threads", NONE)) for sample in one["samples"]}))
+        told = f"{one['nodes']} x {threads}"
+        rows.append((str(one["nodes"]), told, rate_shown(theirs), rate_shown(mine), better))
     return markdown_table(head, rows)
 
 

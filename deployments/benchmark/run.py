@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 
 from cluster.node import available_cores
@@ -20,14 +19,10 @@ from deployments.benchmark.harness import measure
 from deployments.benchmark.kept import Kept
 from deployments.benchmark.measured_quality import measured_quality
 from deployments.benchmark.peers_http import Peer, started
-from deployments.benchmark.servers import baseline, configuration, stageline
+from deployments.benchmark.servers import baseline, baseline_facts, configuration, stageline
 from deployments.benchmark.works import Work, first_of, scenario_of
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
-from loadtest.scenario import Scenario
-from loadtest.workload import PATHS
-
-_ASK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +94,6 @@ def _servers(plan: Plan, config: Path, stack: ExitStack, console: Console) -> It
     for name, at_once, start in ((BASELINE, 1, baseline), (OPTIMIZED, None, stageline)):
         console.print(f"Starting {name} ...")
         yield Server(name, stack.enter_context(start(config)), at_once)
-
-
-def baseline_facts(url: str, scenario: Scenario) -> dict[str, Any]:
-    """With how many threads the baseline does this, and what it tried; empty where it is another one that does not
-    say so."""
-    try:
-        told = httpx.get(f"{url}{PATHS[scenario.requests[0].kind]}", timeout=_ASK_S).raise_for_status().json()
-        return {"threads": int(told["threads"]), "tried_s": dict(told["tried_s"])}
-    except (httpx.HTTPError, ValueError, LookupError, TypeError):
-        return {}
 
 
 def work_result(work: Work, taken: AllTaken, settings: Settings) -> dict[str, Any]:

@@ -99,8 +99,8 @@ RESULT: dict[str, Any] = {
         shape(3, "3 replicas", [50.0, 55.0, 45.0]),
     ],
     "baselines": [
-        {"nodes": 1, "samples": [sample(20.0), sample(20.0), sample(10.0)]},
-        {"nodes": 3, "samples": [sample(25.0), sample(25.0), sample(25.0)]},
+        {"nodes": 1, "samples": [sample(rate, threads=2) for rate in (20.0, 20.0, 10.0)]},
+        {"nodes": 3, "samples": [sample(25.0, threads=count) for count in (1, 2, 1)]},
     ],
     "slow": {
         "shape": "2 stages",
@@ -128,14 +128,14 @@ def test_the_table_holds_each_shape_against_one_node() -> None:
 
 def test_the_baseline_is_held_against_a_replica_on_each_node() -> None:
     text = markdown(RESULT)
-    assert "| 1 | 20 (10 to 20) | 100 (90 to 110) | 5.50x [5.00 to 9.00] |" in text
-    assert "| 3 | 25 (25 to 25) | 50 (45 to 55) | 2.00x [1.80 to 2.20] |" in text
+    assert "| 1 | 1 x 2 | 20 (10 to 20) | 100 (90 to 110) | 5.50x [5.00 to 9.00] |" in text
+    assert "| 3 | 3 x 1/2 | 25 (25 to 25) | 50 (45 to 55) | 2.00x [1.80 to 2.20] |" in text
 
 
 def test_the_baselines_rate_is_of_all_that_it_answered() -> None:
     records = [streamed(number, at, tokens=4) for number, at in enumerate((0.0, 1.0))]
-    found = sample_of(Measured(records, {"verdict": ""}), GENERATION)
-    assert found["rate"] == pytest.approx(8 / 1.8)
+    found = sample_of(Measured(records, {"verdict": ""}), GENERATION, {"threads": 1})
+    assert (found["rate"], found["threads"]) == (pytest.approx(8 / 1.8), 1)
 
 
 def test_the_table_of_a_slow_link() -> None:
