@@ -43,8 +43,8 @@ def counts(most: int) -> list[int]:
 def use_threads(threads: int, most: int, work: Callable[[], object]) -> dict[int, float]:
     """So many, or with 0 as many as are the fastest: the most are not always, and a baseline is to be as fast as it can
     be. What was tried."""
-    times = {} if threads else tried(work, counts(most))
-    torch.set_num_threads(threads or min(times, key=lambda count: times[count]))
+    times = {} if threads or most == 1 else tried(work, counts(most))
+    torch.set_num_threads(threads or min(times, key=lambda count: times[count], default=1))
     return times
 
 

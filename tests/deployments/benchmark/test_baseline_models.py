@@ -46,6 +46,9 @@ def test_the_fastest_number_is_taken_however_slow_one_try_was(
 def test_a_number_that_is_given_is_not_questioned() -> None:
     assert use_threads(3, 8, lambda: pytest.fail("nothing is to be tried")) == {}
     assert torch.get_num_threads() == 3
+    assert use_threads(0, 1, lambda: pytest.fail("there is no other")) == {}
+    assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 3
 
 
 def test_what_is_tried_is_as_long_as_what_is_asked() -> None:
