@@ -48,7 +48,6 @@ def test_a_number_that_is_given_is_not_questioned() -> None:
     assert torch.get_num_threads() == 3
     assert use_threads(0, 1, lambda: pytest.fail("there is no other")) == {}
     assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == 3
 
 
 def test_what_is_tried_is_as_long_as_what_is_asked() -> None:
