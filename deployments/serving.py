@@ -97,7 +97,7 @@ def application(
     """
     from ray import serve
 
-    found = _controller_runs()
+    found = controller_runs()
     if found and not take_over and APP_NAME in serve.status().applications:
         raise ConfigError(
             "This cluster serves a Stageline already: stop that one first, or replace it with --take-over (where its "
@@ -148,7 +148,8 @@ def base_url(http: Http) -> str:
     return f"http://{host}:{http.port}"
 
 
-def _controller_runs() -> bool:
+def controller_runs() -> bool:
+    """Whether the cluster that this process is connected to runs Serve."""
     import ray
 
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from loadtest.errors import LoadTestError
+from loadtest.lines import read_lines
 
 # How a request failed. "" is an answer that is complete.
 #   429, 503      refused: the caller's own limit; too much load
@@ -71,9 +72,8 @@ def read_records(path: Path) -> list[Record]:
 
 
 def _lines(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield Record(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise LoadTestError(f"{path}:{number}: not a request's record: {error}.") from None
+    for number, line in enumerate(read_lines(path), 1):
+        try:
+            yield Record(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise LoadTestError(f"{path}:{number}: not a request's record: {error}.") from None

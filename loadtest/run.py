@@ -112,7 +112,9 @@ def _client(trial: Trial) -> Iterator[subprocess.Popen[bytes]]:
         *("--only-summary", "--stop-timeout", "0", "--exit-code-on-error", "0"),
         *(("--processes", str(trial.processes)) if trial.processes > 1 else ()),
     ]
-    environment = {**os.environ, **trial.environment, "STAGELINE_API_KEY": trial.api_key}
+    environment = {**os.environ, **trial.environment}
+    if trial.api_key:
+        environment["STAGELINE_API_KEY"] = trial.api_key
     environment["PYTHONPATH"] = os.pathsep.join([str(LOCUSTFILE.parents[1]), environment.get("PYTHONPATH", "")])
     with (trial.folder / "locust.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from deployments.benchmark.ratios import ratio
+from loadtest.turns import turns
 
 Measure = Callable[[], float]
 
@@ -19,19 +21,13 @@ PAUSE_S = 0.3
 def alternate(
     measures: Mapping[str, Measure], rounds: int, console: Console, pause_s: float = 0.0
 ) -> dict[str, list[float]]:
-    """Every measure once a round, in order, after one round that does not count. Samples by name."""
+    """Every measure once a round, after one round that does not count. Samples by name."""
     samples: dict[str, list[float]] = {name: [] for name in measures}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("warming up", total=(rounds + 1) * len(measures))
-        for turn in range(rounds + 1):
-            for name, measure in measures.items():
-                progress.update(task, description=f"{name}" if turn else f"warming up {name}")
-                time.sleep(pause_s)
-                sample = measure()
-                if turn:
-                    samples[name].append(sample)
-                progress.advance(task)
+    for turn, name in turns(list(measures), rounds, console, warm_up=True):
+        time.sleep(pause_s)
+        sample = measures[name]()
+        if turn:
+            samples[name].append(sample)
     return samples
 
 
@@ -49,13 +45,13 @@ def peer_name(peer: str, work: str) -> str:
 
 
 def ratios(samples: Mapping[str, list[float]], peers: Iterable[str]) -> dict[str, dict[str, float]]:
-    """How much faster the engine is than each peer that did the same work: ratios of medians, by work and peer."""
+    """How much faster the engine is than each peer that did the same work, by work and peer: medians of the rounds'."""
     names = list(peers)
     found: dict[str, dict[str, float]] = {}
     for work, mine in samples.items():
         theirs = {peer: samples[peer_name(peer, work)] for peer in names if peer_name(peer, work) in samples}
         if theirs:
-            found[work] = {peer: statistics.median(mine) / statistics.median(rates) for peer, rates in theirs.items()}
+            found[work] = {peer: ratio(rates, mine, lower_is_better=False).value for peer, rates in theirs.items()}
     return found
 
 

@@ -20,8 +20,9 @@ from rich.console import Console
 from cluster.node import RayNode, available_cores, free_ports, joined_cluster, local_node, node_temp_dir
 from deployments.cli.fetch import fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
+from deployments.serving import controller_runs
 from deployments.settings import DEMO_CONFIG, Settings, load_settings
-from engine.errors import EngineFailed
+from engine.errors import ConfigError, EngineFailed, StagelineError
 
 if TYPE_CHECKING:
     from ray.serve import RunTarget
@@ -53,14 +54,21 @@ def models_of(settings: Settings, console: Console) -> dict[str, Path]:
 
 @contextmanager
 def serving(wanted: Sequence[RunTarget], host: str, port: int, *, limit_s: float, leave_serve: bool) -> Iterator[None]:
-    """The applications, ready; needs a connection to Ray. Raises `EngineFailed` when they are not after `limit_s`.
+    """The applications, ready; needs a connection to Ray. Raises `EngineFailed` when they are not after `limit_s`, and
+    `ConfigError` where Serve runs already: with another's host, port and switches it would be another baseline, and
+    what it serves is not ours to end.
 
     `leave_serve` leaves Serve to the end of the node, which is quicker.
     """
     from ray import serve
 
-    from deployments.benchmark.baseline_app import health
+    from deployments.benchmark.baseline_app import HEALTH, health
 
+    if controller_runs():
+        raise ConfigError(
+            "This cluster runs Ray Serve already: stop what it serves, or give the baseline a cluster of its own.",
+            param="address",
+        )
     deadline = time.monotonic() + limit_s
     serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port})
     try:
@@ -75,7 +83,11 @@ def serving(wanted: Sequence[RunTarget], host: str, port: int, *, limit_s: float
         yield
     finally:
         if not leave_serve:
-            serve.shutdown()
+            ours = {target.name for target in wanted} | {HEALTH}
+            for name in ours & serve.status().applications.keys():
+                serve.delete(name)
+            if not serve.status().applications:
+                serve.shutdown()
 
 
 def _wait(deadline: float, limit_s: float) -> None:
@@ -111,7 +123,9 @@ def main(
     port: Annotated[int, typer.Option(help="Port to listen at.")] = 8001,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     threads: Annotated[int, typer.Option(min=0, help="Threads of each replica; 0: as many as are the fastest.")] = 0,
+    most: Annotated[int, typer.Option(min=0, help="The most threads that are tried; 0: the cores.")] = 0,
     replicas: Annotated[int, typer.Option(min=1, help="Replicas of each model, at most one on a node.")] = 1,
+    cpus: Annotated[int, typer.Option(min=0, help="That each replica claims from Ray.")] = 0,
     address: Annotated[str | None, typer.Option(help="Join this Ray cluster instead of starting a node.")] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for the replicas to become ready.")] = 300.0,
 ) -> None:
@@ -127,7 +141,9 @@ def main(
                 with signals.undisguised():
                     stack.enter_context(
                         serving(
-                            targets(models, threads=threads, most=available_cores(), replicas=replicas),
+                            targets(
+                                models, threads=threads, most=most or available_cores(), replicas=replicas, cpus=cpus
+                            ),
                             host,
                             port,
                             limit_s=timeout,
@@ -140,6 +156,9 @@ def main(
                     time.sleep(1.0)
         except Stopped as stopped:
             raise typer.Exit(stopped.exit_status) from None
+        except StagelineError as error:
+            console.print(f"Error: {error}", style="red", markup=False, highlight=False)
+            raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
 @contextmanager

@@ -18,6 +18,10 @@ from starlette.responses import JSONResponse, Response
 
 from deployments.benchmark.baseline_models import PlainClassifier, PlainGenerator, PlainTranslator
 
+# More than ask: who waits, waits in the replica, which answers one after the other. Where Serve's router holds requests
+# back, it looks again only after up to half a second, and the replica idles meanwhile.
+WAITING = 1000
+
 
 class Generation:
     """`POST /v1/completions`: one prompt, greedy, answered in one piece."""
@@ -27,7 +31,7 @@ class Generation:
 
     async def __call__(self, request: Request) -> Response:
         if request.method == "GET":
-            return facts()
+            return facts(self._model.tried_s)
         body = await request.json()
         if not isinstance(body.get("prompt"), str) or body.get("stream") or body.get("temperature", 0) > 0:
             return refusal("This baseline continues one text, greedily, and answers in one piece.")
@@ -50,7 +54,7 @@ class Classification:
 
     async def __call__(self, request: Request) -> Response:
         if request.method == "GET":
-            return facts()
+            return facts(self._model.tried_s)
         body = await request.json()
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         found = [self._model.classify(text) for text in texts]
@@ -72,7 +76,7 @@ class Translation:
 
     async def __call__(self, request: Request) -> Response:
         if request.method == "GET":
-            return facts()
+            return facts(self._model.tried_s)
         body = await request.json()
         if isinstance(body["q"], str):
             return JSONResponse({"translatedText": self._model.translate(body["q"])})
@@ -86,9 +90,10 @@ class Health:
         return Response()
 
 
-def facts() -> JSONResponse:
-    """What a replica says of itself when its route is asked by GET."""
-    return JSONResponse({"threads": torch.get_num_threads(), "torch": torch.__version__})
+def facts(tried_s: Mapping[int, float]) -> JSONResponse:
+    """What a replica says of itself when its route is asked by GET: its threads, and the seconds that it took with
+    others."""
+    return JSONResponse({"threads": torch.get_num_threads(), "tried_s": tried_s, "torch": torch.__version__})
 
 
 def refusal(message: str) -> JSONResponse:
@@ -100,6 +105,7 @@ def usage(prompt: int, answer: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
+HEALTH = "health"
 ROUTES = {  # by task: where it is asked, and what answers
     "text-generation": ("/v1/completions", Generation),
     "text-classification": ("/classify", Classification),
@@ -107,31 +113,33 @@ ROUTES = {  # by task: where it is asked, and what answers
 }
 
 
-def targets(models: Mapping[str, Path], *, threads: int, most: int, replicas: int) -> list[serve.RunTarget]:
+def targets(
+    models: Mapping[str, Path], *, threads: int, most: int, replicas: int, cpus: int = 0
+) -> list[serve.RunTarget]:
     """What Serve is to run for the models' files, by task. Raises KeyError for a task that it does not know.
 
     Each takes `threads` threads, with 0 as many as are the fastest of up to `most`. There is at most one replica of
-    each on a node, and only one task is asked at a time, so that none claims cores.
+    each on a node, and only one task is asked at a time, so that none claims CPUs of Ray's unless `cpus` says so.
     """
     found = []
     for task, path in models.items():
         route, kind = ROUTES[task]
-        target = _deployment(kind, replicas).bind(path, threads, most)
+        target = _deployment(kind, replicas, cpus).bind(path, threads, most)
         found.append(serve.RunTarget(target=target, name=task, route_prefix=route))
     return found
 
 
 def health() -> serve.RunTarget:
     """To be run when the others are ready, which it then tells."""
-    return serve.RunTarget(target=_deployment(Health, 1).bind(), name="health", route_prefix="/health")
+    return serve.RunTarget(target=_deployment(Health, 1).bind(), name=HEALTH, route_prefix="/health")
 
 
-def _deployment(kind: type[Any], replicas: int) -> serve.Deployment:
+def _deployment(kind: type[Any], replicas: int, cpus: int = 0) -> serve.Deployment:
     wrapped = serve.deployment(
         num_replicas=replicas,
-        max_ongoing_requests=1,
+        max_ongoing_requests=WAITING,
         max_replicas_per_node=1,
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": cpus},
     )
     deployment: serve.Deployment = wrapped(kind)
     return deployment

@@ -14,20 +14,19 @@ from typing import Any
 from rich.console import Console
 
 from cluster.nodes.local_cluster import LocalCluster, local_cluster
-from deployments.bench.faults.run import check_here, found_parts, processes, served, wait_whole
+from deployments.bench.node_server import check_here, found_parts, processes, served, wait_whole
 from deployments.benchmark.losses import failures, peak_s, resumptions, under_way, window, wrong_lengths
 from deployments.benchmark.shapes import choose
 from deployments.cli.fetch import fetch_models
 from deployments.serving import local_environment
 from deployments.settings import Settings
 from engine.errors import ConfigError, EngineFailed
-from loadtest.machine import machine
 from loadtest.record import Record, read_records
 from loadtest.report import write_report
+from loadtest.report.folder import read_samples
 from loadtest.run import Trial, run
 from loadtest.scenario import Scenario
 
-VERSIONS = ("torch", "ray", "locust")
 BEGIN_S = 60.0  # until the client's first answer
 WHOLE_S = 90.0  # until all replicas are there again
 POLL_S = 0.25
@@ -41,7 +40,6 @@ class Plan:
 
     scenario: Scenario
     config: Path
-    folder: Path
     model: str = ""
     nodes: int = 3
     cpus: int = 1
@@ -59,8 +57,8 @@ class Loss:
     whole_s: float | None = None
 
 
-def bench_faults(plan: Plan, settings: Settings, console: Console) -> dict[str, Any]:
-    """The result; the run itself with its report lies in `plan.folder`, below `run`. Raises ConfigError where there are
+def bench_faults(plan: Plan, settings: Settings, console: Console, folder: Path) -> dict[str, Any]:
+    """The result; the run itself with its report goes into `folder`. Raises ConfigError where there are
     no network namespaces, EngineFailed where the server does not start, and LoadTestError."""
     check_here()
     model, variant = choose(settings, plan.model)
@@ -70,7 +68,8 @@ def bench_faults(plan: Plan, settings: Settings, console: Console) -> dict[str, 
     at_s = peak_s(scenario) if plan.at_s is None else plan.at_s
     if at_s >= scenario.total_s:
         raise ConfigError(f"The load ends after {scenario.total_s:g} s: nothing can be lost at {at_s:g} s.", param="at")
-    folder = plan.folder / RUN
+    requests = folder / "requests.jsonl"
+    requests.unlink(missing_ok=True)  # of another run: it would tell of a beginning that was not this one's
     cpus = [0, *[plan.cpus] * plan.nodes]
     console.print(f"Starting {plan.nodes} nodes and the head ...")
     with local_cluster(len(cpus), cpus=cpus, environment=local_environment) as cluster:
@@ -78,9 +77,7 @@ def bench_faults(plan: Plan, settings: Settings, console: Console) -> dict[str, 
         with served(cluster, plan.config) as url, ThreadPoolExecutor(1) as other:
             whole = len(wait_whole(url, model.name, processes(settings, model.name)))
             over = threading.Event()
-            losing = other.submit(
-                lose, cluster, url, model.name, folder / "requests.jsonl", at_s, plan.away_s, whole, over
-            )
+            losing = other.submit(lose, cluster, url, model.name, requests, at_s, plan.away_s, whole, over)
             try:
                 facts = run(Trial(scenario, url, folder), console)
             except BaseException:
@@ -90,11 +87,11 @@ def bench_faults(plan: Plan, settings: Settings, console: Console) -> dict[str, 
     marks = marked(loss, facts["start_s"], whole)
     (folder / "marks.jsonl").write_text("".join(json.dumps(mark) + "\n" for mark in marks), encoding="utf-8")
     write_report(folder)
-    records = read_records(folder / "requests.jsonl")
-    samples = [json.loads(line) for line in (folder / "server.jsonl").read_text(encoding="utf-8").splitlines()]
+    records = read_records(requests)
+    samples = read_samples(folder)
     return {
         "benchmark": "faults",
-        **machine(VERSIONS),
+        "complete": True,
         "model": model.name,
         "variant": variant.name,
         "replicas": whole,
@@ -119,7 +116,7 @@ def lose(
     """Kills the node of a replica when the load is at its peak, starts it again, and waits until all replicas
     are there; where `over` is set, it ends soon. Raises EngineFailed where the load does not begin, or nothing is there
     to be killed."""
-    _sleep(_begun_s(requests) + at_s - time.time(), over)
+    _sleep(_begun_s(requests, over) + at_s - time.time(), over)
     names = {node.ip: name for name, node in cluster.nodes.items()}
     found = found_parts(url, model)
     if over.is_set() or not found:
@@ -135,7 +132,7 @@ def lose(
             here = found_parts(url, model)
             if len(here) >= whole and not lost & {part.pid for part in here}:
                 loss.whole_s = time.time()
-            time.sleep(POLL_S)
+            over.wait(POLL_S)
         loss.back_s = back.result()
     return loss
 
@@ -146,13 +143,12 @@ def _bring_back(cluster: LocalCluster, node: str, away_s: float, over: threading
     return time.time()
 
 
-def _begun_s(requests: Path) -> float:
+def _begun_s(requests: Path, over: threading.Event) -> float:
     """When the run began, about, as its first answer tells; Unix time."""
     deadline = time.monotonic() + BEGIN_S
     while not (requests.exists() and (text := requests.read_text(encoding="utf-8")).count("\n")):
-        if time.monotonic() > deadline:
+        if over.wait(POLL_S) or time.monotonic() > deadline:
             raise EngineFailed("The load did not begin: nothing was answered.")
-        time.sleep(POLL_S)
     return time.time() - float(json.loads(text.splitlines()[0])["end_s"])
 
 
@@ -192,6 +188,6 @@ def summary(records: Sequence[Record], scenario: Scenario, loss: Loss, start_s: 
     }
 
 
-def kept(result: Mapping[str, Any]) -> bool:
+def nothing_lost(result: Mapping[str, Any]) -> bool:
     """Whether nothing was lost or of another length, and all replicas came back."""
     return not result["lost"] and not result["wrong_lengths"] and result["whole_s"] is not None

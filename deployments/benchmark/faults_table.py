@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deployments.benchmark.table import markdown_table, number
+from deployments.benchmark.markdown_table import NONE, markdown_table, number
+from deployments.benchmark.origin import told
 
-NONE = "–"
 HEAD = (
     "requests due",
     "count",
@@ -33,11 +33,12 @@ def words(result: Mapping[str, Any]) -> str:
         if result["whole_s"] is not None
         else f"there were not {result['replicas']} replicas again"
     )
+    client = f" {result['client']['verdict']}" if result["client"]["verdict"] else ""
     return (
-        f"{result['model']}:{result['variant']}, {result['replicas']} replicas on {result['nodes']} nodes that share "
-        f"{result['cores']} cores of {result['processor']}; commit {result['commit']}, {result['date'][:10]}. "
-        f"{result['node']} was killed {result['killed_s']:.0f} s after the start, with {result['under_way']} requests "
-        f"under way ({result['resumed']:.0f} streams went on elsewhere); {whole}. **{lost(result)}**"
+        f"{told(result)} {result['model']}:{result['variant']}, {result['replicas']} replicas on {result['nodes']} "
+        f"nodes that share the cores. {result['node']} was killed {result['killed_s']:.0f} s after the start, with "
+        f"{result['under_way']} requests under way ({result['resumed']:.0f} streams went on elsewhere); {whole}. "
+        f"**{lost(result)}**{client}"
     )
 
 

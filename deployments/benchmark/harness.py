@@ -23,10 +23,12 @@ class Measured:
     client: dict[str, Any]
 
 
-def measure(scenario: Scenario, url: str) -> Measured:
-    """Raises LoadTestError where the client did not come to its end."""
+def measure(scenario: Scenario, url: str, *, api_key: str = "", command: tuple[str, ...] = ()) -> Measured:
+    """`command` comes before the client's own, as `taskset`. Raises LoadTestError where the client did not come to its
+    end."""
     with tempfile.TemporaryDirectory() as folder:
-        facts = run(Trial(scenario, url, Path(folder)), Console(quiet=True), watched=False)
+        trial = Trial(scenario, url, Path(folder), api_key=api_key, command=command)
+        facts = run(trial, Console(quiet=True), watched=False)
         return Measured(read_records(Path(folder) / "requests.jsonl"), facts["client"])
 
 

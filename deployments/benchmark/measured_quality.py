@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deployments.benchmark.works import TASKS
+from deployments.benchmark.works import first_of
 from deployments.quality import MEASURES, read_quality
 from deployments.settings import Settings
 
@@ -16,7 +16,7 @@ def measured_quality(settings: Settings, task: str, variants: Sequence[str]) -> 
 
     Empty where nobody measured, as of fp32 itself.
     """
-    model = next(one for one in settings.models if one.task == TASKS[task])
+    model = first_of(settings, task)
     found = []
     for variant in model.variants:
         known = variant.name in variants and variant.prepared is not None

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
-from rich.console import Console
 
 from cluster.nodes.local_cluster import HEAD, LocalCluster, local_cluster
-from deployments.bench.faults.run import served
+from deployments.bench.node_server import served
+from deployments.benchmark.harness import Measured, measure
 from deployments.benchmark.shapes import Place, Shape, Share, configuration, misplaced, running
 from deployments.serving import local_environment
 from deployments.settings import Model, Variant
 from engine.errors import EngineFailed
-from loadtest.record import Record, read_records
-from loadtest.run import Trial, run
 from loadtest.scenario import Scenario
 
 PLACED_S = 120.0
 POLL_S = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A run's requests, and how the client fared (`run.json`)."""
-
-    records: list[Record]
-    client: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +43,16 @@ class NodeServer:
     places: list[Place]
     rest: tuple[int, ...]
 
-    def ask(self, scenario: Scenario) -> Asked:
+    def ask(self, scenario: Scenario) -> Measured:
         """Runs a scenario against it. Raises LoadTestError where the client did not come to its end."""
         command = ("taskset", "--cpu-list", ",".join(map(str, self.rest))) if self.rest else ()
-        with tempfile.TemporaryDirectory() as folder:
-            trial = Trial(scenario, self.url, Path(folder), command=command)
-            facts = run(trial, Console(quiet=True), watched=False)
-            return Asked(read_records(Path(folder) / "requests.jsonl"), facts["client"])
+        return measure(scenario, self.url, command=command)
 
 
 @contextmanager
-def cluster_of(part: Share, rest: Sequence[int] = ()) -> Iterator[LocalCluster]:
+def cluster_of(
+    part: Share, rest: Sequence[int] = (), environment: Callable[[Path], Mapping[str, str]] = local_environment
+) -> Iterator[LocalCluster]:
     """Nodes with these shares of the machine, and a head without CPUs beside them, which keeps to `rest`.
 
     Each node has as many CPUs for Ray as a process has threads: there is no room for two on one.
@@ -73,7 +60,7 @@ def cluster_of(part: Share, rest: Sequence[int] = ()) -> Iterator[LocalCluster]:
     names = [f"node-{number}" for number in range(1, len(part.cores) + 1)]
     cores = dict(zip(names, part.cores, strict=True)) | ({HEAD: tuple(rest)} if rest else {})
     cpus = [0, *[part.threads] * len(names)]
-    with local_cluster(len(cpus), cpus=cpus, environment=local_environment, cores=cores) as cluster:
+    with local_cluster(len(cpus), cpus=cpus, environment=environment, cores=cores) as cluster:
         yield cluster
 
 

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 
-from deployments.bench.faults.run import check_here
-from deployments.benchmark.node_servers import Job, NodeServer, cluster_of, serving
-from deployments.benchmark.shapes import Shape, choose, shapes, share
-from deployments.benchmark.traffic import count_bytes, traffic
+from deployments.bench.node_server import check_here
+from deployments.benchmark.kept import Kept
+from deployments.benchmark.node_baseline import baseline_cluster, measure_baseline, sample_of, serving_baseline
+from deployments.benchmark.node_measures import measure, say, scenario_for, unit
+from deployments.benchmark.node_servers import Job, cluster_of, serving
+from deployments.benchmark.servers import baseline_facts
+from deployments.benchmark.shapes import Shape, Share, choose, shapes, share
+from deployments.benchmark.slow_links import SLOW, SLOWED, slowed
+from deployments.benchmark.works import with_model
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
-from engine.errors import ConfigError, EngineFailed
-from loadtest.machine import machine
+from engine.errors import ConfigError
 from loadtest.record import Record
-from loadtest.scenario import GENERATING, Closed, Scenario
-from loadtest.summary import summarize
-
-VERSIONS = ("torch", "ray", "locust")
-WARM_UP_S = 3.0
-IDLE_S = 2.0  # of a server that is ready: what nodes send each other without any load
-SLOWED = "node-2"
-# A link that is not slowed, but goes the same way: what the process costs that stands in where there is no netem.
-RELAY_ALONE_MS = 0.001
-SLOW = Shape(2, "stages")
-SHOWN = ("ttft", "tpot", "e2e")
+from loadtest.scenario import Scenario
+from loadtest.turns import there_and_back, turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +41,8 @@ class Plan:
     delays_ms: tuple[float, ...] = (1.0, 10.0)
 
 
-def bench_nodes(plan: Plan, settings: Settings, console: Console) -> tuple[dict[str, Any], dict[str, list[Record]]]:
-    """The result, and each measurement's requests by its name. Raises ConfigError where there are no network
+def bench_nodes(plan: Plan, settings: Settings, console: Console, kept: Kept) -> None:
+    """Keeps each measurement's requests, and the result after each round. Raises ConfigError where there are no network
     namespaces, EngineFailed where a server does not start or runs elsewhere than asked, and LoadTestError."""
     check_here()
     own = sorted(os.sched_getaffinity(0))
@@ -59,130 +53,70 @@ def bench_nodes(plan: Plan, settings: Settings, console: Console) -> tuple[dict[
     job = Job(model, variant, with_model(plan.scenario, model.name), tuple(own[plan.cores :]))
     wanted = shapes(plan.counts)
     parts = {count: share(own[: plan.cores], count) for count in sorted({shape.nodes for shape in wanted})}
-    samples: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in wanted}
+    items = [*wanted, *(Shape(count, "baseline") for count in parts)]
+    items.sort(key=lambda shape: shape.nodes)
+    samples: dict[Shape, list[dict[str, Any]]] = {shape: [] for shape in items}
     slow: list[dict[str, Any]] = []
-    requests: dict[str, list[Record]] = {}
-    for turn in range(plan.rounds):
+
+    def note(turn: int, shape: Shape, sample: Mapping[str, Any], records: Sequence[Record]) -> None:
+        kept.requests(f"{shape.name}-{turn}".replace(" ", "-"), records)
+        samples[shape].append({"round": turn, **sample})
+        say(console, turn, shape.name, sample["rate"], job.scenario)
+
+    with ExitStack() as stack:
+        place = (0, 0, False)
         # There and back again: a machine that grows slower meanwhile does so for all of them.
-        for count, group in groupby(wanted if turn % 2 == 0 else wanted[::-1], key=lambda shape: shape.nodes):
-            with cluster_of(parts[count], job.rest) as cluster:
-                for shape in group:
-                    with serving(cluster, job, shape, parts[count].threads) as server:
-                        scenario = for_round(job.scenario, plan.seconds, seed=100 * turn + wanted.index(shape))
-                        sample, requests[f"{shape.name}-{turn + 1}".replace(" ", "-")] = measure(server, scenario)
-                        samples[shape].append({"round": turn + 1, **sample})
-                        say(console, turn, shape.name, sample["rate"], scenario)
-                        if shape == SLOW and plan.delays_ms:
-                            slow += slowed(server, job.scenario, plan, turn, sample, console)
+        everything = turns(items, plan.rounds, console, name=lambda shape: shape.name, order=there_and_back)
+        for number, (turn, shape) in enumerate(everything, 1):
+            part, seed, plain = parts[shape.nodes], 100 * turn + items.index(shape), shape.how == "baseline"
+            if place != (turn, shape.nodes, plain):  # shapes of as many nodes share a cluster
+                stack.close()
+                cluster = stack.enter_context((baseline_cluster if plain else cluster_of)(part, job.rest))
+                place = (turn, shape.nodes, plain)
+            if plain:
+                with serving_baseline(cluster, job, shape.nodes, part.threads) as server:
+                    measured = measure_baseline(server, job.scenario, shape.nodes, plan.seconds, seed)
+                    sample = sample_of(measured, job.scenario, baseline_facts(server.url, job.scenario))
+                    note(turn, shape, sample, measured.records)
+            else:
+                with serving(cluster, job, shape, part.threads) as server:
+                    sample, records = measure(server, scenario_for(job.scenario, plan.seconds, seed))
+                    note(turn, shape, sample, records)
+                    if shape == SLOW and plan.delays_ms:
+                        slow += slowed(server, job.scenario, plan.delays_ms, plan.seconds, turn, sample, console, kept)
+            if number % len(items) == 0:
+                kept.result({
+                    "benchmark": "nodes",
+                    **facts(plan, job),
+                    "rounds": turn,
+                    "complete": turn == plan.rounds,
+                    "shapes": [shape_result(shape, parts[shape.nodes], samples[shape]) for shape in wanted],
+                    "baselines": [
+                        {"nodes": shape.nodes, "samples": samples[shape]} for shape in items if shape.how == "baseline"
+                    ],
+                    "slow": {"shape": SLOW.name, "node": SLOWED, "samples": slow} if slow else None,
+                })  # fmt: skip
+
+
+def facts(plan: Plan, job: Job) -> dict[str, Any]:
+    """What was served and asked."""
     return {
-        "benchmark": "nodes",
-        **machine(VERSIONS),
-        "model": model.name,
-        "variant": variant.name,
+        "model": job.model.name,
+        "variant": job.variant.name,
         "scenario": job.scenario.model_dump(mode="json"),
         "unit": unit(job.scenario),
         "used_cores": plan.cores,
         "head_apart": bool(job.rest),
-        "rounds": plan.rounds,
         "seconds": plan.seconds,
-        "shapes": [
-            {
-                "name": shape.name,
-                **asdict(shape),
-                "threads": parts[shape.nodes].threads,
-                "ideal": parts[shape.nodes].ideal,
-                "apart": parts[shape.nodes].apart,
-                "samples": samples[shape],
-            }
-            for shape in wanted
-        ],
-        "slow": {"shape": SLOW.name, "node": SLOWED, "samples": slow} if slow else None,
-    }, requests
-
-
-def say(console: Console, turn: int, what: str, rate: float, scenario: Scenario) -> None:
-    console.print(f"Round {turn + 1}, {what}: {rate:.0f} {unit(scenario)}", highlight=False)
-
-
-def with_model(scenario: Scenario, model: str) -> Scenario:
-    """Raises ConfigError for a scenario that is not a closed loop of requests of one kind."""
-    if not isinstance(scenario.load, Closed) or len(scenario.requests) != 1:
-        raise ConfigError(f"{scenario.name}: needs a closed loop (users) and requests of one kind.", param="scenario")
-    (asked,) = scenario.requests
-    return scenario.model_copy(update={"requests": (asked.model_copy(update={"model": model}),)})
-
-
-def for_round(scenario: Scenario, seconds: float, seed: int, users: int | None = None) -> Scenario:
-    """Other requests for each measurement: a prefix cache would know them."""
-    load = scenario.load if users is None else Closed(users=users)
-    changes = {"load": load, "warm_up_s": WARM_UP_S, "duration_s": seconds, "seed": seed}
-    return scenario.model_copy(update=changes)
-
-
-def unit(scenario: Scenario) -> str:
-    """Of the rates."""
-    return "tokens/s" if scenario.requests[0].kind in GENERATING else "texts/s"
-
-
-def measure(server: NodeServer, scenario: Scenario, idle_s: float = IDLE_S) -> tuple[dict[str, Any], list[Record]]:
-    """Some seconds without load, then the scenario; with the bytes that went over the cables in both."""
-    network = server.cluster.network
-    idle = count_bytes(network)
-    time.sleep(idle_s)
-    before = count_bytes(network)
-    asked = server.ask(scenario)
-    moved = traffic(before, count_bytes(network))
-    return {
-        **figures(asked.records, scenario),
-        "where": where(server),
-        "bytes": asdict(moved),
-        "idle_bytes_per_s": traffic(idle, before).between / idle_s if idle_s else None,
-        "client": asked.client,
-    }, asked.records
-
-
-def where(server: NodeServer) -> list[dict[str, Any]]:
-    """The nodes of each replica, by name."""
-    return [asdict(place) for place in server.places]
-
-
-def figures(records: Sequence[Record], scenario: Scenario) -> dict[str, Any]:
-    """`rate` is of the time after the warm-up; `answered` (tokens, or texts) is of the whole run, as the bytes are.
-    Raises EngineFailed where nothing was answered."""
-    overall = summarize(records, scenario).overall
-    generating = scenario.requests[0].kind in GENERATING
-    rate = overall.output_tokens_per_s if generating else overall.items_per_s
-    complete = [one for one in records if not one.failure]
-    if not rate or not complete:
-        why = next((one.message or one.failure for one in records if one.failure), "no request was sent")
-        raise EngineFailed(f"Nothing was answered: {why}")
-    return {
-        "rate": rate,
-        **{f"{name}_p50_ms": found.p50.value for name, found in overall.latencies.items() if name in SHOWN},
-        "failed": len(records) - len(complete),
-        "answered": sum(one.output_tokens if generating else one.items for one in complete),
     }
 
 
-def slowed(
-    server: NodeServer, scenario: Scenario, plan: Plan, turn: int, plain: Mapping[str, Any], console: Console
-) -> list[dict[str, Any]]:
-    """The same with a slow link to one of two nodes, for all callers and for a single one; `plain` is what was measured
-    of all callers with the link as it is."""
-    assert isinstance(scenario.load, Closed)
-    everybody = scenario.load.users
-    samples = [{**plain, "delay_ms": 0.0, "relay": False, "callers": everybody}]
-    for number, delay_ms in enumerate((0.0, RELAY_ALONE_MS, *plan.delays_ms)):
-        server.cluster.slow(SLOWED, delay_ms=delay_ms)
-        relay = server.cluster.network.place(SLOWED).relay is not None
-        if delay_ms == RELAY_ALONE_MS and not relay:
-            continue
-        for users in sorted({everybody, 1} - ({everybody} if not delay_ms else set())):
-            asked = for_round(scenario, plan.seconds, seed=100 * turn + 50 + 2 * number + (users == 1), users=users)
-            sample, _ = measure(server, asked, idle_s=0.0)
-            samples.append(
-                {"round": turn + 1, **sample, "delay_ms": delay_ms, "relay": relay, "callers": users},
-            )
-            say(console, turn, f"link of {SLOWED} +{delay_ms:g} ms, {users} callers", sample["rate"], scenario)
-    server.cluster.slow(SLOWED, delay_ms=0)
-    return samples
+def shape_result(shape: Shape, part: Share, samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A shape with what was measured of it."""
+    return {
+        "name": shape.name,
+        **asdict(shape),
+        "threads": part.threads,
+        "apart": part.apart,
+        "samples": list(samples),
+    }

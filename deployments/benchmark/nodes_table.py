@@ -6,19 +6,29 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deployments.benchmark.complaints import doubt
+from deployments.benchmark.markdown_table import NONE, markdown_table, number, shown
+from deployments.benchmark.origin import told
 from deployments.benchmark.ratios import ratio, spread
-from deployments.benchmark.table import markdown_table, number, shown
+from deployments.benchmark.table import times
 
-NONE = "–"
 TRAFFIC = (
-    "KB for each token: all that nodes sent each other (head included, client not), by the kernel's counters at their "
-    "cables, over the tokens that were answered; prompts and Ray's own messages are in it. Idle: the same without load."
+    "KB/token: all that nodes sent each other (the head included, the client not), by the kernel's counters at their "
+    "cables, over the tokens that were answered; prompts and Ray's own messages are in it. Idle: KB/s without load."
+)
+
+BASELINE = (
+    "A replica on each node, of the plain baseline and of Stageline; the baseline with as many threads as it is "
+    "fastest with, at most as many as Stageline. It answers in one piece, and has two callers for each replica; its "
+    "rate is from the first request sent to the last answer:"
 )
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """A row for each shape, and what a slow link costs."""
     text = [origin(result), "", shapes_table(result), "", TRAFFIC]
+    text += ["", BASELINE, "", baseline_table(result)]
+    text += [f"\n{name}: {words}" for name, words in doubts(result)]
     if result["slow"] is not None:
         text += ["", slow_words(result["slow"]), "", slow_table(result["slow"], result["unit"])]
     return "\n".join(text) + "\n"
@@ -26,25 +36,68 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 def origin(result: Mapping[str, Any]) -> str:
     """Where, when, of what, and what it is that nodes share."""
-    users = result["scenario"]["load"]["users"]
+    scenario = result["scenario"]
+    (asked,) = scenario["requests"]
     head = "cores of their own" if result["head_apart"] else "the same cores as the nodes, as the machine has no others"
+    unfinished = "" if result["complete"] else " **It was stopped before its last round.**"
     return (
-        f"{result['model']}:{result['variant']}, {users} callers; {result['used_cores']} cores of "
-        f"{result['processor']} for all nodes together, however many: more nodes bring no more cores, and what "
-        f"{result['used_cores']} cores do on one node is the best that they can do on several. The front door and the "
-        f"client have {head}. Commit {result['commit']}, {result['date'][:10]}; {_rounds(result)} of "
-        f"{result['seconds']:g} s, each on a new cluster."
+        f"{told(result)} {result['model']}:{result['variant']}, scenario `{scenario['name']}` of {asked['kind']}"
+        f"{', streamed' if asked['stream'] else ''}, {scenario['load']['users']} callers; {result['used_cores']} cores "
+        f"for all nodes together, however many. The front door and the client have {head}. {_rounds(result)} of "
+        f"{result['seconds']:g} s, each on new processes.{unfinished}"
     )
 
 
 def _rounds(result: Mapping[str, Any]) -> str:
-    return "one round" if result["rounds"] == 1 else f"medians of {result['rounds']} rounds (in brackets the extremes)"
+    return "One round" if result["rounds"] == 1 else f"Medians of {result['rounds']} rounds (in brackets the extremes)"
+
+
+def doubts(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the client says against its own figures, by shape."""
+    found = [(one["name"], doubt([sample["client"] for sample in one["samples"]])) for one in result["shapes"]]
+    found += [
+        (f"baseline on {one['nodes']}", doubt([sample["client"] for sample in one["samples"]]))
+        for one in result["baselines"]
+    ]
+    if result["slow"] is not None:
+        found.append(("slow link", doubt([sample["client"] for sample in result["slow"]["samples"]])))
+    return [(name, words) for name, words in found if words]
 
 
 def shapes_table(result: Mapping[str, Any]) -> str:
     """A row each."""
-    head = ("nodes", "served as", "threads", "cores", result["unit"], "of one node's [95%]", "TPOT", "KB/token", "idle")
+    head = (
+        "nodes",
+        "served as",
+        "threads",
+        "cores",
+        result["unit"],
+        "of one node's [least to most of the rounds]",
+        "TPOT",
+        "KB/token",
+        "idle",
+    )
     return markdown_table(head, [row(shape, result["shapes"][0]) for shape in result["shapes"]])
+
+
+def baseline_table(result: Mapping[str, Any]) -> str:
+    """The plain baseline on as many nodes, against a replica of Stageline on each."""
+    head = (
+        "nodes",
+        "baseline's threads",
+        f"baseline, {result['unit']}",
+        f"Stageline, {result['unit']}",
+        "ratio [least to most of the rounds]",
+    )
+    ours = {one["nodes"]: one for one in result["shapes"] if one["how"] == "replicas"}
+    rows = []
+    for one in result["baselines"]:
+        theirs, mine = ([sample["rate"] for sample in two["samples"]] for two in (one, ours[one["nodes"]]))
+        better = times(ratio(theirs, mine, lower_is_better=False))
+        threads = "/".join(sorted({str(sample.get("threads", NONE)) for sample in one["samples"]}))
+        told = f"{one['nodes']} x {threads}"
+        rows.append((str(one["nodes"]), told, rate_shown(theirs), rate_shown(mine), better))
+    return markdown_table(head, rows)
 
 
 def row(shape: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
@@ -55,7 +108,7 @@ def row(shape: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
         shape["name"],
         f"{shape['nodes']} x {shape['threads']}",
         "own" if shape["apart"] else "shared",
-        shown(spread(rates)) if len(rates) > 1 else number(rates[0]),
+        rate_shown(rates),
         efficiency(shape, one),
         f"{number(value)} ms" if (value := median(shape["samples"], "tpot_p50_ms")) is not None else NONE,
         number(statistics.median(bytes_each(sample) for sample in shape["samples"]) / 1e3),
@@ -64,17 +117,21 @@ def row(shape: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def efficiency(shape: Mapping[str, Any], one: Mapping[str, Any]) -> str:
-    """Of what one node does with the same cores; where the threads are fewer, what could be reached at best."""
+    """Of what one node does with the same cores."""
     if shape["nodes"] == 1:
         return "100%"
-    found = ratio(
-        [sample["rate"] for sample in one["samples"]],
-        [sample["rate"] for sample in shape["samples"]],
-        lower_is_better=False,
-    )
-    interval = f" [{found.low:.0%} to {found.high:.0%}]" if len(shape["samples"]) > 1 else ""
-    best = f" (at best {shape['ideal']:.0%})" if shape["ideal"] < 1 else ""
-    return f"{found.value:.0%}{interval}{best}"
+    return share_of([sample["rate"] for sample in one["samples"]], [sample["rate"] for sample in shape["samples"]])
+
+
+def share_of(whole: Sequence[float], rates: Sequence[float]) -> str:
+    """By round."""
+    found = ratio(whole, rates, lower_is_better=False)
+    interval = f" [{found.low:.0%} to {found.high:.0%}]" if len(rates) > 1 else ""
+    return f"{found.value:.0%}{interval}"
+
+
+def rate_shown(rates: Sequence[float]) -> str:
+    return shown(spread(rates)) if len(rates) > 1 else number(rates[0])
 
 
 def bytes_each(sample: Mapping[str, Any]) -> float:
@@ -105,11 +162,11 @@ def slow_words(slow: Mapping[str, Any]) -> str:
 
 def slow_table(slow: Mapping[str, Any], unit: str) -> str:
     """Medians of the rounds, against the link as it is with as many callers."""
-    head = ("round trip longer by", "callers", unit, "of the link as it is", "TPOT")
+    head = ("round trip longer by", "callers", unit, "of the link as it is [least to most of the rounds]", "TPOT")
     groups: dict[tuple[float, bool, int], list[Mapping[str, Any]]] = {}
-    for sample in slow["samples"]:
+    for sample in sorted(slow["samples"], key=lambda one: one["round"]):
         groups.setdefault((sample["delay_ms"], sample["relay"], sample["callers"]), []).append(sample)
-    rates = {key: statistics.median(sample["rate"] for sample in found) for key, found in groups.items()}
+    rates = {key: [sample["rate"] for sample in found] for key, found in groups.items()}
     rows = []
     for key, found in sorted(groups.items(), key=lambda item: (-item[0][2], item[0][0])):
         delay_ms, relay, callers = key
@@ -118,8 +175,8 @@ def slow_table(slow: Mapping[str, Any], unit: str) -> str:
             (
                 "0 ms, handed on" if relay and delay_ms < 0.1 else f"{delay_ms:g} ms",
                 str(callers),
-                number(rates[key]),
-                f"{rates[key] / rates[0.0, False, callers]:.0%}",
+                rate_shown(rates[key]),
+                share_of(rates[0.0, False, callers], rates[key]),
                 NONE if tpot is None else f"{number(tpot)} ms",
             )
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 import httpx
 
 from cluster.node import free_ports
+from deployments.benchmark.asking import BASELINE, OPTIMIZED
 from deployments.benchmark.servers import HOST, running
-from deployments.benchmark.works import model_of, with_model
-from deployments.settings import Settings
+from deployments.benchmark.works import with_model
 from engine.errors import ConfigError, EngineFailed
 from loadtest.scenario import Scenario
 
@@ -23,15 +24,32 @@ _ASK_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`command` has {model}, {port}, {host} and {threads}; with `url` it runs already.
+    """`command` has {model}, {port}, {host} and {threads}; with `url` it runs already. `title` is what it is in words.
 
     It is ready when it lists its models. `at_once` is how many requests it answers at a time, None: all that come.
+    `exact` is how it is told to go on to the last token that was asked for, where it does not know `ignore_eos`; `body`
+    are more keys of its requests, so that it computes what the others do.
     """
 
     name: str
     command: tuple[str, ...] = ()
     url: str = ""
     at_once: int | None = None
+    title: str = ""
+    version: str = ""
+    exact: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    def about(self) -> dict[str, Any]:
+        """What is kept of it. A program is named without its folder."""
+        command = shlex.join([Path(self.command[0]).name, *self.command[1:]]) if self.command else ""
+        return {
+            "title": self.title or self.name,
+            "version": self.version,
+            "command": command,
+            "url": self.url,
+            "body": dict(self.body),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +70,20 @@ def known_peers(python: Path) -> tuple[Peer, ...]:
             str(python),
             *shlex.split(f"-m llama_cpp.server --model {{model}} {options} --interrupt_requests false"),
         )
-        found.append(Peer("llama.cpp", command, at_once=1))
+        found.append(
+            Peer(
+                "llama-cpp-python",
+                command,
+                at_once=1,
+                title="llama-cpp-python's server, one request at a time",
+                version=_version(folder.parent, "llama_cpp_python"),
+                exact="min_tokens",
+                body={"repeat_penalty": 1.0},  # 1.1 without: no longer the likeliest token
+            )
+        )
     if (folder / "vllm").exists():
         command = (str(folder / "vllm"), *shlex.split("serve {model} --host {host} --port {port}"))
-        found.append(Peer("vLLM", command))
+        found.append(Peer("vLLM", command, version=_version(folder.parent, "vllm")))
     if not found:
         raise ConfigError(
             f"{python}: its environment has neither llama-cpp-python[server] nor vLLM. Install one, or name a server "
@@ -67,6 +95,23 @@ def known_peers(python: Path) -> tuple[Peer, ...]:
 
 def _has(environment: Path, package: str) -> bool:
     return any(environment.glob(f"lib/python3*/site-packages/{package}"))
+
+
+def _version(environment: Path, package: str) -> str:
+    """As the environment's own installer noted it; empty where it did not."""
+    found = environment.glob(f"lib/python3*/site-packages/{package}-*.dist-info")
+    return next((path.name.removesuffix(".dist-info").rpartition("-")[2] for path in found), "")
+
+
+def refuse_names(peers: Sequence[Peer]) -> None:
+    """Raises ConfigError where two have one name, or one that would be no file's or another server's."""
+    seen = {BASELINE, OPTIMIZED}
+    for peer in peers:
+        if peer.name in seen:
+            raise ConfigError(f"Two servers are called {peer.name}: give this peer another name.", param="peer")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", peer.name):
+            raise ConfigError(f"A peer's name has letters, digits and . _ - alone, unlike {peer.name!r}.", param="peer")
+        seen.add(peer.name)
 
 
 def named_peer(given: str) -> Peer:
@@ -90,11 +135,6 @@ def _split(given: str, option: str, what: str) -> tuple[str, str]:
     if not (name.strip() and equals and rest.strip()):
         raise ConfigError(f"{option} {given}: write it as NAME={what}.", param=option.removeprefix("--"))
     return name.strip(), rest.strip()
-
-
-def files_of(settings: Settings, paths: Mapping[str, Path]) -> Path:
-    """Of the model that generates."""
-    return paths[model_of(settings, "text-generation")]
 
 
 def filled(command: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
@@ -127,8 +167,8 @@ def _change(peer: Peer, url: str) -> Callable[[Scenario], Scenario]:
     def change(scenario: Scenario) -> Scenario:
         scenario = with_model(scenario, name)
         (asked,) = scenario.requests
-        # llama-cpp-python's server knows this and not `ignore_eos`; others know both.
-        asked = asked.model_copy(update={"body": {"min_tokens": asked.output_tokens, **asked.body}})
+        exact = {peer.exact: asked.output_tokens} if peer.exact else {}
+        asked = asked.model_copy(update={"body": {**peer.body, **exact, **asked.body}})
         return scenario.model_copy(update={"requests": (asked,)})
 
     return change

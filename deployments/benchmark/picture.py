@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deployments.benchmark.table import Line, lines, number
+from deployments.benchmark.markdown_table import number
+from deployments.benchmark.table import Line, lines
 from deployments.benchmark.works import UNITS
 
 COLORS = {"article": "#bbbbbb", "here": "#1f77b4"}

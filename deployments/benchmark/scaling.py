@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,50 +10,44 @@ from typing import Any
 from rich.console import Console
 
 from deployments.benchmark.phases import Sample, bounds, by_variant, figures, moves
-from deployments.benchmark.servers import stageline
-from deployments.benchmark.shapes import file_of
+from deployments.benchmark.servers import configuration, stageline
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Model, Settings
 from engine.errors import ConfigError
-from loadtest.machine import machine
 from loadtest.record import Record, read_records
 from loadtest.report import Report, write_report
+from loadtest.report.folder import read_samples
 from loadtest.run import Trial, run
 from loadtest.scenario import Scenario
-
-VERSIONS = ("torch", "ray", "locust")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The run with its report goes into `folder`. `url`: a server that runs already."""
+    """`url`: a server that runs already, and is asked with `api_key`."""
 
     scenario: Scenario
-    folder: Path
     url: str | None = None
+    api_key: str = ""
 
 
-def bench_scaling(plan: Plan, settings: Settings, console: Console) -> dict[str, Any]:
-    """Serves the models that the scenario asks, runs it, and writes the run's report into a folder of its name below
-    `plan.folder`. Raises ConfigError, EngineFailed where the server does not start, and LoadTestError."""
+def bench_scaling(plan: Plan, settings: Settings, console: Console, folder: Path) -> dict[str, Any]:
+    """Serves the models that the scenario asks, runs it, and writes the run's report into `folder`. Raises ConfigError,
+    EngineFailed where the server does not start, and LoadTestError."""
     models = asked_only(settings, plan.scenario)
-    folder = plan.folder / plan.scenario.name
     if plan.url is not None:
-        facts = run(Trial(plan.scenario, plan.url, folder), console)
+        facts = run(Trial(plan.scenario, plan.url, folder, api_key=plan.api_key), console)
     else:
-        fetch_models(settings.model_copy(update={"models": tuple(models)}), console)
+        asked = settings.model_copy(update={"models": tuple(models)})
+        fetch_models(asked, console)
         console.print("Starting the server ...")
-        with tempfile.TemporaryDirectory() as place:
-            config = Path(place) / "serve.yaml"
-            config.write_text(file_of(models), encoding="utf-8")
-            with stageline(config) as url:
-                facts = run(Trial(plan.scenario, url, folder), console)
+        with configuration(asked) as config, stageline(config) as url:
+            facts = run(Trial(plan.scenario, url, folder), console)
     report = write_report(folder)
     records = read_records(folder / "requests.jsonl")
-    samples = [json.loads(line) for line in (folder / "server.jsonl").read_text(encoding="utf-8").splitlines()]
+    samples = read_samples(folder)
     return {
         "benchmark": "scaling",
-        **machine(VERSIONS),
+        "complete": True,
         "models": [_offered(model) for model in models],
         "scenario": plan.scenario.model_dump(mode="json"),
         "client": facts["client"],

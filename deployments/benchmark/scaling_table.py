@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployments.benchmark.table import markdown_table, number
-
-NONE = "–"
+from deployments.benchmark.markdown_table import NONE, markdown_table, number
+from deployments.benchmark.origin import told
 
 
 def markdown(result: Mapping[str, Any]) -> str:
@@ -23,10 +22,10 @@ def words(result: Mapping[str, Any]) -> str:
     failures = f"{failed} failed ({kinds})" if failed else "none failed"
     answered = ", ".join(f"{count} by {name}" for name, count in result["by_variant"].items())
     objective = "kept" if result["objective"]["kept"] else "not kept"
+    client = f" {result['client']['verdict']}" if result["client"]["verdict"] else ""
     return (
-        f"{result['scenario']['name']}: {result['requests']} requests, of which {failures}; answered: "
-        f"{answered}.{_goodput(result)} Objective {objective}. {result['cores']} cores of "
-        f"{result['processor']}, commit {result['commit']}, {result['date'][:10]}."
+        f"{told(result)} {result['scenario']['name']}: {result['requests']} requests, of which {failures}; answered: "
+        f"{answered}.{_goodput(result)} Objective {objective}.{client}"
     )
 
 

@@ -11,17 +11,23 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
 from cluster.node import end_processes, free_ports
+from deployments.benchmark.shapes import file_of
+from deployments.settings import Settings
 from engine.errors import EngineFailed
+from loadtest.scenario import Scenario
+from loadtest.workload import PATHS
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
 HOST = "127.0.0.1"
 _POLL_S = 0.2
+_ASK_S = 10.0
 _LOG_CHARACTERS = 800
 
 
@@ -68,6 +74,15 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
+def configuration(settings: Settings) -> Iterator[Path]:
+    """A file that has these models and no others: nobody loads what is not asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "serve.yaml"
+        path.write_text(file_of(settings.models, settings.http), encoding="utf-8")
+        yield path
+
+
+@contextmanager
 def baseline(config: Path) -> Iterator[str]:
     """The plain baseline with a configuration's models, with as many threads as it is fastest with; its URL."""
     (port,) = free_ports(1)
@@ -75,6 +90,16 @@ def baseline(config: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "deployments.benchmark.baseline", str(config), "--port", str(port)]
     with running("The baseline", command, f"{url}/health"):
         yield url
+
+
+def baseline_facts(url: str, scenario: Scenario) -> dict[str, Any]:
+    """With how many threads the baseline does this, and what it tried; empty where it is another one that does not
+    say so."""
+    try:
+        told = httpx.get(f"{url}{PATHS[scenario.requests[0].kind]}", timeout=_ASK_S).raise_for_status().json()
+        return {"threads": int(told["threads"]), "tried_s": dict(told["tried_s"])}
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return {}
 
 
 @contextmanager

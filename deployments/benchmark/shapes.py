@@ -8,21 +8,24 @@ from typing import Any, Literal
 
 import yaml
 
-from deployments.settings import Model, Replicas, Settings, Stages, Variant
+from deployments.settings import Http, Model, Replicas, Settings, Stages, Variant
 from engine.errors import ConfigError
 
-How = Literal["stages", "replicas"]
+How = Literal["stages", "replicas", "baseline"]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """So many nodes with a stage each, or with a replica each. On one node both are the same: one process."""
+    """So many nodes with a stage each, or with a replica each. On one node both are the same: one process. "baseline":
+    a replica of the plain baseline each."""
 
     nodes: int
     how: How = "replicas"
 
     @property
     def name(self) -> str:
+        if self.how == "baseline":
+            return f"baseline on {self.nodes}"
         return "one process" if self.nodes == 1 else f"{self.nodes} {self.how}"
 
     @property
@@ -44,14 +47,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What each node has of the machine: `threads` of each process, and the cores that it keeps to, by node in order.
-
-    `ideal` is what `nodes` of them could do at most, against one node with all the cores.
-    """
+    """What each node has of the machine: `threads` of each process, and cores that it keeps to, by node in order."""
 
     threads: int
     cores: tuple[tuple[int, ...], ...]
-    ideal: float
 
     @property
     def apart(self) -> bool:
@@ -70,10 +69,9 @@ def share(cores: Sequence[int], nodes: int) -> Share:
     """Equal parts of these cores for each node. Where they cannot be divided, or are too few, all nodes share them,
     with as many threads as an equal part has, rounded down, and one at least."""
     threads = max(1, len(cores) // nodes)
-    ideal = min(1.0, threads * nodes / len(cores))
     if len(cores) % nodes:
-        return Share(threads, (tuple(cores),) * nodes, ideal)
-    return Share(threads, tuple(tuple(cores[node * threads : (node + 1) * threads]) for node in range(nodes)), ideal)
+        return Share(threads, (tuple(cores),) * nodes)
+    return Share(threads, tuple(tuple(cores[node * threads : (node + 1) * threads]) for node in range(nodes)))
 
 
 def choose(settings: Settings, asked: str) -> tuple[Model, Variant]:
@@ -98,9 +96,11 @@ def configuration(model: Model, variant: Variant, shape: Shape, threads: int) ->
     return file_of([model.model_copy(update={"variants": (Variant(**given),)})])
 
 
-def file_of(models: Sequence[Model]) -> str:
+def file_of(models: Sequence[Model], http: Http | None = None) -> str:
     """A configuration file with these models."""
-    data = {"models": [model.model_dump(mode="json", exclude_unset=True) for model in models]}
+    data: dict[str, Any] = {"models": [model.model_dump(mode="json", exclude_unset=True) for model in models]}
+    if http is not None:
+        data["http"] = http.model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 

@@ -1,4 +1,4 @@
-"""A kept result: `result.json`, each measurement's requests, and table and picture, made from `result.json` alone."""
+"""The files of a kept result: `result.json`, and each measurement's requests."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from deployments.benchmark.agreement import labels
-from deployments.benchmark.picture import draw
-from deployments.benchmark.table import markdown
 from engine.errors import ConfigError
 from loadtest.record import Record
 
 RESULT = "result.json"
 DIGITS = 5  # of times in seconds
-DEFAULTS = {field.name: field.default for field in fields(Record) if field.default is not MISSING} | {"gaps_s": []}
+LARGE = 200_000  # bytes of a file of lines, from which on it is kept compressed
+DEFAULTS = {field.name: field.default for field in fields(Record) if field.default is not MISSING}
 
 
-def store(folder: Path, result: Mapping[str, Any], requests: Mapping[str, Sequence[Record]]) -> None:
-    """Writes all of it. `requests` are each measurement's, by name."""
-    folder.mkdir(parents=True, exist_ok=True)
+def make_folder(folder: Path) -> Path:
+    """Raises ConfigError where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RESULT).touch()
+        (folder / RESULT).unlink()  # of another run, whose figures would stand beside this one's requests
+    except OSError as error:
+        raise ConfigError(f"{folder}: results cannot be kept there: {error.strerror}.", param="output") from None
+    return folder
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
     (folder / RESULT).write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for name, records in requests.items():
-        text = "".join(json.dumps(line(record), ensure_ascii=False) + "\n" for record in records)
-        # Without the time in its head, the same requests make the same file.
-        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
-    present(folder)
-
-
-def present(folder: Path) -> None:
-    """Table and picture again. Raises ConfigError."""
-    result = read_result(folder)
-    (folder / "table.md").write_text(markdown(result), encoding="utf-8")
-    draw(result, folder / "table.png")
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -47,13 +43,37 @@ def read_result(folder: Path) -> dict[str, Any]:
     return found
 
 
+def write_requests(path: Path, records: Sequence[Record]) -> None:
+    """Compressed lines, of what `line` keeps."""
+    text = "".join(json.dumps(line(record), ensure_ascii=False) + "\n" for record in records)
+    path.write_bytes(packed(text.encode()))
+
+
 def line(record: Record) -> dict[str, Any]:
     """What is kept of a request: what is not as in every other one, times to 10 microseconds, labels without the
-    probabilities of all the others."""
-    kept = {key: value for key, value in asdict(record).items() if key not in DEFAULTS or value != DEFAULTS[key]}
+    probabilities of all the others, and not each gap between tokens, which would be most of a file."""
+    told = asdict(record)
+    del told["gaps_s"]
+    kept = {key: value for key, value in told.items() if key not in DEFAULTS or value != DEFAULTS[key]}
     for key, value in kept.items():
         if isinstance(value, float):
             kept[key] = round(value, DIGITS)
     if record.kind == "classify" and record.text:
         kept["text"] = ", ".join(labels(record.text))
     return kept
+
+
+def pack(folder: Path) -> None:
+    """Compresses what is large in a run's folder, and drops the client's own log."""
+    (folder / "locust.log").unlink(missing_ok=True)
+    for path in folder.glob("*.jsonl"):
+        compressed = path.with_name(path.name + ".gz")
+        compressed.unlink(missing_ok=True)  # of another run in the same folder
+        if path.stat().st_size > LARGE:
+            compressed.write_bytes(packed(path.read_bytes()))
+            path.unlink()
+
+
+def packed(data: bytes) -> bytes:
+    """Without the time in its head, so that the same lines make the same file."""
+    return gzip.compress(data, mtime=0)

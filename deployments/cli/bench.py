@@ -216,7 +216,8 @@ def faults(
     stand still? Starts a cluster of real nodes, each in a network namespace (needs root)."""
     from deployments.bench.faults.injuries import KINDS
     from deployments.bench.faults.picture import draw
-    from deployments.bench.faults.run import Trial, bench_faults, check_here
+    from deployments.bench.faults.run import Trial, bench_faults
+    from deployments.bench.node_server import check_here
     from deployments.bench.pictures import require_matplotlib
 
     check_here()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +9,13 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from deployments.cli.benchmark_common import HERE, Key, Output, kept, require, told
 from deployments.settings import load_settings
-from engine.errors import EngineFailed
 
-HERE = Path(__file__).parents[1] / "benchmark"
+PEAK = str(HERE / "scenarios" / "peak.yaml")
 
 Config = Annotated[Path | None, typer.Option(help="What to serve, instead of the part's own configuration.")]
 Model = Annotated[str, typer.Option("--model", help="Which of the configuration's models, or model:variant.")]
-Output = Annotated[Path | None, typer.Option(help="Folder of the results; a new one in loadtest/results.")]
 
 
 def nodes(
@@ -39,15 +36,17 @@ def nodes(
     ] = None,
     output: Output = None,
 ) -> None:
-    """The same load on 1, 2 and 3 nodes with the same cores together: the model in stages, or in replicas. Speed,
-    bytes over the network, and what a slow link costs. Starts real nodes in network namespaces (needs root)."""
+    """The same load on 1, 2 and 3 nodes with the same cores together: the model in stages, or in replicas, and the
+    plain baseline with as many replicas. Speed, bytes over the network, and what a slow link costs. Starts real nodes
+    in network namespaces (needs root)."""
+    require()
     from cluster.node import available_cores
     from deployments.benchmark.nodes import Plan, bench_nodes
-    from deployments.benchmark.parts import keep
-    from loadtest.run import results_folder
     from loadtest.scenario import load_scenario
 
     console = Console(stderr=True)
+    path = config or HERE / "optimized.yaml"
+    standard = not any((config, model, count, cores, delay)) and (scenario, seconds) == ("generation", 10.0)
     with told(console):
         plan = Plan(
             load_scenario(Path(scenario)),
@@ -58,41 +57,42 @@ def nodes(
             seconds,
             tuple(one for one in (delay or (1.0, 10.0)) if one),
         )
-        result, requests = bench_nodes(plan, load_settings(config or HERE / "optimized.yaml"), console)
-        folder = output or results_folder("nodes")
-        keep(folder, result, requests)
-        show(folder, console)
+        results = kept(output, "nodes", path, standard=standard)
+        bench_nodes(plan, load_settings(path), console, results)
+        show(results.folder, console)
 
 
 def scaling(
     scenario: Annotated[str, typer.Argument(help="step, burst or day of the load harness, or a file.")] = "step",
     config: Config = None,
     url: Annotated[str | None, typer.Option(help="A server that runs already.")] = None,
+    api_key: Key = "",
     output: Output = None,
 ) -> None:
     """A load that changes: which variants answer, how many replicas they get, how long callers wait, and whether the
     objective is kept. The last is told, and is no failure."""
-    from deployments.benchmark.parts import keep, pack
+    require()
     from deployments.benchmark.scaling import Plan, bench_scaling
-    from loadtest.run import results_folder
+    from deployments.benchmark.stored import pack
     from loadtest.scenario import load_scenario
 
     console = Console(stderr=True)
+    path = config or HERE / "scaling.yaml"
     with told(console):
         wanted = load_scenario(Path(scenario))
-        folder = output or results_folder(f"scaling-{wanted.name}")
-        result = bench_scaling(Plan(wanted, folder, url), load_settings(config or HERE / "scaling.yaml"), console)
-        keep(folder, result)
-        pack(folder / wanted.name)
-        show(folder, console)
+        urls = {"server": url} if url else None
+        standard = not any((config, url)) and scenario == wanted.name
+        results = kept(output, f"scaling-{wanted.name}", path, standard=standard, urls=urls)
+        run = results.folder / wanted.name
+        results.result(bench_scaling(Plan(wanted, url, api_key), load_settings(path), console, run))
+        pack(run)
+        show(results.folder, console)
 
 
 def faults(
     config: Config = None,
     model: Model = "",
-    scenario: Annotated[str, typer.Option(help="File, or one of the load harness's own; an open loop.")] = str(
-        HERE / "scenarios" / "peak.yaml"
-    ),
+    scenario: Annotated[str, typer.Option(help="File, or one of the load harness's own; an open loop.")] = PEAK,
     nodes: Annotated[int, typer.Option(min=2, help="Beside the head.")] = 3,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs of each node that Ray may give away.")] = 1,
     at: Annotated[
@@ -103,43 +103,28 @@ def faults(
 ) -> None:
     """A node is killed at the peak of the load. Exit status 1 where a request was lost, an answer has another length
     than asked, or a replica did not come back. Starts real nodes in network namespaces (needs root)."""
-    from deployments.benchmark.faults import RUN, Plan, bench_faults, kept
-    from deployments.benchmark.parts import keep, pack
-    from loadtest.run import results_folder
+    require()
+    from deployments.benchmark.faults import RUN, Plan, bench_faults, nothing_lost
+    from deployments.benchmark.stored import pack
     from loadtest.scenario import load_scenario
 
     console = Console(stderr=True)
     path = config or HERE / "faults.yaml"
+    standard = not any((config, model, at)) and (scenario, nodes, cpus, away) == (PEAK, 3, 1, 12.0)
     with told(console):
-        folder = output or results_folder("faults")
-        plan = Plan(load_scenario(Path(scenario)), path, folder, model, nodes, cpus, at, away)
-        result = bench_faults(plan, load_settings(path), console)
-        keep(folder, result)
-        pack(folder / RUN)
-        show(folder, console)
-    if not kept(result):
+        plan = Plan(load_scenario(Path(scenario)), path, model, nodes, cpus, at, away)
+        results = kept(output, "faults", path, standard=standard)
+        result = bench_faults(plan, load_settings(path), console, results.folder / RUN)
+        results.result(result)
+        pack(results.folder / RUN)
+        show(results.folder, console)
+    if not nothing_lost(result):
         raise typer.Exit(1)
-
-
-@contextmanager
-def told(console: Console) -> Iterator[None]:
-    """The harness knows nothing of our errors; and whoever stops a benchmark ends what it started."""
-    from deployments.cli.signals import Stopped, stopping
-    from loadtest.errors import LoadTestError
-
-    with stopping():
-        try:
-            yield
-        except LoadTestError as error:
-            raise EngineFailed(str(error)) from error
-        except Stopped as stopped:
-            console.print("Stopped.")
-            raise typer.Exit(stopped.exit_status) from None
 
 
 def show(folder: Path, console: Console) -> None:
     """The table, and as the last line where all of it is."""
-    from deployments.benchmark.parts import page
+    from deployments.benchmark.pages import page
 
     console.print(Markdown(page(folder)))
     typer.echo(str(folder))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.errors import LoadTestError
+from loadtest.lines import read_lines
 from loadtest.record import Record, read_records
 from loadtest.scenario import Scenario, load_scenario
 
@@ -50,7 +51,7 @@ def read_run(folder: Path) -> Run:
         load_scenario(folder / "scenario.yaml"),
         about,
         tuple(read_records(folder / "requests.jsonl")),
-        tuple(_lines(folder / "server.jsonl")),
+        tuple(read_samples(folder)),
         tuple(_mark(line, folder) for line in _lines(folder / "marks.jsonl")),
     )
 
@@ -67,11 +68,17 @@ def _about(path: Path) -> dict[str, Any]:
         raise LoadTestError(f"{path}: not what a run tells of itself: {error!r}.") from None
 
 
+def read_samples(folder: Path) -> list[dict[str, Any]]:
+    """The lines of `server.jsonl`; none where the server was not watched."""
+    return _lines(folder / "server.jsonl")
+
+
 def _lines(path: Path) -> list[dict[str, Any]]:
     """A last line that was not written to its end is left out: its writer was killed."""
-    if not path.exists():
+    try:
+        lines = read_lines(path)
+    except FileNotFoundError:
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
     found = []
     for number, line in enumerate(lines, 1):
         try:

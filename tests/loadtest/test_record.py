@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,12 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "requests.jsonl").write_text('{"number": 1}\n')
     with pytest.raises(LoadTestError, match=r"jsonl:1"):
         read_records(tmp_path / "requests.jsonl")
+
+
+def test_a_file_that_was_compressed_is_read_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    write_records(path, [Record(0, "chat", "m", 1.0, text="ü\u2028"), Record(1, "chat", "m", 2.0)])
+    found = read_records(path)
+    (tmp_path / "requests.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert read_records(path) == found

@@ -8,22 +8,14 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from cluster.nodes.local_cluster import LocalCluster
+from deployments.bench.node_server import Part
 
 Kind = Literal["stage killed", "stage frozen", "replica killed", "node killed", "link cut"]
 KINDS: tuple[Kind, ...] = ("stage killed", "stage frozen", "replica killed", "node killed", "link cut")
 LASTING = ("node killed", "link cut")  # until they are undone
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A process of the server that holds work: a replica, or one of its stages. `node` is an address."""
-
-    pid: int
-    node: str
-    stage: int | None = None
 
 
 @dataclass(slots=True)
@@ -39,20 +31,6 @@ class Injury:
     median_gap_s: float = 0.0
     streams: int = 0
     notes: list[str] = field(default_factory=list)
-
-
-def parts(status: Mapping[str, Any], model: str) -> list[Part]:
-    """From the answer to `GET /status`."""
-    found: list[Part] = []
-    for shown in status["models"]:
-        for variant in shown["variants"] if shown["name"] == model else ():
-            for replica in variant["replicas"]:
-                if replica["state"] != "ready":
-                    continue
-                found.append(Part(replica["pid"], replica["node"]))
-                stages = [one for one in replica.get("stages", ()) if one["state"] == "ready"]
-                found += [Part(one["pid"], one["node"], one["index"]) for one in stages]
-    return found
 
 
 def choose(kind: Kind, found: Sequence[Part], nodes: Mapping[str, str], draw: random.Random) -> tuple[str, Part] | None:

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 
 from cluster.nodes.local_cluster import HEAD, LocalCluster, local_cluster
 from deployments.bench.faults.bodies import bodies
 from deployments.bench.faults.gaps import longest, median_of_longest, ran
-from deployments.bench.faults.injuries import KINDS, LASTING, Injury, Kind, Part, choose, inflict, parts, undo
+from deployments.bench.faults.injuries import KINDS, LASTING, Injury, Kind, choose, inflict, undo
 from deployments.bench.faults.leftovers import Holdings, holdings, left_over
 from deployments.bench.faults.reader import Told
 from deployments.bench.faults.streams import Streams, undisturbed
 from deployments.bench.machine import provenance
+from deployments.bench.node_server import found_parts, processes, served, status_of, wait_whole
 from deployments.cli.fetch import fetch_models
 from deployments.serving import local_environment
 from deployments.settings import Settings
-from engine.errors import ConfigError, EngineFailed
+from engine.errors import EngineFailed
 
-START_S = 300.0
-STOP_S = 60.0
-PORT = 8000
 UNDO_AFTER_S = 8.0  # a node or link is away for so long
 RECOVER_S = 90.0  # for all replicas to be whole again
 WINDOW_S = 5.0  # after all is whole again, in which pauses still count as the injury's, and nothing else happens
@@ -69,54 +63,6 @@ def bench_faults(settings: Settings, config: Path, trial: Trial, console: Consol
             return asyncio.run(_happen(cluster, url, trial, len(whole), console))
 
 
-def processes(settings: Settings, model: str) -> int:
-    """Replicas of a model that always run, and their stages."""
-    variants = next(one for one in settings.models if one.name == model).variants
-    return sum(one.replicas.min * (1 + (one.stages.count if one.stages.count > 1 else 0)) for one in variants)
-
-
-def wait_whole(url: str, model: str, count: int) -> list[Part]:
-    """Waits until so many processes serve the model. Raises EngineFailed."""
-    deadline = time.monotonic() + START_S
-    while len(found := found_parts(url, model)) < count:
-        if time.monotonic() > deadline:
-            raise EngineFailed(f"Only {len(found)} of {count} processes of {model} are ready: is there room for all?")
-        time.sleep(POLL_S)
-    return found
-
-
-@contextmanager
-def served(cluster: LocalCluster, config: Path) -> Iterator[str]:
-    """`stageline serve` on the head: its address, from when it is ready."""
-    log = cluster.folder / "serve.log"
-    command = [sys.executable, "-m", "deployments.cli", "serve", str(config), "--address", cluster.address]
-    url = f"http://{cluster.head.ip}:{PORT}"
-    with log.open("wb") as output:
-        process = cluster.run(HEAD, [*command, "--host", "0.0.0.0", "--port", str(PORT)], stdout=output, stderr=output)
-        try:
-            deadline = time.monotonic() + START_S
-            while not _ready(url):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    words = log.read_text(errors="replace").strip().splitlines()[-5:]
-                    raise EngineFailed("The server did not start:\n" + "\n".join(words))
-                time.sleep(POLL_S)
-            yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(STOP_S)
-
-
-def _ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/ready", timeout=2.0).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 async def _happen(cluster: LocalCluster, url: str, trial: Trial, whole: int, console: Console) -> dict[str, Any]:
     nodes = {node.ip: name for name, node in cluster.nodes.items() if name != HEAD}
     wanted = bodies(trial.model, trial.streams, trial.tokens)
@@ -151,7 +97,7 @@ def wait_clean(cluster: LocalCluster, url: str, model: str, before: Holdings) ->
 
 def at_work(url: str, model: str) -> list[str]:
     """Replicas that still hold requests or blocks of the cache."""
-    shown = next(one for one in _status(url)["models"] if one["name"] == model)
+    shown = next(one for one in status_of(url)["models"] if one["name"] == model)
     replicas = [replica for variant in shown["variants"] for replica in variant["replicas"]]
     busy = [one for one in replicas if one["running"] or one["waiting"] or one["kv_cache_usage"]]
     return [f"requests or blocks in the replica {one['pid']}" for one in busy]
@@ -191,19 +137,6 @@ async def _hurt(
     after = "" if injury.recovered_s is None else f", whole again after {injury.recovered_s - injury.at_s:.1f} s"
     console.print(f"{kind} ({injury.target}){after}")
     return [injury]
-
-
-def found_parts(url: str, model: str) -> list[Part]:
-    """What serves the model now; nothing where the server does not tell."""
-    try:
-        return parts(_status(url), model)
-    except (httpx.HTTPError, ValueError):
-        return []
-
-
-def _status(url: str) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{url}/status", timeout=10.0).raise_for_status().json()
-    return found
 
 
 def result(
@@ -254,12 +187,3 @@ def _per_second(streams: Sequence[Told]) -> dict[str, Any]:
     for at in times:
         events[int(at - begin)] += 1
     return {"begin_s": begin, "events": events}
-
-
-def check_here() -> None:
-    """Raises ConfigError where there are no such clusters."""
-    from cluster.nodes.namespaces import unavailable
-
-    reason = unavailable()
-    if reason is not None:
-        raise ConfigError(f"A cluster of nodes cannot be had on this machine: {reason}.")

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 from deployments.benchmark import baseline_models
-from deployments.benchmark.baseline_models import PROMPT, PlainGenerator, counts, fastest, use_threads
+from deployments.benchmark.baseline_models import LETTER, PROMPT, TOKENS, PlainGenerator, counts, tried, use_threads
+from deployments.benchmark.works import SCENARIOS, WORKS, scenario_of
+from deployments.cli.benchmark import OPTIMIZED_CONFIG
+from deployments.settings import load_settings
+from loadtest.workload import texts
 from tests.deployments.tiny_served import write_model
 
 
@@ -24,22 +28,34 @@ def test_powers_of_two_and_the_most_are_tried() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "best"), [({1: 3.0, 2: 2.0, 4: 2.5}, 2), ({1: 1.0, 2: 1.0, 4: 9.0}, 1)])
-def test_the_fastest_number_is_taken_however_slow_one_try_was(seconds: dict[int, float], best: int) -> None:
-    now, tried = [0.0], [0]
+def test_the_fastest_number_is_taken_however_slow_one_try_was(
+    seconds: dict[int, float], best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, count = [0.0], [0]
 
     def work() -> None:
-        tried[0] += 1
-        now[0] += seconds[torch.get_num_threads()] + (100.0 if tried[0] == 2 else 0.0)
+        count[0] += 1
+        now[0] += seconds[torch.get_num_threads()] + (100.0 if count[0] == 2 else 0.0)
 
-    assert fastest(work, list(seconds), lambda: now[0]) == best
+    assert tried(work, list(seconds), lambda: now[0]) == seconds
+    monkeypatch.setattr(baseline_models, "tried", lambda work, counts: seconds)
+    assert use_threads(0, 4, work) == seconds
+    assert torch.get_num_threads() == best
 
 
-def test_a_number_that_is_given_is_not_questioned(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_threads(3, 8, lambda: pytest.fail("nothing is to be tried"))
+def test_a_number_that_is_given_is_not_questioned() -> None:
+    assert use_threads(3, 8, lambda: pytest.fail("nothing is to be tried")) == {}
     assert torch.get_num_threads() == 3
-    monkeypatch.setattr(baseline_models, "fastest", lambda work, counts: counts[-1])
-    use_threads(0, 2, lambda: None)
-    assert torch.get_num_threads() == 2
+    assert use_threads(0, 1, lambda: pytest.fail("there is no other")) == {}
+    assert torch.get_num_threads() == 1
+
+
+def test_what_is_tried_is_as_long_as_what_is_asked() -> None:
+    asked = {work.name: scenario_of(work, SCENARIOS, load_settings(OPTIMIZED_CONFIG)).requests[0] for work in WORKS}
+    assert asked["generation"].output_tokens == TOKENS
+    assert asked["generation"].prompt_tokens == len(PROMPT.split())
+    letters = [len(text.split()) for text in texts(asked["classification-letters"].texts)]
+    assert min(letters) <= len(LETTER.split()) <= max(letters)
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from cluster.nodes.namespaces import unavailable
 from deployments.benchmark import faults
-from deployments.benchmark.faults import Loss, Plan, bench_faults, kept, marked, summary
+from deployments.benchmark.faults import Loss, Plan, bench_faults, lose, marked, nothing_lost, summary
 from deployments.benchmark.faults_table import markdown
 from deployments.benchmark.losses import wrong_lengths
-from deployments.cli.benchmark_parts import HERE
+from deployments.cli.benchmark_common import HERE
 from deployments.settings import load_settings
-from engine.errors import ConfigError
+from engine.errors import ConfigError, EngineFailed
 from loadtest.record import Record
 from loadtest.scenario import Open, Phase, load_scenario
+from tests.deployments.benchmark.measured import ORIGIN
 from tests.deployments.benchmark.test_losses import SCENARIO, streamed
 
 START_S = 1000.0
@@ -27,10 +30,8 @@ FACTS = {
     "variant": "bf16",
     "replicas": 2,
     "nodes": 3,
-    "cores": 2,
-    "processor": "a processor",
-    "commit": "abc",
-    "date": "2026-11-28T00:00:00",
+    **ORIGIN,
+    "client": {"verdict": ""},
     "resumed": 1.0,
 }
 
@@ -50,7 +51,7 @@ def test_what_was_seen_of_a_loss() -> None:
     assert found["under_way"] == 1
     assert found["windows"]["during"]["longest_pause_s"] == pytest.approx(3.0)
     assert found["windows"]["after"]["longest_pause_s"] == pytest.approx(0.2)
-    assert kept(found)
+    assert nothing_lost(found)
     text = markdown({**FACTS, **found})
     assert "Of 3 requests none was lost, all of the length that was asked for" in text
     assert "node-2 was killed 10 s after the start, with 1 requests under way" in text
@@ -64,10 +65,10 @@ def test_a_lost_request_another_length_or_a_lost_replica_is_no_success() -> None
     shorter[2].output_tokens += 1
     for made, words in ((lost, "Of 3 requests 1 was lost"), (shorter, "1 of another length than asked")):
         found = summary(made, SCENARIO, LOSS, START_S)
-        assert not kept(found)
+        assert not nothing_lost(found)
         assert words in markdown({**FACTS, **found})
     never = summary(records(), SCENARIO, Loss("node-2", LOSS.killed_s, LOSS.back_s, None), START_S)
-    assert not kept(never)
+    assert not nothing_lost(never)
     assert "there were not 2 replicas again" in markdown({**FACTS, **never})
     assert never["windows"]["during"]["until_s"] == SCENARIO.total_s
 
@@ -80,12 +81,21 @@ def test_the_marks_are_seconds_from_the_runs_start() -> None:
     assert len(marked(Loss("node-2", LOSS.killed_s), START_S, 2)) == 1
 
 
+def test_where_the_load_is_over_nothing_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "BEGIN_S", 1e9)
+    over = threading.Event()
+    over.set()
+    cluster: Any = None  # nothing of it may be touched
+    with pytest.raises(EngineFailed, match="did not begin"):
+        lose(cluster, "http://nowhere", "m", tmp_path / "requests.jsonl", 1.0, 1.0, 2, over)
+
+
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 def test_a_loss_after_the_loads_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "fetch_models", lambda settings, console: {})
     config = HERE / "faults.yaml"
     with pytest.raises(ConfigError, match="ends after 20 s"):
-        bench_faults(Plan(SCENARIO, config, tmp_path, at_s=20.0), load_settings(config), Console(stderr=True))
+        bench_faults(Plan(SCENARIO, config, at_s=20.0), load_settings(config), Console(stderr=True), tmp_path)
 
 
 @pytest.mark.ray
@@ -98,14 +108,14 @@ def test_no_request_is_lost_with_a_node(demo_models: object, tmp_path: Path) -> 
     )
     short = scenario.model_copy(update={"load": load, "duration_s": 12.0})
     config = HERE / "faults.yaml"
-    plan = Plan(short, config, tmp_path, away_s=0.0)
-    result = bench_faults(plan, load_settings(config), Console(stderr=True))
+    plan = Plan(short, config, away_s=0.0)
+    result = bench_faults(plan, load_settings(config), Console(stderr=True), tmp_path)
     assert result["lost"] == []
     assert result["wrong_lengths"] == []
-    assert kept(result)
+    assert nothing_lost(result)
     assert result["requests"] > 10
     assert 5 < result["killed_s"] < 12
     assert result["back_s"] > result["killed_s"]
-    marks = [json.loads(line) for line in (tmp_path / "run" / "marks.jsonl").read_text().splitlines()]
+    marks = [json.loads(line) for line in (tmp_path / "marks.jsonl").read_text().splitlines()]
     assert [mark["what"] for mark in marks] == [f"{result['node']} is dead", "2 replicas again"]
-    assert (tmp_path / "run" / "timeline.png").exists()
+    assert (tmp_path / "timeline.png").exists()

@@ -2,11 +2,20 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deployments.benchmark.peers_http import Peer, commanded_peer, filled, known_peers, named_peer, started
+from deployments.benchmark.peers_http import (
+    Peer,
+    commanded_peer,
+    filled,
+    known_peers,
+    named_peer,
+    refuse_names,
+    started,
+)
 from deployments.benchmark.works import SCENARIOS
 from engine.errors import ConfigError, EngineFailed
 from loadtest.scenario import load_scenario
@@ -32,10 +41,12 @@ def test_a_peer_is_started_asked_for_its_model_and_ended(tmp_path: Path) -> None
     scenario = load_scenario(SCENARIOS / "generation.yaml")
     with started(peer, tmp_path / "model.gguf", 1) as ready:
         (asked,) = ready.change(scenario).requests
-        assert (asked.model, asked.body) == ("its-name", {"min_tokens": 64})
+        assert (asked.model, asked.body) == ("its-name", {})
         by_url = named_peer(f"found={ready.url}/v1")
         with started(by_url, tmp_path / "model.gguf", 1) as found:
             assert found.url == ready.url
+        with started(replace(by_url, exact="min_tokens", body={"repeat_penalty": 1.0}), tmp_path, 1) as found:
+            assert found.change(scenario).requests[0].body == {"repeat_penalty": 1.0, "min_tokens": 64}
     with pytest.raises(EngineFailed, match="found does not list its models"), started(by_url, tmp_path, 1):
         pass
 
@@ -67,10 +78,17 @@ def test_known_peers_are_those_of_the_environment(tmp_path: Path) -> None:
     python.parent.mkdir()
     with pytest.raises(ConfigError, match="neither"):
         known_peers(python)
-    (tmp_path / "lib" / "python3.11" / "site-packages" / "llama_cpp").mkdir(parents=True)
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    (packages / "llama_cpp").mkdir(parents=True)
+    (packages / "llama_cpp_python-0.3.16.dist-info").mkdir()
     (python.parent / "vllm").touch()
     llama, vllm = known_peers(python)
-    assert (llama.name, llama.command[:3], llama.at_once) == ("llama.cpp", (str(python), "-m", "llama_cpp.server"), 1)
+    command = (str(python), "-m", "llama_cpp.server")
+    assert (llama.name, llama.command[:3], llama.at_once) == ("llama-cpp-python", command, 1)
+    assert (llama.version, llama.exact) == ("0.3.16", "min_tokens")
+    about = llama.about()
+    assert about["command"].startswith("python -m llama_cpp.server --model '{model}'")
+    assert "one request at a time" in about["title"]
     assert (vllm.name, vllm.command[:3], vllm.at_once) == (
         "vLLM",
         (str(python.parent / "vllm"), "serve", "{model}"),
@@ -82,6 +100,16 @@ def test_known_peers_are_those_of_the_environment(tmp_path: Path) -> None:
 def test_a_url_needs_a_name(given: str) -> None:
     with pytest.raises(ConfigError, match="--peer"):
         named_peer(given)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [(["a", "a"], "Two servers"), (["optimized"], "Two servers"), (["baseline"], "Two servers"), (["a/b"], "letters")],
+)
+def test_names_are_files_and_no_others(names: list[str], words: str) -> None:
+    refuse_names([Peer("vLLM"), Peer("a.b-c_1")])
+    with pytest.raises(ConfigError, match=words):
+        refuse_names([Peer(name) for name in names])
 
 
 def test_a_command_needs_a_place_for_the_port() -> None:

@@ -22,9 +22,20 @@ def test_a_minute_in_which_both_are_slow_does_not_make_the_ratio_unsure() -> Non
     assert (found.low, found.value, found.high) == (4, 4, 4)
 
 
-def test_the_same_samples_give_the_same_interval() -> None:
-    samples = ([10.0, 11.0, 13.0, 9.0], [30.0, 50.0, 35.0, 44.0])
-    assert ratio(*samples, lower_is_better=False) == ratio(*samples, lower_is_better=False)
+def test_the_value_is_a_rounds_own_ratio() -> None:
+    found = ratio([10, 90, 20], [40, 90, 100], lower_is_better=False)
+    assert (found.low, found.value, found.high) == (1, 4, 5), "and not that of the medians, 4.5"
+
+
+def test_a_claim_among_the_rounds_is_not_told_apart() -> None:
+    found = ratio([10, 10, 10], [30, 40, 50], lower_is_better=False)
+    assert [found.against(claim) for claim in (2.9, 3.0, 4.0, 5.0, 5.1)] == [
+        "above",
+        "not told apart",
+        "not told apart",
+        "not told apart",
+        "below",
+    ]
 
 
 def test_rounds_are_pairs() -> None:

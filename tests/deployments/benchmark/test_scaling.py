@@ -6,13 +6,14 @@ import pytest
 
 from deployments.benchmark.scaling import asked_only, summary
 from deployments.benchmark.scaling_table import markdown
-from deployments.cli.benchmark_parts import HERE
+from deployments.cli.benchmark_common import HERE
 from deployments.settings import load_settings
 from engine.errors import ConfigError
 from loadtest.objective import judge
 from loadtest.report import Report
 from loadtest.scenario import Percentiles, load_scenario
 from loadtest.summary import summarize
+from tests.deployments.benchmark.measured import ORIGIN
 from tests.deployments.benchmark.test_phases import RECORDS, SAMPLES, SCENARIO
 
 SETTINGS = load_settings(HERE / "scaling.yaml")
@@ -35,12 +36,16 @@ def test_the_table_has_a_column_for_each_phase_and_says_whether_the_objective_wa
     scenario = SCENARIO.model_copy(update={"objective": objective})
     found = summarize(RECORDS, scenario)
     report = Report(found, judge(objective, found))
-    facts = {"cores": 2, "processor": "a processor", "commit": "abc", "date": "2026-11-28T00:00:00"}
-    result = {**facts, "scenario": scenario.model_dump(mode="json"), **summary(report, RECORDS, SAMPLES, scenario)}
+    result = {
+        **ORIGIN,
+        "client": {"verdict": "The client was late."},
+        "scenario": scenario.model_dump(mode="json"),
+        **summary(report, RECORDS, SAMPLES, scenario),
+    }
     text = markdown(result)
     assert "5 requests, of which 2 failed (1 of kind 503, 1 of kind timeout)" in text
     assert "2 by m:bf16, 1 by m:int8-dynamic" in text
-    assert "Objective not kept" in text
+    assert "Objective not kept. The client was late." in text
     assert "TTFT p99: 396 ms, at most 300 ms: not kept" in text
     assert "Goodput (TTFT within 300 ms): 40% of all requests" in text
     assert "|  | 0 to 2 s | 2 to 5 s |" in text

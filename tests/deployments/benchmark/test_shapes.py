@@ -35,14 +35,14 @@ def test_one_node_is_always_measured_and_others_in_both_ways() -> None:
 def test_nodes_share_the_cores_evenly() -> None:
     assert share([4, 5, 6, 7, 8, 9], 1).cores == ((4, 5, 6, 7, 8, 9),)
     two, three = share([4, 5, 6, 7, 8, 9], 2), share([4, 5, 6, 7, 8, 9], 3)
-    assert (two.threads, two.cores, two.apart, two.ideal) == (3, ((4, 5, 6), (7, 8, 9)), True, 1.0)
-    assert (three.threads, three.cores, three.ideal) == (2, ((4, 5), (6, 7), (8, 9)), 1.0)
+    assert (two.threads, two.cores, two.apart) == (3, ((4, 5, 6), (7, 8, 9)), True)
+    assert (three.threads, three.cores) == (2, ((4, 5), (6, 7), (8, 9)))
 
 
 def test_cores_that_cannot_be_shared_evenly_are_everybodys() -> None:
     few, uneven = share([0, 1], 3), share([0, 1, 2, 3, 4], 2)
-    assert (few.threads, few.cores, few.apart, few.ideal) == (1, ((0, 1),) * 3, False, 1.0)
-    assert (uneven.threads, uneven.apart, uneven.ideal) == (2, False, 0.8)
+    assert (few.threads, few.cores, few.apart) == (1, ((0, 1),) * 3, False)
+    assert (uneven.threads, uneven.apart) == (2, False)
 
 
 def test_a_model_is_chosen_by_name_and_variant() -> None:

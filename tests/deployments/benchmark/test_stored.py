@@ -6,38 +6,37 @@ from pathlib import Path
 
 import pytest
 
-from deployments.benchmark.stored import line, present, read_result, store
-from deployments.benchmark.table import markdown
+from deployments.benchmark.stored import LARGE, line, make_folder, pack, write_requests
 from engine.errors import ConfigError
-from loadtest.record import Record
-from tests.deployments.benchmark.measured import record, result
+from loadtest.record import Record, read_records
+from tests.deployments.benchmark.measured import record
 
 
-def test_a_result_is_kept_whole_with_its_requests(tmp_path: Path) -> None:
+def test_requests_are_kept_so_that_the_harness_reads_them(tmp_path: Path) -> None:
     kept = [record(0, 1.0, 2.0, text="Grüße"), record(1, 1.5, 2.5)]
-    store(tmp_path, result(), {"generation-baseline-1": kept})
-    assert read_result(tmp_path) == result()
-    assert (tmp_path / "table.md").read_text() == markdown(result())
-    lines = gzip.decompress((tmp_path / "generation-baseline-1.jsonl.gz").read_bytes()).decode().splitlines()
-    assert [Record(**json.loads(one)) for one in lines] == kept
+    write_requests(tmp_path / "generation-baseline-1.jsonl.gz", kept)
+    assert read_records(tmp_path / "generation-baseline-1.jsonl") == kept
 
 
-def test_table_and_picture_come_from_the_result_alone(tmp_path: Path) -> None:
-    store(tmp_path, result(), {})
-    made = {name: (tmp_path / name).read_bytes() for name in ("table.md", "table.png")}
-    for name in made:
-        (tmp_path / name).unlink()
-    present(tmp_path)
-    assert {name: (tmp_path / name).read_bytes() for name in made} == made
-
-
-def test_of_a_classified_text_the_label_is_kept() -> None:
+def test_of_a_classified_text_the_label_is_kept_and_of_a_stream_not_its_gaps() -> None:
     answer = json.dumps({"data": [{"label": "card_arrival", "probs": [0.1] * 77}]})
-    kept = line(record(3, 1.0000001, 2.1234567, kind="classify", text=answer))
+    kept = line(record(3, 1.0000001, 2.1234567, kind="classify", text=answer, gaps_s=[0.1]))
     assert (kept["text"], kept["sent_s"], kept["end_s"]) == ("card_arrival", 1.0, 2.12346)
-    assert "failure" not in kept
+    assert not {"failure", "gaps_s"} & kept.keys()
+    assert Record(**kept).gaps_s == []
 
 
-def test_a_folder_without_a_result_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"result\.json"):
-        present(tmp_path)
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be kept there"):
+        make_folder(tmp_path / "file" / "results")
+
+
+def test_what_is_large_is_compressed_and_what_is_of_another_run_goes(tmp_path: Path) -> None:
+    (tmp_path / "requests.jsonl").write_text("x" * (LARGE + 1))
+    (tmp_path / "server.jsonl").write_text("y")
+    (tmp_path / "server.jsonl.gz").write_text("older")
+    (tmp_path / "locust.log").write_text("z")
+    pack(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"requests.jsonl.gz", "server.jsonl"}
+    assert gzip.decompress((tmp_path / "requests.jsonl.gz").read_bytes()) == b"x" * (LARGE + 1)

@@ -7,10 +7,11 @@ import pytest
 from deployments.benchmark.works import (
     SCENARIOS,
     WORKS,
+    Claim,
     callers_for,
     choose_works,
+    first_of,
     for_round,
-    model_of,
     scenario_of,
     users_of,
 )
@@ -30,6 +31,7 @@ def test_every_work_has_a_scenario_for_a_model_of_the_configuration(settings: Se
     users = {work.name: users_of(scenario_of(work, SCENARIOS, settings)) for work in WORKS}
     assert users == {
         "generation": 32,
+        "generation-1": 1,
         "classification": 1,
         "classification-8": 8,
         "classification-letters": 1,
@@ -45,11 +47,16 @@ def test_the_articles_ratios_are_those_of_its_figures() -> None:
             assert found == pytest.approx(work.article.ratio, abs=0.06)
 
 
+def test_lines_and_letters_are_both_held_against_the_article() -> None:
+    claims = {work.name: work.article for work in WORKS if work.article and work.task == "classification"}
+    assert claims == {"classification": Claim(45, 12, 3.7), "classification-letters": Claim(45, 12, 3.7)}
+
+
 def test_works_are_chosen_by_task() -> None:
     assert [work.name for work in choose_works(["classification"])] == [
         "classification",
-        "classification-8",
         "classification-letters",
+        "classification-8",
     ]
     assert choose_works([]) == WORKS
     with pytest.raises(ConfigError, match="known are generation"):
@@ -61,7 +68,7 @@ def test_other_models_of_the_configuration_are_asked_by_their_names(tmp_path: Pa
     settings = load_settings(tmp_path / "config.yaml")
     assert scenario_of(GENERATION, SCENARIOS, settings).requests[0].model == "other"
     with pytest.raises(ConfigError, match="--task"):
-        model_of(settings, "translation")
+        first_of(settings, "translation")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -18,6 +19,16 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert [mark.what for mark in run.marks] == [mark["what"] for mark in MARKS]
     assert run.marks[2] == Mark(63.5, None, "streams resumed")
     assert run.bottleneck == ""
+
+
+def test_a_run_whose_large_files_were_compressed_is_read_as_well(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    for name in ("requests.jsonl", "server.jsonl"):
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+        (tmp_path / name).unlink()
+    run = read_run(tmp_path)
+    assert list(run.records) == records()
+    assert list(run.samples) == samples()
 
 
 def test_samples_and_marks_may_be_missing(tmp_path: Path) -> None:

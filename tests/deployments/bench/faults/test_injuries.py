@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from deployments.bench.faults.bodies import bodies
-from deployments.bench.faults.injuries import KINDS, Injury, Part, choose, parts
+from deployments.bench.faults.injuries import KINDS, Injury, choose
 from deployments.bench.faults.leftovers import Holdings, left_over
 from deployments.bench.faults.picture import draw
 from deployments.bench.faults.reader import Choice, Told
 from deployments.bench.faults.run import Trial, result
+from deployments.bench.node_server import Part, parts
 from deployments.cli.bench import FAULTS
 
 TRIAL = Trial("m", 2, 10, 0.0, 3, 1, seed=1)
