@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from loadtest.agreement import witness
 from loadtest.agreement.compare import Seen
@@ -19,6 +18,7 @@ from loadtest.agreement.figures import Figures
 from loadtest.agreement.work import Work, prompts
 from loadtest.errors import LoadTestError
 from loadtest.record import read_records
+from loadtest.turns import turns
 
 WARM_UP = 4
 ANSWER_S = 60.0
@@ -35,19 +35,11 @@ class Client:
 
 def alternate(clients: Sequence[Client], work: Work, rounds: int, console: Console) -> list[dict[str, Seen]]:
     """Each client once a round, another first each time. Raises LoadTestError where one fails."""
-    found: list[dict[str, Seen]] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=rounds * len(clients))
-        for number in range(rounds):
-            seen: dict[str, Seen] = {}
-            for turn in range(len(clients)):
-                index = (number + turn) % len(clients)
-                progress.update(bar, description=clients[index].name)
-                seen[clients[index].name] = run_one(clients[index], drawn(work, number, index))
-                progress.advance(bar)
-            found.append({client.name: seen[client.name] for client in clients})
-    return found
+    found: list[dict[str, Seen]] = [{} for _ in range(rounds)]
+    for number, client in turns(clients, rounds, console, name=lambda client: client.name):
+        index = clients.index(client)
+        found[number - 1][client.name] = run_one(client, drawn(work, number - 1, index))
+    return [{client.name: seen[client.name] for client in clients} for seen in found]
 
 
 def drawn(work: Work, number: int, index: int) -> Work:
