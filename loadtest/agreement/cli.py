@@ -57,7 +57,11 @@ def agree(
     console = Console(stderr=True, soft_wrap=True)
     others = {"aiperf": (aiperf_bin, aiperf.run), "servebench": (servebench_bin, servebench.run)}
     clients = [Client(OURS, ours.program(), ours.run)]
-    clients += [Client(name, str(folder / name), run) for name, (folder, run) in others.items() if folder is not None]
+    clients += [
+        Client(name, str(folder.absolute() / name), run)  # each runs in a folder of its own
+        for name, (folder, run) in others.items()
+        if folder is not None
+    ]
     loads: list[Streams | Rate] = [*([Streams(streams)] if streams else []), *([Rate(rate)] if rate else [])]
     if not any(folder for folder, _ in others.values()):
         raise typer.BadParameter("give --aiperf or --servebench, or both.")

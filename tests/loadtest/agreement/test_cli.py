@@ -59,6 +59,7 @@ def test_clients_take_turns_and_the_results_are_kept(ran: list[tuple[str, Work]]
     assert status == 0
     names = ["ours" if program == sys.executable else Path(program).name for program, _ in ran[:9]]
     assert names == ["aiperf", "servebench", "ours", "servebench", "ours", "aiperf", "ours", "aiperf", "servebench"]
+    assert all(Path(program).is_absolute() for program, _ in ran)
     assert "| TTFT p50, ms | 100.0 | +0.0% | 103.0 | +3.0% | +3.0% | 100.0 | +0.0% | +0.0% |" in output
     head, _, tables = (tmp_path / "agreement.md").read_text().partition("\n\n")
     assert set(tables.splitlines()) <= set(output.splitlines())
