@@ -34,7 +34,7 @@ def slowed(
     """A sample for each delay and number of callers; `plain` is what was measured of all callers with the link as it
     is. The delays come in order and in reverse, round about."""
     everybody = users_of(scenario)
-    samples = [{**plain, "delay_ms": 0.0, "relay": False, "callers": everybody}]
+    samples = [{"round": turn, **plain, "delay_ms": 0.0, "relay": False, "callers": everybody}]
     conditions = [
         (delay_ms, users)
         for delay_ms in (0.0, RELAY_ALONE_MS, *delays_ms)
