@@ -17,6 +17,7 @@ from cluster.nodes.local_cluster import LocalCluster, local_cluster
 from deployments.bench.node_server import check_here, found_parts, processes, served, wait_whole
 from deployments.benchmark.losses import failures, peak_s, resumptions, under_way, window, wrong_lengths
 from deployments.benchmark.shapes import choose
+from deployments.benchmark.stored import scenario_kept
 from deployments.cli.fetch import fetch_models
 from deployments.serving import local_environment
 from deployments.settings import Settings
@@ -96,7 +97,7 @@ def bench_faults(plan: Plan, settings: Settings, console: Console, folder: Path)
         "variant": variant.name,
         "replicas": whole,
         "nodes": plan.nodes,
-        "scenario": scenario.model_dump(mode="json"),
+        "scenario": scenario_kept(scenario),
         "client": facts["client"],
         "resumed": resumptions(samples),
         **summary(records, scenario, loss, facts["start_s"]),

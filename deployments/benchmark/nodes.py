@@ -18,6 +18,7 @@ from deployments.benchmark.node_servers import Job, cluster_of, serving
 from deployments.benchmark.servers import baseline_facts
 from deployments.benchmark.shapes import Shape, Share, choose, shapes, share
 from deployments.benchmark.slow_links import SLOW, SLOWED, slowed
+from deployments.benchmark.stored import scenario_kept
 from deployments.benchmark.works import with_model
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
@@ -103,7 +104,7 @@ def facts(plan: Plan, job: Job) -> dict[str, Any]:
     return {
         "model": job.model.name,
         "variant": job.variant.name,
-        "scenario": job.scenario.model_dump(mode="json"),
+        "scenario": scenario_kept(job.scenario),
         "unit": unit(job.scenario),
         "used_cores": plan.cores,
         "head_apart": bool(job.rest),

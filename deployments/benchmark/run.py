@@ -20,6 +20,7 @@ from deployments.benchmark.kept import Kept
 from deployments.benchmark.measured_quality import measured_quality
 from deployments.benchmark.peers_http import Peer, started
 from deployments.benchmark.servers import baseline, baseline_facts, configuration, stageline
+from deployments.benchmark.stored import scenario_kept
 from deployments.benchmark.works import Work, first_of, scenario_of
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
@@ -68,7 +69,7 @@ def bench_table(plan: Plan, settings: Settings, console: Console, kept: Kept) ->
                 "peers": peers,
                 "works": {
                     work.name: {
-                        "scenario": scenarios[work].model_dump(mode="json"),
+                        "scenario": scenario_kept(scenarios[work]),
                         "baseline": facts[work],
                         **work_result(work, taken, settings),
                     }

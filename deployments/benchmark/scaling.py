@@ -11,6 +11,7 @@ from rich.console import Console
 
 from deployments.benchmark.phases import Sample, bounds, by_variant, figures, moves
 from deployments.benchmark.servers import configuration, stageline
+from deployments.benchmark.stored import scenario_kept
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Model, Settings
 from engine.errors import ConfigError
@@ -49,7 +50,7 @@ def bench_scaling(plan: Plan, settings: Settings, console: Console, folder: Path
         "benchmark": "scaling",
         "complete": True,
         "models": [_offered(model) for model in models],
-        "scenario": plan.scenario.model_dump(mode="json"),
+        "scenario": scenario_kept(plan.scenario),
         "client": facts["client"],
         **summary(report, records, samples, plan.scenario),
     }

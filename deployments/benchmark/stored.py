@@ -12,6 +12,7 @@ from typing import Any
 from deployments.benchmark.agreement import labels
 from engine.errors import ConfigError
 from loadtest.record import Record
+from loadtest.scenario import Scenario
 
 RESULT = "result.json"
 DIGITS = 5  # of times in seconds
@@ -41,6 +42,15 @@ def read_result(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{folder / RESULT} cannot be read: {error}.") from None
     return found
+
+
+def scenario_kept(scenario: Scenario) -> dict[str, Any]:
+    """With its files by their names alone: where they lie differs from machine to machine."""
+    told: dict[str, Any] = scenario.model_dump(mode="json")
+    for part, key in (*((one, "texts") for one in told["requests"]), (told["load"], "trace")):
+        if part.get(key):
+            part[key] = Path(part[key]).name
+    return told
 
 
 def write_requests(path: Path, records: Sequence[Record]) -> None:

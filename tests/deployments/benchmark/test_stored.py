@@ -3,12 +3,14 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deployments.benchmark.stored import LARGE, line, make_folder, pack, write_requests
+from deployments.benchmark.stored import LARGE, line, make_folder, pack, scenario_kept, write_requests
 from engine.errors import ConfigError
 from loadtest.record import Record, read_records
+from loadtest.scenario import Open, Scenario, load_scenario
 from tests.deployments.benchmark.measured import record
 
 
@@ -40,3 +42,17 @@ def test_what_is_large_is_compressed_and_what_is_of_another_run_goes(tmp_path: P
     pack(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"requests.jsonl.gz", "server.jsonl"}
     assert gzip.decompress((tmp_path / "requests.jsonl.gz").read_bytes()) == b"x" * (LARGE + 1)
+
+
+def test_a_scenarios_files_are_kept_by_name() -> None:
+    scenario = load_scenario(Path("classification"))
+    asked = scenario.requests[0].model_copy(update={"texts": Path("/somewhere/texts.txt")})
+    traced = Open(arrivals="trace", trace=Path("/somewhere/times.jsonl"))
+    told = scenario_kept(scenario.model_copy(update={"requests": (asked,), "load": traced}))
+    assert (told["requests"][0]["texts"], told["load"]["trace"]) == ("texts.txt", "times.jsonl")
+    assert scenario_kept(scenario) == scenario.model_dump(mode="json") | {"requests": told_by_name(scenario)}
+
+
+def told_by_name(scenario: Scenario) -> list[dict[str, Any]]:
+    dumped = (one.model_dump(mode="json") for one in scenario.requests)
+    return [one | {"texts": one["texts"] and Path(one["texts"]).name} for one in dumped]
