@@ -20,14 +20,14 @@ from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
 from deployments.pipelines import Cut
 from deployments.replica import Replica
-from deployments.serve_router import AroundSilent
+from deployments.serve_router import ListingRouter
 from deployments.serve_scaling import autoscaling
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
 from deployments.translation_replica import TranslationReplica
 
 FRONT_DOOR = "front-door"
-ROUTER = f"{AroundSilent.__module__}:{AroundSilent.__qualname__}"
+ROUTER = f"{ListingRouter.__module__}:{ListingRouter.__qualname__}"
 HEALTH_CHECK_PERIOD_S = 2.0
 HEALTH_CHECK_TIMEOUT_S = 10.0  # three in a row without an answer, and a replica is replaced
 RAY_UNIT = 1e-4  # of a core: Ray counts no less

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Callable
 
 SHUNNED: set[str] = set()
 """Names of replicas, of all deployments, that nothing is heard of."""
@@ -32,14 +29,3 @@ def listed(deployment: str) -> list[str] | None:
     """The names of the replicas that requests may be sent to; None before Serve knew of any."""
     names = LISTED.get(deployment)
     return None if names is None else names()
-
-
-def around(
-    chosen: Sequence[Sequence[T]], candidates: Sequence[T], shunned: set[str], name_of: Callable[[T], str]
-) -> list[list[T]]:
-    """The choice without the shunned; all candidates that are not, where nothing is left; as it was where all are."""
-    heard = [[one for one in rank if name_of(one) not in shunned] for rank in chosen]
-    if any(heard):
-        return [rank for rank in heard if rank]
-    left = [one for one in candidates if name_of(one) not in shunned]
-    return [left] if left else [list(rank) for rank in chosen]

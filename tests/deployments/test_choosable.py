@@ -3,27 +3,15 @@ from __future__ import annotations
 import pytest
 
 from deployments import choosable
-from deployments.choosable import around, listed
+from deployments.choosable import list_changed, listed, on_change
 
 
-@pytest.mark.parametrize(
-    ("chosen", "shunned", "expected"),
-    [
-        ([["a", "b"]], {"x"}, [["a", "b"]]),
-        ([["a", "b"]], {"a"}, [["b"]]),
-        ([["a"], ["b", "c"]], {"a"}, [["b", "c"]]),
-        ([["a", "b"]], {"a", "b"}, [["c"]]),
-        ([["a", "b"]], {"a", "b", "c"}, [["a", "b"]]),
-        ([], {"a"}, [["b", "c"]]),
-    ],
-)
-def test_the_shunned_are_left_out_unless_all_are(
-    chosen: list[list[str]], shunned: set[str], expected: list[list[str]]
-) -> None:
-    assert around(chosen, ["a", "b", "c"], shunned, str) == expected
-
-
-def test_what_serve_has_not_told_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosable, "LISTED", {"m--v": lambda: ["a"]})
-    assert listed("m--v") == ["a"]
-    assert listed("other") is None
+def test_what_serve_tells_is_known_and_told_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosable, "LISTED", {})
+    monkeypatch.setattr(choosable, "_ON_CHANGE", {})
+    told = []
+    on_change("m--v", lambda: told.append(listed("m--v")))
+    assert listed("m--v") is None
+    list_changed("m--v", lambda: ["a"])
+    list_changed("other", lambda: ["b"])
+    assert told == [["a"]]
