@@ -36,7 +36,9 @@ class Plan:
 
     def encoder(self, checkpoint: Checkpoint, first: int = 0, last: int | None = None) -> Encoder:
         """Layers `first` to `last` - 1."""
-        return load_encoder(checkpoint, self.kernels, self.limits.max_model_len, first, last)
+        encoder = load_encoder(checkpoint, self.kernels, self.limits.max_model_len, first, last)
+        encoder.rehearse()
+        return encoder
 
     def with_head(self, checkpoint: Checkpoint, encoder: Encoder) -> TextModel:
         """The encoder's last layers with what makes vectors of their result."""

@@ -106,6 +106,12 @@ class Kernels(Protocol):
     ) -> tuple[Embedding, Linear]:
         """One weight (vocabulary, hidden), held once, as embedding and as output head with the bias (vocabulary,)."""
 
+    def add_rows(self, hidden: Tensor, table: Tensor, ids: Tensor) -> None:
+        """hidden (T, K) fp32 += table[ids], in place: table (V, K) fp32, ids (T,) int64."""
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """hidden (T, K) fp32 in the kernels' dtype; itself where that is fp32."""
+
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         """hidden (T, K) fp32, weight (K,) fp32 -> (T, K) in `dtype`, the kernels' or fp32."""
 

@@ -20,7 +20,7 @@ from engine.kernels import native_quantized
 from engine.kernels.base import Activation, CacheBlocks, Embedding, Gate, Heads, HeadSetup, Kernels, Linear
 from engine.kernels.operators import ACTIVATIONS, has_amx, has_dot, load, op
 from engine.kernels.torch_kernels import TorchKernels
-from engine.kernels.torch_products import SplitGate, TorchEmbedding
+from engine.kernels.torch_products import SplitGate
 from engine.quantization.weight import QuantizedWeight, Weight
 
 LAYOUTS = {"lanes": 0, "pairs": 1, "tiles": 2}  # of packed weights, see csrc/packing.h
@@ -70,6 +70,15 @@ class PackedEmbedding:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainEmbedding:
+    table: Tensor  # (vocabulary, hidden)
+    scale: float
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        return op("look_up", ids, self.table, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
 class NativeKernels:
     """Layouts: see `csrc/packing.h` and `csrc/paged_cache.h`. Large operations do not run on torch's own threads."""
 
@@ -99,7 +108,7 @@ class NativeKernels:
     def embedding(self, weight: Weight, scale: float = 1.0) -> Embedding:
         if isinstance(weight, QuantizedWeight):
             weight = weight.dequantized(self.dtype)
-        return TorchEmbedding(self._own(weight), scale)
+        return PlainEmbedding(self._own(weight), scale)
 
     def tied_embedding(
         self, weight: Weight, scale: float = 1.0, bias: Tensor | None = None
@@ -109,6 +118,12 @@ class NativeKernels:
             return native_quantized.tied_embedding(weight, scale, bias, self.dtype)
         packed = self._pack(weight)
         return PackedEmbedding(packed, weight.shape[1], scale), PackedLinear(packed, bias, len(weight))
+
+    def add_rows(self, hidden: Tensor, table: Tensor, ids: Tensor) -> None:
+        op("add_rows", hidden, table, ids)
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        return hidden if self.dtype == torch.float32 else op("narrow", hidden)
 
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         return op("norm", hidden, weight, None, eps, True, dtype)

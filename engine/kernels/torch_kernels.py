@@ -47,6 +47,12 @@ class TorchKernels:
         held = self._own(weight)
         return TorchEmbedding(held, scale), TorchLinear(held, None if bias is None else self._own(bias))
 
+    def add_rows(self, hidden: Tensor, table: Tensor, ids: Tensor) -> None:
+        hidden += table[ids]
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        return hidden.to(self.dtype)
+
     def rms_norm(self, hidden: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         return F.rms_norm(hidden, weight.shape, weight, eps).to(dtype)
 

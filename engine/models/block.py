@@ -60,7 +60,7 @@ class Cast:
     kernels: Kernels
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        return hidden.to(self.kernels.dtype)
+        return self.kernels.narrow(hidden)
 
     def into(self, hidden: Tensor, dtype: torch.dtype) -> Tensor:
         return hidden.to(dtype)
@@ -83,8 +83,7 @@ class Block:
 
         With `rows`, indices (R,), only they are computed after attention: (R, C).
         """
-        dtype = self.kernels.dtype
-        attended = attend(self.attention_norm(hidden) if self.norm_first else hidden.to(dtype))
+        attended = attend(self.attention_norm(hidden) if self.norm_first else self.kernels.narrow(hidden))
         if rows is not None:
             hidden, attended = hidden.index_select(0, rows), attended.index_select(0, rows)
         self.out.add_to(hidden, attended)
@@ -92,7 +91,7 @@ class Block:
             self.down.add_to(hidden, self.widen(self.mlp_norm(hidden)))
             return hidden
         hidden = self.attention_norm.into(hidden, torch.float32)
-        self.down.add_to(hidden, self.widen(hidden.to(dtype)))
+        self.down.add_to(hidden, self.widen(self.kernels.narrow(hidden)))
         return self.mlp_norm.into(hidden, torch.float32)
 
 

@@ -84,7 +84,7 @@ class Classifier:
 
     @torch.inference_mode()
     def __call__(self, pooled: Tensor) -> Tensor:
-        x = self.dense(pooled.to(self.kernels.dtype), self.activation)
+        x = self.dense(self.kernels.narrow(pooled), self.activation)
         if self.tanh:
             x = x.tanh()
         if self.norm is not None:

@@ -82,7 +82,7 @@ class CrossLayer:
         if self.arch.norm_first:
             out.add_to(hidden, part(norm(hidden)))
             return hidden
-        out.add_to(hidden, part(hidden.to(self.kernels.dtype)))
+        out.add_to(hidden, part(self.kernels.narrow(hidden)))
         return norm.into(hidden, torch.float32)
 
     def attend(self, x: Tensor, rows: Rows, cache: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ class CrossDecoder:
     @torch.inference_mode()
     def remember(self, encoded: Tensor, slots: Tensor, caches: list[Tensor]) -> None:
         """Puts the keys and values of source tokens, encoded (T, C) fp32, into slots (T,) int64 of every layer."""
-        x = encoded.to(self.kernels.dtype)
+        x = self.kernels.narrow(encoded)
         for layer, cache in zip(self.layers, caches, strict=True):
             self.kernels.put_slots(cache, slots, layer.source_kv(x))
 
@@ -221,7 +221,7 @@ class CrossDecoder:
             assert self.embedding is not None
             hidden = self.embedding(rows.tokens)
             if self.positions is not None:
-                hidden += self.positions[rows.positions]
+                self.kernels.add_rows(hidden, self.positions, rows.positions)
             hidden = self.embedding_norm.into(hidden, torch.float32)
         if not self.replays:
             return self._run(rows, caches, hidden)

@@ -118,7 +118,7 @@ class Decoder:
             assert self.embedding is not None
             hidden = self.embedding(batch.tokens)
             if self.positions is not None:
-                hidden += self.positions[batch.positions]
+                self.kernels.add_rows(hidden, self.positions, batch.positions)
         if not self.replays:
             return self._run(batch, caches, hidden)
 

@@ -14,7 +14,7 @@ from engine.models.architecture import Rotary
 from engine.models.block import Block, Cast, Norm, make_norm
 from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.encoder_weights import EncoderWeights
-from engine.models.packed import Packed
+from engine.models.packed import Packed, Text, pack
 from engine.models.rope import rotary_tables
 from engine.models.transform import Transform, transformed, unchanged
 from engine.models.weights import LayerWeights, check_layer, check_norm, check_shape
@@ -131,9 +131,9 @@ class Encoder:
         assert self.embedding is not None
         hidden = self.embedding(batch.tokens)
         if self.positions is not None:
-            hidden += self.positions[batch.positions]
+            self.kernels.add_rows(hidden, self.positions, batch.positions)
         if self.types is not None:
-            hidden += self.types[batch.types]
+            self.kernels.add_rows(hidden, self.types, batch.types)
         return self.embedding_norm.into(hidden, torch.float32)
 
     @torch.inference_mode()
@@ -154,6 +154,16 @@ class Encoder:
         if rows is None:
             return self.replay(self.layers, run, hidden, batch.positions, batch.starts)
         return self.replay_some(self.layers, run, hidden, batch.positions, batch.starts, rows)
+
+    def rehearse(self) -> None:
+        """Runs short texts, whose run of operators is then played again for any batch: later ones may all be long."""
+        if not self.replays:
+            return
+        for length in (1, 2):
+            text = pack([Text([0] * length)], self.arch, self.kernels.device)
+            for rows in (None, torch.zeros(1, dtype=torch.int64)):
+                hidden = None if self.embedding is not None else torch.zeros(length, self.arch.hidden_size)
+                self.forward(text, hidden, rows)
 
     def _run(self, batch: Packed, hidden: Tensor, rows: Tensor | None) -> Tensor:
         for layer in self.layers[:-1]:

@@ -103,6 +103,8 @@ def load_translation_stage(path: Path, config: Seq2SeqConfig, first: int, last: 
         planned = plan(checkpoint, config)
         limits = planned.limits
         part = load_seq2seq_part(checkpoint, planned.kernels, limits.max_model_len, limits.max_new_tokens, first, last)
+        if part.encoder is not None:
+            part.encoder.rehearse()
         return_freed_memory()
     return TranslationStage(part, limits.slots, encoded=last >= planned.arch.encoder.num_layers)
 

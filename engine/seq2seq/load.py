@@ -53,6 +53,7 @@ def load_seq2seq_engine(path: Path, config: Seq2SeqConfig) -> Seq2SeqEngine:
         planned = plan(checkpoint, config)
         limits = planned.limits
         model = load_seq2seq(checkpoint, planned.kernels, limits.max_model_len, limits.max_new_tokens)
+        model.encoder.rehearse()
         return_freed_memory()
         caches = model.decoder.make_caches(limits.slots)
     log.info(

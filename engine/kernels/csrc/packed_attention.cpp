@@ -1,17 +1,19 @@
 // Attention in both directions within each of many texts whose tokens lie one after another.
 //
-// A task is up to 128 queries of one text and one head. It lays its keys (transposed) and values out as fp32, then takes
-// some queries at a time: all scores, softmax, the weighted sum in position order. Everything is counted from the text's
-// own first token, so a row is the same bit for bit whatever stands beside it.
+// A task is up to 128 queries of one text and one head. It lays its keys (transposed) and values out as the products want
+// them, then takes some queries at a time: all scores, softmax, the weighted sum in position order. Everything is counted
+// from the text's own first token, so a row is the same bit for bit whatever stands beside it.
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "dot.h"
 #include "lanes.h"
 #include "parallel.h"
 #include "softmax.h"
@@ -43,65 +45,101 @@ struct Task {
   int64_t start, length, head, first, count;  // queries `first` to `first` + `count` - 1 of the text
 };
 
-struct Scratch {
-  std::vector<float> keys, values, queries, scores, sums;
+// Products of fp32, one input at a time.
+struct Singles {
+  using Value = float;
+  using Vector = Lanes;
+  static constexpr int64_t inputs = 1;
+  static Vector load(const float* from) { return load_lanes(from); }
+  static Lanes add(Lanes sums, const float* a, Vector b) { return sums + *a * b; }
 };
 
-Scratch& scratch() {
-  thread_local Scratch s;
+#ifdef STAGELINE_DOT
+// Products of bf16, two inputs at a time.
+struct Doubles {
+  using Value = bf16;
+  using Vector = Pairs;
+  static constexpr int64_t inputs = 2;
+  static Vector load(const bf16* from) { return load_pairs(from); }
+  static Lanes add(Lanes sums, const bf16* a, Vector b) { return dot(sums, repeat_pair(a), b); }
+};
+template <class T>
+using ProductOf = std::conditional_t<std::is_same_v<T, bf16>, Doubles, Singles>;
+#else
+template <class>
+using ProductOf = Singles;
+#endif
+
+// What one thread works in; matrices that are multiplied by rows are (inputs / P::inputs, columns, P::inputs).
+template <class P>
+struct Scratch {
+  std::vector<typename P::Value> keys, values, queries, weights;
+  std::vector<float> scores, sums;
+};
+
+template <class P>
+Scratch<P>& scratch() {
+  thread_local Scratch<P> s;
   return s;
 }
 
-float* room(std::vector<float>& held, int64_t size) {
+template <class V>
+V* room(std::vector<V>& held, int64_t size) {
   if (static_cast<int64_t>(held.size()) < size) held.resize(size);
   return held.data();
 }
 
-int64_t round_up(int64_t x) { return (x + kLanes - 1) / kLanes * kLanes; }
+int64_t round_up(int64_t x, int64_t to = kLanes) { return (x + to - 1) / to * to; }
 
 // R rows of a (`a_stride` apart, k values) by b (k, columns, `b_stride` apart), V vectors of columns -> c (R, c_stride).
-template <int R, int V>
-void multiply_block(const float* a, int64_t a_stride, int64_t k, const float* b, int64_t b_stride, float* c,
-                    int64_t c_stride) {
+template <class P, int R, int V>
+void multiply_block(const typename P::Value* a, int64_t a_stride, int64_t k, const typename P::Value* b,
+                    int64_t b_stride, float* c, int64_t c_stride) {
   Lanes sums[R][V] = {};
-  for (int64_t i = 0; i < k; ++i) {
-    Lanes row[V];
-    for (int v = 0; v < V; ++v) row[v] = load_lanes(b + i * b_stride + v * kLanes);
+  for (int64_t i = 0; i < k; i += P::inputs) {
+    typename P::Vector row[V];
+    for (int v = 0; v < V; ++v) row[v] = P::load(b + i * b_stride + v * kLanes * P::inputs);
     for (int r = 0; r < R; ++r)
-      for (int v = 0; v < V; ++v) sums[r][v] += a[r * a_stride + i] * row[v];
+      for (int v = 0; v < V; ++v) sums[r][v] = P::add(sums[r][v], a + r * a_stride + i, row[v]);
   }
   for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) std::memcpy(c + r * c_stride + v * kLanes, &sums[r][v], sizeof(Lanes));
 }
 
 // The same for any number of columns that fills vectors.
-template <int R>
-void multiply_rows(const float* a, int64_t a_stride, int64_t k, const float* b, int64_t columns, float* c,
-                   int64_t c_stride, int64_t b_stride) {
+template <class P, int R>
+void multiply_rows(const typename P::Value* a, int64_t a_stride, int64_t k, const typename P::Value* b,
+                   int64_t columns, float* c, int64_t c_stride, int64_t b_stride) {
   int64_t j = 0;
   for (; j + 2 * kLanes <= columns; j += 2 * kLanes)
-    multiply_block<R, 2>(a, a_stride, k, b + j, b_stride, c + j, c_stride);
-  if (j < columns) multiply_block<R, 1>(a, a_stride, k, b + j, b_stride, c + j, c_stride);
+    multiply_block<P, R, 2>(a, a_stride, k, b + j * P::inputs, b_stride, c + j, c_stride);
+  if (j < columns) multiply_block<P, R, 1>(a, a_stride, k, b + j * P::inputs, b_stride, c + j, c_stride);
 }
 
 // R queries from `first` on; `span` keys are laid out from `base` on, both counted in the text.
 template <int R, class T>
 void attend(const Task& task, int64_t first, int64_t base, int64_t span, const Shape& shape, const Bias& bias,
             const T* qkv, T* out) {
-  Scratch& s = scratch();
+  using P = ProductOf<T>;
+  using Value = typename P::Value;
+  auto& s = scratch<P>();
   const int64_t d = shape.width, padded = round_up(d);
-  float* queries = room(s.queries, kTogether * d);
   float* scores = room(s.scores, kTogether * span);
   float* sums = room(s.sums, kTogether * padded);
-  for (int r = 0; r < R; ++r) {
-    const T* source = qkv + (task.start + first + r) * shape.stride + task.head * d;
-    for (int64_t i = 0; i < d; ++i) queries[r * d + i] = to_float(source[i]);
-  }
+  const T* source = qkv + (task.start + first) * shape.stride + task.head * d;
   // All R rows multiply the same keys; what one of them does not see gets the weight zero.
   const int64_t low = std::max<int64_t>(first - shape.reach, 0) - base;
   const int64_t high = std::min(first + R - 1 + shape.reach + 1, task.length) - base;
-  const int64_t from = low / kLanes * kLanes;
-  multiply_rows<R>(queries, d, d, s.keys.data() + from, round_up(high) - from, scores + from, span, span);
+  const int64_t from = low / kLanes * kLanes, to = round_up(high, P::inputs);
+  const Value* keys = s.keys.data() + from * P::inputs;
+  if constexpr (std::is_same_v<T, Value>) {
+    multiply_rows<P, R>(source, shape.stride, d, keys, round_up(high) - from, scores + from, span, span);
+  } else {
+    Value* queries = room(s.queries, kTogether * d);
+    for (int r = 0; r < R; ++r)
+      for (int64_t i = 0; i < d; ++i) queries[r * d + i] = to_float(source[r * shape.stride + i]);
+    multiply_rows<P, R>(queries, d, d, keys, round_up(high) - from, scores + from, span, span);
+  }
   float totals[R];
   for (int r = 0; r < R; ++r) {
     float* row = scores + r * span;
@@ -116,10 +154,20 @@ void attend(const Task& task, int64_t first, int64_t base, int64_t span, const S
       scale = 1.0f;
     }
     totals[r] = exponentials(row + begin, end - begin, scale);
-    std::fill(row + low, row + begin, 0.0f);
-    std::fill(row + end, row + high, 0.0f);
+    std::fill(row + from, row + begin, 0.0f);
+    std::fill(row + end, row + to, 0.0f);
   }
-  multiply_rows<R>(scores + low, span, high - low, s.values.data() + low * padded, padded, sums, padded, padded);
+  const Value* weights;
+  if constexpr (std::is_same_v<Value, float>) {
+    weights = scores;
+  } else {
+    Value* narrow = room(s.weights, kTogether * span);
+    for (int r = 0; r < R; ++r)
+      for (int64_t i = from; i < high; i += kLanes)
+        store_lanes(narrow + r * span + i, load_lanes(scores + r * span + i));
+    weights = narrow;
+  }
+  multiply_rows<P, R>(weights + from, span, to - from, s.values.data() + from * padded, padded, sums, padded, padded);
   for (int r = 0; r < R; ++r) {
     T* target = out + ((task.start + first + r) * shape.heads + task.head) * d;
     const float part = 1.0f / totals[r];
@@ -127,27 +175,53 @@ void attend(const Task& task, int64_t first, int64_t base, int64_t span, const S
   }
 }
 
+// Keys transposed: a matrix of d inputs and `span` columns, of which `seen` are there.
+template <class P, class T>
+void lay_out_keys(const T* key, int64_t stride, int64_t d, int64_t seen, int64_t span, typename P::Value* keys) {
+  for (int64_t t = 0; t < seen; ++t, key += stride) {
+    for (int64_t i = 0; i < d; i += P::inputs) {
+      if constexpr (P::inputs == 1)
+        keys[i * span + t] = to_float(key[i]);
+      else
+        std::memcpy(static_cast<void*>(keys + i * span + t * P::inputs), key + i, P::inputs * sizeof(T));
+      asm volatile("" ::: "memory");  // or compilers take scatter instructions, which are slower than single stores
+    }
+  }
+  for (int64_t i = 0; i < d; i += P::inputs)
+    std::fill(keys + i * span + seen * P::inputs, keys + (i + P::inputs) * span, typename P::Value{});
+}
+
+// Values: a matrix of `seen` inputs and `padded` columns, of which d are there.
+template <class P, class T>
+void lay_out_values(const T* value, int64_t stride, int64_t d, int64_t seen, int64_t padded,
+                    typename P::Value* values) {
+  using Value = typename P::Value;
+  for (int64_t t = 0; t < seen; t += P::inputs, value += P::inputs * stride) {
+    Value* row = values + t * padded;
+    if constexpr (P::inputs == 1) {
+      for (int64_t i = 0; i < d; ++i) row[i] = to_float(value[i]);
+    } else {
+      const T *first = value, *second = t + 1 < seen ? value + stride : nullptr;
+      for (int64_t i = 0; i < d; ++i) {
+        row[2 * i] = first[i];
+        row[2 * i + 1] = second ? second[i] : Value{};
+      }
+    }
+    std::fill(row + d * P::inputs, row + padded * P::inputs, Value{});
+  }
+}
+
 template <class T>
 void run(const Task& task, const Shape& shape, const Bias& bias, const T* qkv, T* out) {
-  Scratch& s = scratch();
+  using P = ProductOf<T>;
+  auto& s = scratch<P>();
   const int64_t d = shape.width, padded = round_up(d);
   const int64_t base = std::max<int64_t>(task.first - shape.reach, 0);
   const int64_t seen = std::min(task.first + task.count + shape.reach, task.length) - base, span = round_up(seen);
-  float* keys = room(s.keys, d * span);
-  float* values = room(s.values, seen * padded);
   const int64_t kv_head = task.head / (shape.heads / shape.kv_heads);
-  for (int64_t t = 0; t < seen; ++t) {
-    const T* row = qkv + (task.start + base + t) * shape.stride;
-    const T* key = row + (shape.heads + kv_head) * d;
-    const T* value = row + (shape.heads + shape.kv_heads + kv_head) * d;
-    for (int64_t i = 0; i < d; ++i) {
-      keys[i * span + t] = to_float(key[i]);
-      asm volatile("" ::: "memory");  // or compilers take scatter instructions, which are slower than single stores
-    }
-    for (int64_t i = 0; i < d; ++i) values[t * padded + i] = to_float(value[i]);
-    for (int64_t i = d; i < padded; ++i) values[t * padded + i] = 0.0f;
-  }
-  for (int64_t i = 0; i < d; ++i) std::fill(keys + i * span + seen, keys + (i + 1) * span, 0.0f);
+  const T* key = qkv + (task.start + base) * shape.stride + (shape.heads + kv_head) * d;
+  lay_out_keys<P>(key, shape.stride, d, seen, span, room(s.keys, d * span));
+  lay_out_values<P>(key + shape.kv_heads * d, shape.stride, d, seen, padded, room(s.values, round_up(seen, 2) * padded));
   using Attend = void (*)(const Task&, int64_t, int64_t, int64_t, const Shape&, const Bias&, const T*, T*);
   static constexpr auto attends = []<int... R>(std::integer_sequence<int, R...>) {
     return std::array<Attend, kTogether>{&attend<R + 1, T>...};
@@ -179,6 +253,7 @@ at::Tensor packed_attention(const at::Tensor& qkv, int64_t heads, int64_t kv_hea
   const Shape shape{heads, kv_heads, width, qkv.size(1), static_cast<float>(scale), window ? *window / 2 : tokens};
   const auto* start = starts.const_data_ptr<int32_t>();
   TORCH_CHECK(texts >= 0 && start[0] == 0 && start[texts] == tokens, "the texts are not the rows");
+  TORCH_CHECK(width % 2 == 0, "heads have an even number of values");
   Bias added{nullptr, 0};
   if (bias.has_value()) {
     TORCH_CHECK(bias->scalar_type() == at::kFloat && bias->is_contiguous() && bias->size(0) == heads);

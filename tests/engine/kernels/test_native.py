@@ -87,6 +87,33 @@ def test_norms(kernels: NativeKernels, rows: int) -> None:
             close(ours, exact.layer_norm(hidden, weight, b, 1e-5, torch.float32), dtype)
 
 
+@pytest.mark.parametrize("kernels", ALL, ids=name)
+@pytest.mark.parametrize(("rows", "width"), [(1, 8), (70, 72), (300, 33)])
+def test_the_residual_stream_comes_out_of_tables(kernels: NativeKernels, rows: int, width: int) -> None:
+    exact = TorchKernels(kernels.dtype, CPU)
+    weight, table = torch.randn(50, width), torch.randn(20, width)
+    ids, places = torch.randint(50, (rows,)), torch.randint(20, (rows,))
+    hidden, expected = kernels.embedding(weight, 2.0)(ids), exact.embedding(weight, 2.0)(ids)
+    assert torch.equal(hidden, expected)
+    kernels.add_rows(hidden, table, places)
+    exact.add_rows(expected, table, places)
+    assert torch.equal(hidden, expected)
+    hidden[0, 0] = torch.nan
+    expected[0, 0] = torch.nan
+    narrowed = kernels.narrow(hidden)
+    assert narrowed.dtype == kernels.dtype
+    torch.testing.assert_close(narrowed, exact.narrow(expected), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("outside", [-1, 20])
+def test_a_row_outside_a_table_is_an_error(outside: int) -> None:
+    kernels, ids, table = ALL[0], torch.tensor([3, outside]), torch.zeros(20, 4)
+    with pytest.raises(IndexError, match=f"row {outside} of a table of 20"):
+        kernels.add_rows(torch.zeros(2, 4), table, ids)
+    with pytest.raises(IndexError, match=f"row {outside} of a table of 20"):
+        kernels.embedding(table)(ids)
+
+
 def spans_of(lengths: list[tuple[int, int]], block: int) -> tuple[list[Span], int]:
     """Spans of (tokens before, new tokens) with blocks in scrambled order, and the number of blocks."""
     needs = [-(-(start + fresh) // block) for start, fresh in lengths]

@@ -16,6 +16,7 @@ from engine.errors import CheckpointError
 from engine.kernels import Kernels, TorchKernels, select_kernels
 from engine.kernels.native import NativeKernels
 from engine.kernels.operators import load
+from engine.kernels.replay import MOST_ROWS
 from engine.models import Encoder, load_encoder
 from engine.models.packed import Text, pack
 from tests.engine.tiny_encoders import ENCODERS, VOCABULARY, write_encoder
@@ -84,6 +85,27 @@ def test_packed_is_each_alone_bit_for_bit(family: str, dtype: torch.dtype, tmp_p
     encoder = read(tmp_path, NativeKernels(dtype, amx=False))
     for text, together in zip(TEXTS, run(encoder, TEXTS), strict=True):
         assert torch.equal(run(encoder, [text])[0], together)
+
+
+@pytest.mark.skipif(not load(), reason="no C++ compiler: the native kernels are not in use here")
+@pytest.mark.parametrize(("first", "last"), [(0, None), (1, 3)])
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_after_a_rehearsal_long_batches_need_no_python(
+    family: str, first: int, last: int | None, tmp_path: Path
+) -> None:
+    write_encoder(family, tmp_path)
+    cold, rehearsed = (read(tmp_path, NativeKernels(torch.float32, amx=False), first, last) for _ in range(2))
+    rehearsed.rehearse()
+    assert rehearsed.replay.program is not None
+    assert rehearsed.replay_some.program is not None
+    batch = pack(TEXTS, cold.arch)
+    assert len(batch.tokens) > MOST_ROWS
+    hidden = torch.randn(len(batch.tokens), cold.arch.hidden_size, generator=torch.Generator().manual_seed(0))
+    for rows in (None, batch.starts[:-1].long()):
+        given = None if first == 0 else hidden
+        expected = cold.forward(batch, None if given is None else given.clone(), rows)
+        assert torch.equal(rehearsed.forward(batch, None if given is None else given.clone(), rows), expected)
+    assert cold.replay.program is None
 
 
 def test_segments(tmp_path: Path) -> None:
