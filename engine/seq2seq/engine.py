@@ -23,6 +23,7 @@ from engine.models.cross_architecture import Seq2SeqArchitecture
 from engine.models.packed import Text, pack
 from engine.pipeline.blame import Blame
 from engine.pipeline.runner import Runner
+from engine.seq2seq.admission import Room, admit, patient
 from engine.seq2seq.check import check_request
 from engine.seq2seq.group import Feed, Group, Vocabulary
 from engine.seq2seq.lane import Lane, batch
@@ -34,9 +35,6 @@ from engine.seq2seq.work import Answer, DecodeWork, EncodeWork, Work
 log = logging.getLogger(__name__)
 
 Output = tuple[str, Translated]  # request id and its answer
-
-PATIENCE = 3  # steps that a sentence waits for others to be encoded with
-FORESIGHT = 8  # more target tokens than source tokens for which there must be room when a sentence is admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,39 +273,26 @@ class Seq2SeqEngine:
         return preempted
 
     def _admit(self) -> dict[int, list[Sentence]]:
-        """Takes sentences from the queue, each for the lane with the fewest rows; where that is under way, they wait
-        until it rests. Returns them by the place of their lane, with slots for their sources.
-
-        Beside many others a sentence waits a few steps until several can be encoded in one go.
-        """
-        joining: dict[int, list[Sentence]] = {}
-        running, rows = self._running(), [lane.rows for lane in self.lanes]
-        tokens = [0] * len(rows)
-        ready = min(len(self.waiting), self.limits.max_running - running)
-        if 0 < ready < running // 4 and self.waited < PATIENCE:
+        """Takes sentences from the queue. Returns them by the place of their lane, with slots for their sources."""
+        room = Room(
+            running=self._running(),
+            max_running=self.limits.max_running,
+            free=self.slots.free,
+            rows=[lane.rows for lane in self.lanes],
+            under_way=[lane.under_way for lane in self.lanes],
+            max_batch_tokens=self.limits.max_batch_tokens,
+        )
+        if patient(len(self.waiting), room, self.waited):
             self.waited += 1
-            return joining
+            return {}
         self.waited = 0
-        while self.waiting and running < self.limits.max_running:
-            sentence = self.waiting[0]
-            size, width = len(sentence.request.source), sentence.width
-            place = min(range(len(rows)), key=lambda one: (rows[one], self.lanes[one].under_way))
-            if self.lanes[place].under_way:
-                break
-            if place in joining and tokens[place] + size > self.limits.max_batch_tokens:
-                break
-            if rows[place] and rows[place] + width > self.limits.max_batch_tokens:
-                break
-            ahead = min(sentence.request.decoding.max_tokens, size + FORESIGHT)
-            if running and self.slots.free < sum(rows) + size + width * ahead:
-                break
-            taken = self.slots.take(size)
+        joining: dict[int, list[Sentence]] = {}
+        for place in admit(self.waiting, room):
+            sentence = self.waiting.pop(0)
+            taken = self.slots.take(len(sentence.request.source))
             assert taken is not None
             sentence.source_slots = taken
-            joining.setdefault(place, []).append(self.waiting.pop(0))
-            running += 1
-            tokens[place] += size
-            rows[place] += width
+            joining.setdefault(place, []).append(sentence)
         return joining
 
     def _encode(self, lane: Lane, joining: list[Sentence]) -> int:
