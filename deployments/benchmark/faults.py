@@ -80,7 +80,7 @@ def bench_faults(plan: Plan, settings: Settings, console: Console, folder: Path)
             over = threading.Event()
             losing = other.submit(lose, cluster, url, model.name, requests, at_s, plan.away_s, whole, over)
             try:
-                facts = run(Trial(scenario, url, folder), console)
+                facts = run(Trial(scenario, url, folder, ahead=True), console)
             except BaseException:
                 over.set()  # or the pool would wait for a node to come back that nobody needs
                 raise

@@ -27,7 +27,7 @@ def measure(scenario: Scenario, url: str, *, api_key: str = "", command: tuple[s
     """`command` comes before the client's own, as `taskset`. Raises LoadTestError where the client did not come to its
     end."""
     with tempfile.TemporaryDirectory() as folder:
-        trial = Trial(scenario, url, Path(folder), api_key=api_key, command=command)
+        trial = Trial(scenario, url, Path(folder), api_key=api_key, command=command, ahead=True)
         facts = run(trial, Console(quiet=True), watched=False)
         return Measured(read_records(Path(folder) / "requests.jsonl"), facts["client"])
 

@@ -26,9 +26,6 @@ from loadtest.workload import PATHS
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 60.0
 HOST = "127.0.0.1"
-# The client shares the cores with what it measures. Were it to wait for one while a server computes, it would tell of
-# its own wait; so servers give way to it, all of them alike.
-NICENESS = 5
 _POLL_S = 0.2
 _ASK_S = 10.0
 _LOG_CHARACTERS = 800
@@ -40,7 +37,6 @@ def running(name: str, command: Sequence[str], ready: str, limit_s: float = STAR
     with tempfile.TemporaryFile() as log:
         try:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
         except OSError as error:
             raise EngineFailed(f"{name} cannot be started: {error}.") from None
         try:

@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -173,6 +174,28 @@ def test_a_run_that_is_not_whole_is_none_for_a_benchmark(
     with pytest.raises(LoadTestError, match="3 of 9 planned"):
         run_module.run(trial, Console(quiet=True))
     assert run_module.run(trial, Console(quiet=True), whole=False) == told
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="priorities of this kind are Linux's")
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_client_that_shares_its_cores_goes_ahead_where_that_is_permitted(
+    ahead: bool, timed_server: Timed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies, wait = [], run_module._wait
+
+    def watched(process: subprocess.Popen[bytes], *others: Any) -> None:
+        policies.append(os.sched_getscheduler(process.pid))
+        wait(process, *others)
+
+    monkeypatch.setattr(run_module, "_wait", watched)
+    trial = Trial(load_scenario(scenario(tmp_path)), timed_server.url, tmp_path / "out", ahead=ahead)
+    run_module.run(trial, Console(quiet=True))
+    assert policies == [os.SCHED_RR if ahead and _may_go_ahead() else os.SCHED_OTHER]
+
+
+def _may_go_ahead() -> bool:
+    script = "import os; os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=START_S).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
