@@ -83,8 +83,8 @@ TRANSFER = """## What does not transfer to other machines
 - **The size of the models.** They are small: of a short text's latency a large part is the way through HTTP and
   processes, which a larger model would hide. Batching gains more where reading the weights is what takes time.
 - **The client shares the cores.** {cores} it takes some from the server that it measures, more from the faster one.
-  Where it may (root), it goes before the server on them, as on a machine of its own; else its wait for a core is part of
-  what it tells.
+  Where it may (root), it goes before the server on them, as on a machine of its own; else its wait for a core is part
+  of what it tells.
 - **GPUs.** Nothing was measured on one.
 
 Run it on yours: `make bench`.
