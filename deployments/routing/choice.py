@@ -120,17 +120,14 @@ def choose(
             break
         passed.append(name)
     # What no load made slow does not tell of load.
-    loaded = {name for name in used if beyond or alone[name].share_of(objective) <= EASED}
-    full = [name for name in passed if name in loaded]
+    full = [name for name in passed if beyond or alone[name].share_of(objective) <= EASED]
     if policy == "best":
         causes = {name: known[name].cause(objective) for name in full}
         memory = replace(
             memory, pressed=_pressed(memory.pressed, full, now), cause=next(iter(causes.values()), memory.cause)
         )
     if chosen is not None:
-        # A start takes seconds: it begins when the last one that is awake runs full, not when it is.
-        near = chosen in loaded and used[chosen] > share * EASED and chosen == list(used)[-1]
-        return Decision(chosen, "objective", wake if near else None, tuple(full)), memory
+        return Decision(chosen, "objective", full=tuple(full)), memory
     if len(known) < len(free):  # of the others nothing is known but what was sent to them
         name = _fewest(free).name
         return Decision(name, "stale", wake, tuple(one for one in full if one != name)), memory

@@ -236,17 +236,6 @@ def test_sleepers() -> None:
     assert (decision.variant, decision.wake) == ("c", "c")
 
 
-def test_a_sleeper_wakes_before_the_last_one_that_is_awake_is_full() -> None:
-    filling, idle = pool(34, base_s=0.025), ready("b", pool())  # 42.5 ms of 50 for each token
-    decision, _ = choose([ready("a", filling), asleep("c")], CHAT, GENERATION, Memory(), 0.0)
-    assert (decision.variant, decision.reason, decision.wake) == ("a", "objective", "c")
-    half = pool(20, base_s=0.025)
-    assert choose([ready("a", half), asleep("c")], CHAT, GENERATION, Memory(), 0.0)[0].wake is None
-    assert choose([ready("a", filling), idle, asleep("c")], CHAT, GENERATION, Memory(), 0.0)[0].wake is None
-    long = Demand(850, 50)  # which takes as long with nothing else to do
-    assert choose([ready("a", pool()), asleep("c")], long, GENERATION, Memory(), 0.0)[0].wake is None
-
-
 def test_the_sleeper_that_wakes_is_one_that_was_measured_to_be_faster() -> None:
     slow = replace(ready("a", pool(200, base_s=0.02)), speedup=2.0)
     weights, dynamic = replace(asleep("b"), speedup=1.9), replace(asleep("c"), speedup=3.0)
