@@ -1,0 +1,116 @@
+{{/* What the pods have in common; k8s/base says why each is there. */}}
+{{- define "stageline.pod.security" -}}
+runAsNonRoot: true
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "stageline.container.security" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Serve's switches are those of deployments/serving.py. */}}
+{{- define "stageline.env" -}}
+- {name: RAY_SERVE_THROUGHPUT_OPTIMIZED, value: "1"}
+- {name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH, value: "deployments.serve_headers:middlewares"}
+- {name: RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS, value: "1"}
+- {name: RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE, value: "1"}
+- {name: RAY_SERVE_ENABLE_HA_PROXY, value: "1"}
+- {name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S, value: "3600"}
+- {name: RAY_SERVE_HAPROXY_NBTHREAD, value: "2"}
+- {name: RAY_worker_niceness, value: "0"}
+- {name: RAY_USAGE_STATS_ENABLED, value: "0"}
+- {name: RAY_ROTATION_MAX_BYTES, value: "33554432"}
+- {name: RAY_ROTATION_BACKUP_COUNT, value: "2"}
+- {name: HOME, value: /home/stageline}
+- {name: STAGELINE_CACHE, value: /var/cache/stageline}
+{{- end }}
+
+{{- define "stageline.env.downloads" -}}
+- secretRef: {name: {{ .Values.downloads.secretName }}, optional: true}
+{{- end }}
+
+{{- define "stageline.env.tls" -}}
+- {name: RAY_USE_TLS, value: "1"}
+- {name: RAY_TLS_SERVER_CERT, value: /etc/ray/tls/tls.crt}
+- {name: RAY_TLS_SERVER_KEY, value: /etc/ray/tls/tls.key}
+- {name: RAY_TLS_CA_CERT, value: /etc/ray/tls/ca.crt}
+{{- end }}
+
+{{- define "stageline.probes" -}}
+startupProbe:
+  httpGet: {path: /api/local_raylet_healthz, port: 52365}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /api/local_raylet_healthz, port: 52365}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 12
+{{- end }}
+
+{{- define "stageline.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: ray-logs, mountPath: /tmp/ray}
+- {name: shm, mountPath: /dev/shm}
+- {name: home, mountPath: /home/stageline}
+- {name: cache, mountPath: /var/cache/stageline}
+{{- if .Values.tls.enabled }}
+- {name: tls, mountPath: /etc/ray/tls, readOnly: true}
+{{- end }}
+{{- if or .Values.weights.volume.enabled .Values.weights.image.enabled }}
+- {name: models, mountPath: /models, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "stageline.volumes" -}}
+- {name: tmp, emptyDir: {sizeLimit: 4Gi}}
+- {name: ray-logs, emptyDir: {sizeLimit: 4Gi}}
+- {name: shm, emptyDir: {medium: Memory, sizeLimit: {{ .shm }}}}
+- {name: home, emptyDir: {sizeLimit: 1Gi}}
+- {name: cache, emptyDir: {sizeLimit: 20Gi}}
+{{- end }}
+
+{{/* Volumes that components add, after the others. */}}
+{{- define "stageline.volumes.more" -}}
+{{- if .Values.tls.enabled }}
+- {name: tls, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
+- {name: tls-ca, secret: {secretName: {{ .Values.tls.secretName }}, defaultMode: 0440}}
+- {name: tls-script, configMap: {name: {{ include "stageline.name" . }}-tls}}
+{{- end }}
+{{- with .Values.weights }}
+{{- if .volume.enabled }}
+- {name: models, persistentVolumeClaim: {claimName: {{ include "stageline.name" $ }}-models, readOnly: true}}
+{{- else if .image.enabled }}
+- {name: models, image: {reference: {{ .image.reference | quote }}, pullPolicy: {{ .image.pullPolicy }}}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The pod's own certificate, for its own address. */}}
+{{- define "stageline.certificate" -}}
+initContainers:
+  - name: certificate
+    image: {{ include "stageline.image" . }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [sh, /etc/stageline-tls/certificate.sh]
+    env:
+      - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+      - {name: HOME, value: /etc/ray/tls}
+    resources:
+      requests: {cpu: 200m, memory: 128Mi}
+      limits: {cpu: 200m, memory: 128Mi}
+    securityContext: {{- include "stageline.container.security" . | nindent 6 }}
+    volumeMounts:
+      - {name: tls, mountPath: /etc/ray/tls}
+      - {name: tls-ca, mountPath: /etc/ca, readOnly: true}
+      - {name: tls-script, mountPath: /etc/stageline-tls, readOnly: true}
+{{- end }}
