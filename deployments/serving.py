@@ -131,7 +131,9 @@ def _deploy(app: serve.Application, http: Http) -> None:
     log = logging.getLogger("ray.serve")
     log.setLevel(max(log.level, logging.WARNING))  # what it says of itself is news to nobody
     try:
-        serve.start(proxy_location="HeadOnly", http_options={"host": http.host, "port": http.port})
+        # Where there are several front doors each has a proxy beside it; the head has one in any case.
+        where = "EveryNode" if http.front_doors > 1 else "HeadOnly"
+        serve.start(proxy_location=where, http_options={"host": http.host, "port": http.port})
         serve.run_many(
             [serve.RunTarget(target=app, name=APP_NAME, route_prefix="/")],
             wait_for_ingress_deployment_creation=False,
