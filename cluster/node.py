@@ -27,12 +27,14 @@ _CORE_PROCESSES = ("raylet", "gcs_server")
 
 @dataclass(frozen=True, slots=True)
 class RayNode:
-    """A connection to Ray. `address` is the GCS; `core` are the processes that the node cannot do without."""
+    """A connection to Ray. `address` is the GCS; `cores` are those of all `nodes`; `core` are the processes that a node
+    of our own cannot do without."""
 
     address: str
     cores: int
     temp_dir: Path | None = None
     core: tuple[psutil.Process, ...] = ()
+    nodes: int = 1
 
     def check(self) -> None:
         """Raise `EngineFailed` when the node that was started here has ended by itself."""
@@ -96,7 +98,8 @@ def joined_cluster(address: str, environment: Mapping[str, str], *, verbose: boo
                 param="address",
             ) from error
         cores = int(ray.cluster_resources().get("CPU", 0))
-        yield RayNode(ray.get_runtime_context().gcs_address, cores)
+        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+        yield RayNode(ray.get_runtime_context().gcs_address, cores, nodes=nodes)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -19,6 +18,7 @@ from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
 from deployments.pipelines import Cut
+from deployments.provision import VariantFiles
 from deployments.replica import Replica
 from deployments.serve_router import ListingRouter
 from deployments.serve_scaling import autoscaling
@@ -31,24 +31,28 @@ ROUTER = f"{ListingRouter.__module__}:{ListingRouter.__qualname__}"
 HEALTH_CHECK_PERIOD_S = 2.0
 HEALTH_CHECK_TIMEOUT_S = 10.0  # three in a row without an answer, and a replica is replaced
 RAY_UNIT = 1e-4  # of a core: Ray counts no less
+NODE_GROUP, HEAD_GROUP = "ray.io/node-group", "headgroup"  # how KubeRay labels the head
+ONE_MORE = 1  # percent of a deployment's replicas, rounded up
 QUIET = {"enable_access_log": False}  # Serve's line for each request costs as much as tokenizing a short text
 
 
 def build_app(
     settings: Settings,
-    paths: Mapping[str, Path],
-    cores: int,
-    files: Mapping[tuple[str, str], Path] | None = None,
-    verdicts: Mapping[tuple[str, str], Verdict] | None = None,
+    files: Mapping[tuple[str, str], VariantFiles],
+    verdicts: Mapping[tuple[str, str], Verdict],
+    *,
+    share: float,
+    surge: bool = False,
 ) -> serve.Application:
-    """The application for resolved settings (see `Settings.with_cores`) on a cluster of so many cores; `paths` are the
-    models' files by name, `files` those of the variants that have their own, by model and variant; `verdicts` say what
-    was measured."""
-    files, verdicts = files or {}, verdicts or {}
-    share = settings.reserved_share(cores)
+    """The application for resolved settings (see `Settings.with_cores`). `files` and what was measured (`verdicts`) are
+    by model and variant.
+
+    Replicas reserve this `share` of their cores. With `surge` a replica that is to be replaced goes on until its
+    successor answers, for which the cluster needs room for one more; otherwise it ends first.
+    """
     handles = {
         (model.name, variant.name): variant_deployment(
-            model, variant, files.get((model.name, variant.name), paths[model.name]), share
+            model, variant, files[model.name, variant.name], share, surge=surge
         )
         for model in settings.models
         for variant in model.variants
@@ -57,26 +61,39 @@ def build_app(
         Offer(
             model.name,
             model.task,
-            str(paths[model.name]),
+            files[model.name, model.variants[0].name].base,
             tuple(offered(variant, verdicts.get((model.name, variant.name))) for variant in model.variants),
             model.pairs,
             model.promised,
         )
         for model in settings.models
     )
+    http = settings.http
     deploy = serve.deployment(
         name=FRONT_DOOR,
-        num_replicas=1,
+        **front_doors(http.front_doors),
         max_ongoing_requests=10_000,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
         logging_config=QUIET,
-        # No core is set aside for it: the replicas' threads leave gaps, and a core less would cost more.
-        # It is where the proxy is: a worker that dies takes no connection along.
-        ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     )
-    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, settings.http.max_body)
+    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(
+        offers, handles, http.max_body, several=http.front_doors > 1
+    )
     return app
+
+
+def front_doors(count: int) -> dict[str, Any]:
+    """How many, and where, as Serve takes it. No core is set aside for them: the replicas' threads leave gaps, and a
+    core less would cost more."""
+    if count == 1:
+        # It is where the proxy is: a worker that dies takes no connection along. A successor finds room beside it.
+        head = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+        return {"num_replicas": 1, "max_surge_percent": ONE_MORE, "ray_actor_options": head}
+    # Rather not on the head, whose death they are to outlive. (Elsewhere no node has such a label, and all are equal.)
+    beside = {"label_selector": {NODE_GROUP: f"!{HEAD_GROUP}"}, "fallback_strategy": [{"label_selector": {}}]}
+    # Successors wait for their predecessors' nodes, or they would find none where each node has one.
+    return {"num_replicas": count, "max_replicas_per_node": 1, "ray_actor_options": {"num_cpus": 0, **beside}}
 
 
 def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
@@ -93,7 +110,9 @@ def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
     )
 
 
-def variant_deployment(model: Model, variant: Variant, path: Path, share: float) -> serve.Application:
+def variant_deployment(
+    model: Model, variant: Variant, files: VariantFiles, share: float, *, surge: bool = False
+) -> serve.Application:
     """One variant's replicas, each with as many threads as cores, of which it reserves a share. A replica of several
     stages reserves them for each stage, and a place for itself."""
     assert variant.cores is not None
@@ -107,10 +126,11 @@ def variant_deployment(model: Model, variant: Variant, path: Path, share: float)
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
         graceful_shutdown_timeout_s=DRAIN_S,
+        max_surge_percent=ONE_MORE if surge else 0,
         logging_config=QUIET,
         **placed(variant, share),
     )
-    app: serve.Application = deploy(kind.replica).bind(model.name, variant.name, str(path), *kind.arguments)
+    app: serve.Application = deploy(kind.replica).bind(model.name, variant.name, files, *kind.arguments)
     return app
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 from deployments.compute_replica import ComputeReplica
 from deployments.pipelines import Cut, load_pipelined
+from deployments.provision import VariantFiles, variant_path
 from deployments.replica_metrics import Measures, Rate, load_gauges
 from engine.encoder.config import EncoderConfig
 from engine.encoder.describe import Task
@@ -19,16 +17,18 @@ from engine.steps import SteppedEngine
 
 
 class EncoderReplica(ComputeReplica[EncodeRequest, Encoded, EncoderStats]):
-    """Loads the model when it is made. Raises CheckpointError and ConfigError."""
+    """Loads the model when it is made. Raises SourceError, CheckpointError and ConfigError."""
 
     def __init__(
-        self, model: str, variant: str, path: str, config: EncoderConfig, task: Task, cut: Cut | None = None
+        self, model: str, variant: str, files: VariantFiles, config: EncoderConfig, task: Task, cut: Cut | None = None
     ) -> None:
         self.texts, self.tokens = Rate(), Rate()
-        load: Callable[[], SteppedEngine[EncodeRequest, None, Encoded, EncoderStats]]
-        load = partial(load_encoder_engine, Path(path), config, task)
-        if cut is not None:
-            load = partial(load_pipelined, task, Path(path), config, cut)
+
+        def load() -> SteppedEngine[EncodeRequest, None, Encoded, EncoderStats]:
+            if cut is not None:
+                return load_pipelined(task, files, config, cut)
+            return load_encoder_engine(variant_path(files), config, task)
+
         super().__init__(model, variant, config.threads, load)
 
     def renamed(self, request: EncodeRequest, request_id: str) -> EncodeRequest:

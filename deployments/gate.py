@@ -96,7 +96,7 @@ def check_gate(
     if not allow_unmeasured:
         raise ConfigError(
             f"{name} is not served: {fault}. Measure it with `stageline quantize {name.rpartition(':')[0]} --precision "
-            f"{precision}`, or serve it all the same with --allow-unmeasured.",
+            f"{precision}`, or serve it all the same: `stageline serve --allow-unmeasured`.",
             param="prepared",
         )
     return Verdict(None, False, f"{name} is served all the same, but {fault}.")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 from deployments.load import Load
 from deployments.outbox import Outbox
 from deployments.pipelines import Cut, load_pipelined
+from deployments.provision import VariantFiles, variant_path
 from deployments.replica import Replica
 from deployments.replica_metrics import Measures, Rate, load_gauges
 from engine.config import EngineConfig
@@ -57,16 +56,20 @@ def joined(first: Delta, second: Delta) -> Delta:
 
 
 class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
-    """Loads the model when it is made. Raises CheckpointError and ConfigError."""
+    """Loads the model when it is made. Raises SourceError, CheckpointError and ConfigError."""
 
-    def __init__(self, model: str, variant: str, path: str, config: EngineConfig, cut: Cut | None = None) -> None:
+    def __init__(
+        self, model: str, variant: str, files: VariantFiles, config: EngineConfig, cut: Cut | None = None
+    ) -> None:
         self.streams: dict[str, Stream] = {}
         self.outbox = Outbox()
         self.rate = Rate()
-        load: Callable[[], SteppedEngine[Request, CompiledGrammar | None, Delta, Stats]]
-        load = partial(load_engine, Path(path), config)
-        if cut is not None:
-            load = partial(load_pipelined, "text-generation", Path(path), config, cut)
+
+        def load() -> SteppedEngine[Request, CompiledGrammar | None, Delta, Stats]:
+            if cut is not None:
+                return load_pipelined("text-generation", files, config, cut)
+            return load_engine(variant_path(files), config)
+
         super().__init__(model, variant, config.threads, load)
 
     async def generate(self, request: Request) -> AsyncGenerator[Delta]:

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
@@ -22,12 +24,15 @@ from deployments.channels.handshake import Doorway
 from deployments.channels.pool import Channels
 from deployments.choosable import SHUNNED, listed, on_change
 from deployments.front_door.app import create_app
+from deployments.front_door.metrics_merge import page_of
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
 from deployments.load import Load
 from deployments.load_watch import LoadWatch
 from deployments.offers import Offer, OfferedVariant, served
+from deployments.own_name import own_name
 from deployments.presence import Key, Presence
+from deployments.provision import base_path
 from deployments.retries import Cause
 from engine.errors import EngineFailed
 
@@ -37,16 +42,26 @@ DESCRIBE_TIMEOUT_S = 10.0  # before another replica is asked: the one that was a
 ASK_TIMEOUT_S = 2.0  # for what replicas tell of themselves; a busy or dying one must not hold up /status and /metrics
 LOAD_TIMEOUT_S = 1.0
 WAKE_TIMEOUT_S = 60.0
+LISTED_S = 1.0  # in which Serve has told which replicas there are
+SETTLE_S = 30.0
 RETRY_S = 1.0
 MOST_WAITING = 1000  # requests to a variant while none of its replicas lives; else its engine's own queue is the limit
 
 
 class Ingress:
-    """`handles` by (model, variant). A model appears as soon as a replica of one of its variants answers."""
+    """`handles` by (model, variant). A model appears as soon as a replica of one of its variants answers. It may be one
+    of `several` front doors."""
 
     def __init__(
-        self, offers: Sequence[Offer], handles: dict[tuple[str, str], DeploymentHandle[Any]], max_body_bytes: int
+        self,
+        offers: Sequence[Offer],
+        handles: dict[tuple[str, str], DeploymentHandle[Any]],
+        max_body_bytes: int,
+        several: bool = False,
     ) -> None:
+        self.name = own_name()
+        self.several = several
+        self.registry: CollectorRegistry | None = None
         self.offers = tuple(offers)
         self.handles = handles
         self.max_body_bytes = max_body_bytes
@@ -71,6 +86,8 @@ class Ingress:
             status=self.status,
             version=version("stageline"),
             limits=Limits(max_body_bytes=self.max_body_bytes),
+            metrics_labels=self.metrics_labels(),
+            start=self.settle,
         )
         events = asyncio.get_running_loop()
         self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]
@@ -78,18 +95,37 @@ class Ingress:
         for key, channels in self.channels.items():
             on_change(self.handles[key].deployment_name, partial(events.call_soon_threadsafe, channels.changed))
             self.connecting.append(events.create_task(channels.keep()))
-        return create_app(service)
+        app = create_app(service)
+        self.registry = app.state.registry
+        return app
 
     def ready(self) -> bool:
         """Whether every model can answer."""
         return len(self.models) == len(self.offers)
 
+    async def settle(self) -> None:
+        """Waits until the models are offered that can be by now. Whoever comes before would be told that there is no
+        such model; and Serve ends a front door that this one replaces as soon as this one has started."""
+        events = asyncio.get_running_loop()
+        began_s = events.time()
+        while not self.ready() and (  # noqa: ASYNC110
+            events.time() - began_s < (SETTLE_S if self.can_be_offered() else LISTED_S)
+        ):
+            await asyncio.sleep(0.05)
+
+    def can_be_offered(self) -> bool:
+        """Whether a model is not offered yet of which Serve has told a replica."""
+        missing = [offer for offer in self.offers if offer.name not in self.models]
+        keys = [(offer.name, variant.name) for offer in missing for variant in offer.variants]
+        return any(listed(self.handles[key].deployment_name) for key in keys)
+
     async def connect(self, offer: Offer) -> None:
         """Waits for a replica of the model, which knows how long a context it was given, and offers the model."""
         while True:
             try:
+                path = await asyncio.to_thread(base_path, offer.files)  # while the replicas start
                 told = await self.first_described(offer)
-                model = await asyncio.to_thread(served, offer, told["max_model_len"], self.replicas)
+                model = await asyncio.to_thread(served, offer, path, told["max_model_len"], self.replicas)
                 model.router.wake = partial(self.wake, offer.name)
                 self.watches.append(LoadWatch(model.router, partial(self.loads, offer.name)))
                 await self.heard(model)
@@ -141,7 +177,9 @@ class Ingress:
         """What a variant's replicas tell of their load: none where it has no replica, None where none answered in
         time."""
         key = model, variant
-        found: list[Load] | None = await answers(self.handles[key], "load", turned_away_per_s, timeout_s=LOAD_TIMEOUT_S)
+        found: list[Load] | None = await answers(
+            self.handles[key], "load", self.name, turned_away_per_s, timeout_s=LOAD_TIMEOUT_S
+        )
         self.presence.heard(key, [load.replica for load in found or ()])
         return found
 
@@ -177,9 +215,29 @@ class Ingress:
                 log.info("%s:%s was woken", model, variant)
 
     async def metrics_sources(self) -> list[str]:
-        """The expositions of all replicas that answer."""
+        """The expositions of all replicas that answer, and of the other front doors: a proxy may ask any of them."""
         asked = (self.ask(key, "exposition") for key in self.handles)
-        return [text for found in await asyncio.gather(*asked) for text in found]
+        others, *found = await asyncio.gather(self.other_front_doors(), *asked)
+        return [text for texts in (others, *found) for text in texts]
+
+    async def other_front_doors(self) -> list[str]:
+        """Their own metrics."""
+        if not self.several:
+            return []
+        context = serve.get_replica_context()
+        handle = serve.get_deployment_handle(context.deployment, context.app_name)
+        pages = await answers(handle, "own_metrics", timeout_s=ASK_TIMEOUT_S)
+        return [text for name, text in pages or () if name != self.name]
+
+    async def own_metrics(self) -> tuple[str, str]:
+        """This front door's name, and what it measured itself. Another one asks."""
+        if self.registry is None:
+            return self.name, ""
+        return self.name, await asyncio.to_thread(page_of, self.registry, self.metrics_labels())
+
+    def metrics_labels(self) -> dict[str, str]:
+        """What tells its own series from other front doors'. Added up, a counter would fall when one of them ends."""
+        return {"front_door": self.name} if self.several else {}
 
     async def status(self) -> dict[str, Any]:
         """`GET /status`: models, their variants, and the replicas of each."""

@@ -19,6 +19,7 @@ REFERENCE_TOKENS = 32  # of the step by which costs are compared
 WINDOW_S = 2.0  # over which speed is measured
 OUTPUT_WEIGHT = 0.05  # of one more answer in the mean of their lengths
 FIRST_OUTPUT = 128.0  # tokens of an answer while none has ended
+HEARD_S = 3.0  # a front door that has told nothing for so long counts no more; each asks every second at least
 SEEN_SHARE = 0.25  # of the slots: a batch as full as that tells enough of full ones
 
 
@@ -96,7 +97,11 @@ class LoadMeter:
         self._output = FIRST_OUTPUT
         self._prompt = 0.0
         self._writes = False
-        self.turned_away_per_s = 0.0
+        self._turned_away: dict[str, tuple[float, float]] = {}  # by front door: (tokens/s, when it told)
+
+    def turned_away(self, front_door: str, tokens_per_s: float) -> None:
+        """A front door tells how much it took elsewhere because this variant was full. There may be several."""
+        self._turned_away[front_door] = tokens_per_s, self._clock()
 
     def step(self, tokens: int, seconds: float) -> None:
         """The engine computed a step."""
@@ -137,6 +142,7 @@ class LoadMeter:
             tokens = sum(tokens for end, tokens in self._steps if end >= now - WINDOW_S)
         while self._begun and self._begun[0][0] < now - WINDOW_S:
             self._begun.popleft()
+        self._turned_away = {name: told for name, told in self._turned_away.items() if told[1] >= now - HEARD_S}
         self._largest = max(self._largest, running)
         left = [(one, self._left(one)) for one in self._open.values()]
         full = capacity(cost, slots, self._prompt, self._output if self._writes else 0.0)
@@ -157,7 +163,7 @@ class LoadMeter:
             step_tokens=step_tokens,
             cost=cost,
             output_tokens=self._output,
-            turned_away_per_s=self.turned_away_per_s,
+            turned_away_per_s=sum(per_s for per_s, _ in self._turned_away.values()),
         )
 
     def _left(self, one: _Open) -> float:

@@ -19,6 +19,7 @@ from deployments.front_door.served_models import (
     TranslationModel,
     sampling_defaults,
 )
+from deployments.provision import BaseFiles
 from deployments.routing.prediction import Objective
 from deployments.variants import VariantInfo
 from engine.checkpoint import Checkpoint, open_checkpoint
@@ -42,19 +43,19 @@ class OfferedVariant:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model to offer: its name, task, files, the variants (those of equal quality in order of preference), pairs of
-    languages where they are given, and what is promised."""
+    """A model to offer: its name, task, files (the front door has the tokenizer of them), the variants (those of equal
+    quality in order of preference), pairs of languages where they are given, and what is promised."""
 
     name: str
     task: str
-    path: str
+    files: BaseFiles
     variants: tuple[OfferedVariant, ...]
     pairs: tuple[tuple[str, str], ...] | None = None
     objective: Objective = TEXT_OBJECTIVE
 
 
-def served(offer: Offer, max_model_len: int, replicas: Replicas) -> ServedModel:
-    """The model as the front door serves it. Raises CheckpointError."""
+def served(offer: Offer, path: Path, max_model_len: int, replicas: Replicas) -> ServedModel:
+    """The model as the front door serves it, with its files at `path`. Raises CheckpointError."""
     common: dict[str, Any] = {
         "name": offer.name,
         "variants": tuple(map(_info, offer.variants)),
@@ -62,7 +63,7 @@ def served(offer: Offer, max_model_len: int, replicas: Replicas) -> ServedModel:
         "max_model_len": max_model_len,
         "created": int(time.time()),
     }
-    with open_checkpoint(Path(offer.path)) as checkpoint:
+    with open_checkpoint(path) as checkpoint:
         match offer.task:
             case "text-generation":
                 return generation(offer, checkpoint, replicas, common)

@@ -13,6 +13,7 @@ from cluster.pipeline.limits import Limits
 from cluster.pipeline.pipeline import Pipeline
 from cluster.pipeline.placement import Resources
 from cluster.pipeline.state import StageState, layer_range
+from deployments.provision import VariantFiles, variant_path
 from deployments.settings.stages import Placement, Stages
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.config import EngineConfig, compute_dtype
@@ -20,6 +21,7 @@ from engine.kernels import select_kernels
 from engine.models.seq2seq import seq2seq_family_of
 from engine.pipeline.costs import ModelTask, count_layers, measure_costs
 from engine.pipeline.load import Config, load_stage, load_staged_engine
+from engine.pipeline.message import Stage
 from engine.pipeline.messenger import Messenger
 from engine.pipeline.partition import Device, given_boundaries, partition
 from engine.seq2seq.config import Seq2SeqConfig
@@ -57,10 +59,11 @@ class Cut:
         )
 
 
-def load_pipelined(task: ModelTask, path: Path, config: Config, cut: Cut) -> SteppedEngine[Any, Any, Any, Any]:
-    """Starts the stages and returns the engine that drives them; closing it ends them. Raises CheckpointError,
-    ConfigError and EngineFailed."""
-    pipeline = start_pipeline(task, path, config, cut)
+def load_pipelined(task: ModelTask, files: VariantFiles, config: Config, cut: Cut) -> SteppedEngine[Any, Any, Any, Any]:
+    """Starts the stages and returns the engine that drives them; closing it ends them. Raises SourceError,
+    CheckpointError, ConfigError and EngineFailed."""
+    path = variant_path(files)
+    pipeline = start_pipeline(task, path, files, config, cut)
     try:
         return load_staged_engine(task, path, config, pipeline)
     except BaseException:
@@ -68,18 +71,25 @@ def load_pipelined(task: ModelTask, path: Path, config: Config, cut: Cut) -> Ste
         raise
 
 
-def start_pipeline(task: ModelTask, path: Path, config: Config, cut: Cut) -> Pipeline:
-    """The stages alone, in the placement group that this process is in, or in one of their own."""
+def start_pipeline(task: ModelTask, path: Path, files: VariantFiles, config: Config, cut: Cut) -> Pipeline:
+    """The stages alone, in the placement group that this process is in, or in one of their own. `path` is where the
+    files are here; each stage is loaded from those on its own node."""
     bounds = boundaries(task, path, config, cut)
     log.info("%s: stages begin at layers %s", path, ", ".join(map(str, bounds[:-1])))
     return Pipeline(
-        [partial(load_stage, task, path, config, first, last) for first, last in pairwise(bounds)],
+        [partial(load_stage_here, task, files, config, first, last) for first, last in pairwise(bounds)],
         labels=[layer_range(first, last) for first, last in pairwise(bounds)],
         threads=config.threads,
         resources=Resources(cut.cpus, cut.gpus),
         strategy=cut.placement,
         limits=Limits(repair_s=cut.repair_limit_s),
+        supply=partial(variant_path, files),
     )
+
+
+def load_stage_here(task: ModelTask, files: VariantFiles, config: Config, first: int, last: int) -> Stage:
+    """Layers `first` to `last` - 1, in the stage's own process. Raises what `variant_path` and `load_stage` raise."""
+    return load_stage(task, variant_path(files), config, first, last)
 
 
 def boundaries(task: ModelTask, path: Path, config: Config, cut: Cut) -> tuple[int, ...]:

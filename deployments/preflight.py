@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from cluster.pipeline.placement import nodes_needed
-from deployments.settings import Http, Model, Settings, Variant
+from deployments.settings import EVERYWHERE, Http, Model, Settings, Variant
 from deployments.sizes import format_size
 from engine.checkpoint import Checkpoint, open_checkpoint
 from engine.config import Precision, compute_dtype, needs_preparing
@@ -115,6 +115,25 @@ def check_machine(settings: Settings, gpus: int) -> None:
             f"The stages that always run need {wanted:g} GPUs and there are {gpus}: lower num_gpus, replicas.min or "
             "the number of stages, or leave num_gpus out to compute on CPU cores.",
             param="num_gpus",
+        )
+
+
+def check_front_doors(http: Http, nodes: int) -> None:
+    """Raise `ConfigError` for several front doors that so many nodes have no place for, or that nobody could reach."""
+    if http.front_doors == 1:
+        return
+    if http.front_doors > nodes:
+        have = "this is one node" if nodes == 1 else f"there are {nodes} nodes"
+        raise ConfigError(
+            f"http.front_doors is {http.front_doors} and {have}; a node has one at most. Lower it, or join a cluster "
+            "of more nodes with --address.",
+            param="http.front_doors",
+        )
+    if http.host not in (EVERYWHERE, "::"):
+        raise ConfigError(
+            f"With several front doors each listens on a node of its own, and {http.host} is the address of one: set "
+            f"http.host to {EVERYWHERE}.",
+            param="http.host",
         )
 
 

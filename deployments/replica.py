@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
@@ -19,9 +18,7 @@ from typing import Any, Generic
 
 import psutil
 import torch
-from ray import serve
 from ray.exceptions import ActorUnavailableError
-from ray.serve.exceptions import RayServeException
 from ray.util import get_node_ip_address
 
 from cluster.pipeline.state import StageState
@@ -30,6 +27,7 @@ from deployments.channels.handshake import Doorway
 from deployments.channels.server import CallServer
 from deployments.load import Load
 from deployments.load_meter import LoadMeter
+from deployments.own_name import own_name
 from deployments.pipelines import stages_of
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
 from deployments.scaling import ReplicaLoad
@@ -59,14 +57,6 @@ class Start:
 
     def __str__(self) -> str:
         return f"process {self.process_s:.2f} s, imports {self.imports_s:.2f} s, load {self.load_s:.2f} s"
-
-
-def own_name() -> str:
-    """The name by which Serve knows the replica that runs in this process; one of its own without Serve."""
-    try:
-        return str(serve.get_replica_context().replica_id.unique_id)
-    except RayServeException:
-        return uuid.uuid4().hex
 
 
 class Replica(ABC, Generic[R, P, O, S]):
@@ -117,10 +107,10 @@ class Replica(ABC, Generic[R, P, O, S]):
         self.metrics.observe_step(tokens, seconds)
         self.meter.step(tokens, seconds)
 
-    async def load(self, turned_away_per_s: float = 0.0) -> Load:
-        """This replica's load. The front door asks several times a second, and tells how many tokens/s for this variant
-        it took elsewhere, for each replica."""
-        self.meter.turned_away_per_s = turned_away_per_s
+    async def load(self, front_door: str, turned_away_per_s: float = 0.0) -> Load:
+        """This replica's load. Each front door asks several times a second, by its name, and tells how many tokens/s
+        for this variant it took elsewhere, for each replica."""
+        self.meter.turned_away(front_door, turned_away_per_s)
         return self.load_now()
 
     def load_due(self) -> Load | None:

@@ -48,6 +48,9 @@ def serve_switches() -> dict[str, str]:
         switches["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
         # At each change of its configuration a new process takes over; the old one would cut its streams after 120 s.
         switches["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] = str(DRAIN_S)
+        # What a front door had not begun to answer when it died is asked of another: computing twice changes nothing.
+        # (What does not fit HAProxy's buffer of 16 KB, and streams that have begun, cannot be asked again.)
+        switches["RAY_SERVE_HAPROXY_RETRY_ON"] = "conn-failure empty-response"
     return switches
 
 
@@ -131,7 +134,9 @@ def _deploy(app: serve.Application, http: Http) -> None:
     log = logging.getLogger("ray.serve")
     log.setLevel(max(log.level, logging.WARNING))  # what it says of itself is news to nobody
     try:
-        serve.start(proxy_location="HeadOnly", http_options={"host": http.host, "port": http.port})
+        # Where there are several front doors each has a proxy beside it; the head has one in any case.
+        where = "EveryNode" if http.front_doors > 1 else "HeadOnly"
+        serve.start(proxy_location=where, http_options={"host": http.host, "port": http.port})
         serve.run_many(
             [serve.RunTarget(target=app, name=APP_NAME, route_prefix="/")],
             wait_for_ingress_deployment_creation=False,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 
 from deployments.compute_replica import ComputeReplica
 from deployments.pipelines import Cut, load_pipelined
+from deployments.provision import VariantFiles, variant_path
 from deployments.replica_metrics import Measures, Rate, load_gauges
 from engine.seq2seq.config import Seq2SeqConfig
 from engine.seq2seq.engine import Seq2SeqEngine, Seq2SeqStats
@@ -18,14 +16,18 @@ from engine.steps import SteppedEngine
 
 
 class TranslationReplica(ComputeReplica[TranslateRequest, Translated, Seq2SeqStats]):
-    """Loads the model when it is made. Raises CheckpointError and ConfigError."""
+    """Loads the model when it is made. Raises SourceError, CheckpointError and ConfigError."""
 
-    def __init__(self, model: str, variant: str, path: str, config: Seq2SeqConfig, cut: Cut | None = None) -> None:
+    def __init__(
+        self, model: str, variant: str, files: VariantFiles, config: Seq2SeqConfig, cut: Cut | None = None
+    ) -> None:
         self.sentences, self.tokens = Rate(), Rate()
-        load: Callable[[], SteppedEngine[TranslateRequest, None, Translated, Seq2SeqStats]]
-        load = partial(load_seq2seq_engine, Path(path), config)
-        if cut is not None:
-            load = partial(load_pipelined, "translation", Path(path), config, cut)
+
+        def load() -> SteppedEngine[TranslateRequest, None, Translated, Seq2SeqStats]:
+            if cut is not None:
+                return load_pipelined("translation", files, config, cut)
+            return load_seq2seq_engine(variant_path(files), config)
+
         super().__init__(model, variant, config.threads, load)
 
     def renamed(self, request: TranslateRequest, request_id: str) -> TranslateRequest:

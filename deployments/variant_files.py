@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployments.gate import Verdict, check_gate
+from deployments.provision import BaseFiles, RecipeFile, VariantFiles
 from deployments.quality import Quality, read_quality
 from deployments.settings import Model, Settings, Variant
-from deployments.sources.prepared import prepared
+from deployments.sources.prepared import prepared, prepared_folder
 from deployments.sources.weights import weights_digest
 from engine.checkpoint.prepared import made_from
 from engine.config import needs_preparing
@@ -25,14 +26,15 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A variant that may be served: its base, what quantizes it (None for nothing), a folder that has its weights
-    already, and the gate's verdict."""
+    """A variant that may be served: its base, what quantizes it (None for nothing) and the folder that this was read
+    from, a folder that has its weights already, and the gate's verdict."""
 
     base: Path
     base_digest: str
     recipe: Recipe | None
     ready: Path | None
     verdict: Verdict
+    recipe_folder: Path | None = None
 
 
 def judge(settings: Settings, paths: Mapping[str, Path], *, allow_unmeasured: bool = False) -> dict[Key, Judged]:
@@ -54,7 +56,9 @@ def judge(settings: Settings, paths: Mapping[str, Path], *, allow_unmeasured: bo
             verdict = check_gate(
                 name, how.quality, model, variant.precision, digest, recipe, allow_unmeasured=allow_unmeasured
             )
-            found[model.name, variant.name] = Judged(paths[model.name], digest, how.recipe, how.ready, verdict)
+            found[model.name, variant.name] = Judged(
+                paths[model.name], digest, how.recipe, how.ready, verdict, how.folder
+            )
     return found
 
 
@@ -64,6 +68,7 @@ class _How:
 
     recipe: Recipe | None = None
     ready: Path | None = None
+    folder: Path | None = None
     quality: Quality | None = None
 
 
@@ -73,7 +78,7 @@ def _how(name: str, variant: Variant, digest: str) -> _How:
     folder = Path(variant.prepared)
     recipe, quality = _read(name, variant, folder)
     # Weights that were made of another base are not this model's; the recipe makes them anew.
-    return _How(recipe, folder if recipe is not None and made_from(folder) == digest else None, quality)
+    return _How(recipe, folder if recipe is not None and made_from(folder) == digest else None, folder, quality)
 
 
 def _read(name: str, variant: Variant, folder: Path) -> tuple[Recipe | None, Quality | None]:
@@ -102,6 +107,26 @@ def default_recipe(variant: Variant) -> Recipe:
 def files_of(judged: Mapping[Key, Judged], report: Report = lambda doing: None) -> dict[Key, Path]:
     """Each variant's own files; those that are not there are made, which takes its time the first time."""
     return {key: _files(key, one, report) for key, one in judged.items()}
+
+
+def served_files(settings: Settings, judged: Mapping[Key, Judged]) -> dict[Key, VariantFiles]:
+    """Each variant's own files, as whoever serves it is told of them: `files_of` has made them here, or each node makes
+    its own."""
+    return {
+        (model.name, variant.name): _served(model, judged[model.name, variant.name])
+        for model in settings.models
+        for variant in model.variants
+    }
+
+
+def _served(model: Model, one: Judged) -> VariantFiles:
+    base = BaseFiles(str(one.base), model.source, one.base_digest, model.sha256, model.changes)
+    if one.recipe is None:
+        return VariantFiles(base.path, base)
+    folder = None if one.recipe_folder is None else str(one.recipe_folder)
+    recipe = RecipeFile(one.recipe.precision, one.recipe.digest(), folder)
+    path = one.ready or prepared_folder(one.base_digest, recipe.digest)
+    return VariantFiles(str(path), base, recipe)
 
 
 def own_files(model: Model, variant: Variant, base: Path, report: Report = lambda doing: None) -> Path:

@@ -104,8 +104,9 @@ class LocalNode:
         # Or a head would take workers that look for it for the head itself, and not start.
         (self.folder / "ray_current_cluster").unlink(missing_ok=True)
         arguments = [
+            # (No --node-name: Serve's proxies take a node's name for its address.)
             *("start", "--disable-usage-stats", "--log-style=record", f"--node-ip-address={self.ip}"),
-            *(f"--node-name={self.name}", f"--num-cpus={self.cpus}", f"--object-store-memory={self.object_store}"),
+            *(f"--num-cpus={self.cpus}", f"--object-store-memory={self.object_store}"),
             *(f"--resources={json.dumps({**self.resources, self.name: 1.0})}", f"--temp-dir={self.folder}"),
             f"--labels=stageline/node={self.name}",
         ]
@@ -158,7 +159,7 @@ class LocalNode:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self.command(sys.executable, "-m", "ray.scripts.scripts", *arguments),
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.environment, **({"RAY_NODE_TYPE_NAME": "headgroup"} if self.is_head else {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,7 @@ class Crew:
         # Ray hides the GPUs from a process that has not reserved any, for good: a spare could not become such a stage.
         self._with_spares = spares and not resources.num_gpus
         self._spares: dict[str, tuple[Actor, Any]] = {}  # by node: with the call that says which process it is
+        self._supplied: dict[int, Actor] = {}  # by stage: processes that wait to load it at first
         self._lock = threading.Lock()  # of what was started and is to be ended
         self._closed = False
         self._started: dict[Actor, Born | None] = {}  # all that are not known to have ended
@@ -99,6 +100,22 @@ class Crew:
         self._room = Room(group, first, self._resources, thread_environment(self._threads))
         self._nodes = actors.node_addresses()
         self.host = self._nodes[ray.get_runtime_context().get_node_id()][0]
+
+    def supply(self, have: Callable[[], object]) -> None:
+        """Starts the stages' processes and has each call this, all at the same time. Raises what it raises, and
+        EngineFailed where it takes too long. A process that is lost meanwhile is replaced when it is to load."""
+        self._supplied = {index: self._start(index) for index in range(len(self.seats))}
+        calls = {index: actor.supply.remote(have) for index, actor in self._supplied.items()}
+        found = actors.answers(calls, self._limits.supply_s)
+        for index in calls:
+            result = found.get(index)
+            if isinstance(result, StagelineError):
+                raise result
+            if index not in found or actors.has_raised(result):
+                why = (
+                    actors.in_short(result) if index in found else f"it takes longer than {self._limits.supply_s:.0f} s"
+                )
+                raise EngineFailed(f"Stage {index} cannot have what it is loaded from: {why}")
 
     def gather(
         self, places: Sequence[Place], silences: Sequence[tuple[float, bool]], deadline: float
@@ -253,7 +270,7 @@ class Crew:
         born, loaded = {}, {}
         for index in sorted(indices):
             seat = self.seats[index]
-            actor = self._take_spare(seat.born) or self._start(index)
+            actor = self._supplied.pop(index, None) or self._take_spare(seat.born) or self._start(index)
             if seat.actor is not None:
                 self._end(seat.actor, seat.born)
             seat.actor, seat.born, seat.loaded, seat.unasked_since = actor, None, None, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ray.util.placement_group import PlacementGroup
@@ -48,6 +48,7 @@ class Pipeline:
         strategy: Strategy = "pack",
         spares: bool = True,
         limits: Limits | None = None,
+        supply: Callable[[], object] | None = None,
     ) -> None:
         """Starts and links a stage for each of `makes`, all at the same time, each computing with so many threads.
 
@@ -55,8 +56,10 @@ class Pipeline:
         1, as the driver has the first); where there is none, in one of their own, made by `strategy`.
         `spares`: on each node a process waits that has imported everything (some 200 MB), so that a stage is replaced
         in the time that its layers take to load; stages with GPUs have none.
+        `supply` is called in each stage's process before all else and may take long: it brings to the stage's node what
+        it is loaded from, if it is not there. (Where a stage moves to another node later, its `make` has to see to it.)
 
-        Raises what `makes` raise, ConfigError where the cluster has no room, EngineFailed.
+        Raises what `makes` and `supply` raise, ConfigError where the cluster has no room, EngineFailed.
         """
         self.limits = limits or Limits()
         self._membership = Membership.new()
@@ -75,6 +78,8 @@ class Pipeline:
         self._watch = Watch(self.limits, self._lose_epoch, self._look, self._active)
         try:
             self._crew.settle(placement_group, first_bundle, strategy)
+            if supply is not None:
+                self._crew.supply(supply)
             self._make_whole(self.limits.start_s, [])
         except BaseException:
             self.close()

@@ -80,6 +80,10 @@ class StageWorker:
     def warm(self, make: MakeStage) -> None:
         """Gets ready to load: what `make` is made of has been imported by now. It is not called."""
 
+    def supply(self, have: Callable[[], object]) -> None:
+        """Brings what the stage will be loaded from to this node. Raises what `have` raises."""
+        have()
+
     def load(self, make: MakeStage, index: int, threads: int) -> Loaded:
         """Loads the stage, which computes with so many threads. Raises what `make` raises."""
         return self._thread.submit(self._load, make, index, threads).result()

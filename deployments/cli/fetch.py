@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from deployments import sources
-from deployments.settings import DEMO_CONFIG, Model, Settings, load_settings
+from deployments.settings import DEMO_CONFIG, Settings, load_settings
 
 ConfigArgument = Annotated[
     Path | None,
@@ -35,14 +35,12 @@ def fetch(
 def fetch_models(settings: Settings, console: Console, *, verify: bool = False) -> dict[str, Path]:
     """Path of every model, by name, with a progress bar for what has to be downloaded. Raises `SourceError`."""
     with _progress_bar(console) as progress:
-        return {model.name: _fetch(model, progress, verify) for model in settings.models}
-
-
-def _fetch(model: Model, progress: sources.Progress, verify: bool) -> Path:
-    path = sources.fetch(model.source, sha256=model.sha256, progress=progress, verify=verify)
-    if model.changes is None:
-        return path
-    return sources.merged(path, sources.fetch(model.changes, progress=progress, verify=verify))
+        return {
+            model.name: sources.fetch_with_changes(
+                model.source, sha256=model.sha256, changes=model.changes, progress=progress, verify=verify
+            )
+            for model in settings.models
+        }
 
 
 @contextmanager

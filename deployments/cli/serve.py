@@ -21,7 +21,7 @@ from deployments.cli.fetch import ConfigArgument, fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
 from deployments.cli.state import StateFile, clear_leftovers, registered, running_servers
 from deployments.serving import application, base_url, local_environment, serve_switches
-from deployments.settings import DEMO_CONFIG, Model, Settings, load_settings
+from deployments.settings import DEMO_CONFIG, EVERYWHERE, Model, Settings, load_settings
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ def serve(
         )
     path = config or DEMO_CONFIG
     local = None if address is None else local_cluster_at(address)
-    # A local cluster's nodes are machines of their own: at their loopback address nobody here reaches them.
-    settings = load_settings(path).with_http(host=host or (local.ip if local is not None else None), port=port)
+    settings = load_settings(path).with_http(host=host, port=port)
+    if local is not None and host is None:
+        # Its nodes are machines of their own: at their loopback address nobody here reaches them.
+        settings = settings.with_http(host=local.ip if settings.http.front_doors == 1 else EVERYWHERE)
     with stopping() as signals:
         try:
             _serve(
@@ -93,6 +95,7 @@ def _serve(
     import torch
 
     from deployments import preflight
+    from deployments.variant_files import served_files
     from engine.kernels import build
 
     if address is None:
@@ -100,6 +103,7 @@ def _serve(
         _refuse_second_server(settings.http.port)
         preflight.check_port(settings.http)
         preflight.check_machine(settings, torch.cuda.device_count())
+        preflight.check_front_doors(settings.http, nodes=1)
         settings = settings.with_cores(available_cores())
     paths = fetch_models(settings, console)
     preflight.check_models(settings, paths)
@@ -108,9 +112,12 @@ def _serve(
         warning = preflight.check_memory(settings, paths)
         if warning is not None:
             _warn(warning, console)
-    files = prepare_variants(judged, console)
+    prepare_variants(judged, console)
+    files = served_files(settings, judged)
     verdicts = {key: one.verdict for key, one in judged.items()}
-    url = base_url(settings.http)
+    everywhere = settings.http.host == EVERYWHERE
+    # Where this very machine reaches it; a local cluster's head has the proxy that is sure to be there.
+    url = base_url(settings.with_http(host=local.ip).http if local is not None and everywhere else settings.http)
     with ExitStack() as stack:
         state = stack.enter_context(registered(url, settings.http.port, str(config)))
         if address is None:
@@ -121,12 +128,13 @@ def _serve(
             node = stack.enter_context(_node(address, local, signals, verbose=verbose))
             state.update(ray_address=node.address, temp_dir=str(node.temp_dir or ""))
             if address is not None:
+                preflight.check_front_doors(settings.http, nodes=node.nodes)
                 settings = settings.with_cores(node.cores)
             from deployments.app import build_app
 
             stack.enter_context(
                 application(
-                    build_app(settings, paths, node.cores, files, verdicts),
+                    build_app(settings, files, verdicts, share=settings.reserved_share(node.cores)),
                     settings.http,
                     timeout_s=timeout_s,
                     leave_serve=address is None,
@@ -155,12 +163,12 @@ def _warn(text: str, console: Console) -> None:
     console.print(f"[yellow]Warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
-def prepare_variants(judged: Mapping[Key, Judged], console: Console) -> dict[Key, Path]:
-    """Every variant's files, with a line that tells what is being made."""
+def prepare_variants(judged: Mapping[Key, Judged], console: Console) -> None:
+    """Has every variant's files in the cache, with a line that tells what is being made."""
     from deployments.variant_files import files_of
 
     with console.status("Looking for the variants' files ...") as spinner:
-        return files_of(judged, lambda doing: spinner.update(escape(doing)))
+        files_of(judged, lambda doing: spinner.update(escape(doing)))
 
 
 def _refuse_second_server(port: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -36,14 +39,22 @@ BODIES = (
 
 
 def create_app(service: Service) -> FastAPI:
-    """The front door over `service`, as an ASGI application that knows nothing of Ray.
+    """The front door over `service`, as an ASGI application that knows nothing of Ray. `state.registry` has the metrics
+    that are its own.
 
     Build it in the process that runs it: it holds locks, so it cannot be pickled. `Authorization` headers are
     accepted and not looked at.
     """
     door = FrontDoor(service, Metrics())
     door.metrics.registry.register(RoutingMetrics(service.models))
-    app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def started(app: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+
+    app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None, lifespan=started)
+    app.state.registry = door.metrics.registry
     for family in (models, completions, chat, classify, embeddings, translate, tokens, operations):
         app.include_router(family.router(door))
     describe_bodies(app, BODIES)

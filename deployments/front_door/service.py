@@ -30,13 +30,18 @@ class Limits:
     max_beams: int = 16  # also bounds the alternatives
 
 
+async def at_once() -> None:
+    """There is nothing to wait for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """Everything that `create_app` needs.
 
-    `models` may be a live mapping: it is looked at anew by each request. `metrics_sources` gives the replicas' metrics
-    in Prometheus' text format, `status` what `GET /status` prints. All three callables must be cheap and not raise for
-    a replica that is down.
+    `models` may be a live mapping: it is looked at anew by each request. `metrics_sources` gives the metrics of all
+    others, replicas and front doors, in Prometheus' text format, `status` what `GET /status` prints. All three
+    callables must be cheap and not raise for a replica that is down. `metrics_labels` tell this front door's own
+    metrics from other front doors'. `start` is awaited before the first request is taken.
     """
 
     models: Mapping[str, ServedModel]
@@ -45,3 +50,5 @@ class Service:
     status: Callable[[], Awaitable[Mapping[str, Any]]]
     version: str = "0.0.0"
     limits: Limits = field(default_factory=Limits)
+    metrics_labels: Mapping[str, str] = field(default_factory=dict)
+    start: Callable[[], Awaitable[None]] = at_once

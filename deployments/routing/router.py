@@ -174,10 +174,11 @@ class Router:
         everybody = [work for found in callers for work in found.values()]
         places = sum(one.places for one in ready)
         requests, held = sum(work.requests for work in everybody), sum(work.tokens for work in mine)
-        by_count = Held(sum(work.requests for work in mine), requests, places)
+        open_ = sum(one.open for one in ready)  # those that other front doors sent take up room, too
+        by_count = Held(sum(work.requests for work in mine), open_, places)
         # In requests of average size: who wants more for each may have fewer of them open.
         size = sum(work.tokens for work in everybody) / requests if requests else 0.0
-        by_tokens = Held(held / size, requests, places) if size else by_count
+        by_tokens = Held(held / size, open_, places) if size else by_count
         if may_add(by_count, 1) and may_add(by_tokens, tokens / size if size else 0.0):
             return
         if len({caller for found in callers for caller in found}) == 1:

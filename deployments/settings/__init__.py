@@ -4,13 +4,14 @@ Only keys that do something are known; anything else is refused with the line, t
 name. Everything is frozen: what is left open ("cores") is resolved into a new object, never written back.
 """
 
-from deployments.settings.file import DEMO_CONFIG, Http, Settings, load_settings
+from deployments.settings.file import DEMO_CONFIG, EVERYWHERE, Http, Settings, load_settings, read_settings
 from deployments.settings.model import Gate, Model, Promise, Task
 from deployments.settings.stages import Stages
 from deployments.settings.variant import Replicas, Variant
 
 __all__ = [
     "DEMO_CONFIG",
+    "EVERYWHERE",
     "Gate",
     "Http",
     "Model",
@@ -21,4 +22,5 @@ __all__ = [
     "Task",
     "Variant",
     "load_settings",
+    "read_settings",
 ]

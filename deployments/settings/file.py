@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -11,17 +12,20 @@ from deployments.settings.model import Model
 from deployments.settings.problems import explain, plain
 from deployments.settings.section import Section, Size, items, refuse_twice
 from deployments.settings.variant import Variant
-from deployments.yaml_lines import YamlDocument, show
+from deployments.yaml_lines import KeyPath, YamlDocument, show
 from engine.errors import ConfigError
 
 DEMO_CONFIG = Path(__file__).parent.parent / "demo.yaml"
+EVERYWHERE = "0.0.0.0"  # as `http.host`: all addresses of a node
 
 
 class Http(Section):
-    """The front door. Loopback by default: anybody who reaches it may use it."""
+    """The front door. Loopback by default: anybody who reaches it may use it. One is on the head's node; of several,
+    each is on a node of its own."""
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=1, le=65535)
+    front_doors: int = Field(1, ge=1)
     max_body: Size = Field(8 << 20, ge=1 << 10)
 
 
@@ -81,18 +85,26 @@ def load_settings(path: Path) -> Settings:
     document = YamlDocument(path)
     if not isinstance(document.data, dict):
         raise ConfigError(f"{path}: this is not a configuration; it needs a key 'models' (see {DEMO_CONFIG.name}).")
+    return read_settings(document.data, path.parent, lambda at: f"{path}:{document.line_of(at)}")
+
+
+def read_settings(data: object, folder: Path, where: Callable[[KeyPath], str]) -> Settings:
+    """Settings from plain values; relative paths count from `folder`.
+
+    Raises `ConfigError` with one line for each fault: `where(its key)`, the key, what is wrong.
+    """
     try:
-        settings = Settings.model_validate(document.data)
+        settings = Settings.model_validate(data)
     except ValidationError as error:
         problems = error.errors()
-        lines = [f"{path}:{document.line_of(problem['loc'])}: {explain(problem, Settings)}" for problem in problems]
+        lines = [f"{where(problem['loc'])}: {explain(problem, Settings)}" for problem in problems]
         raise ConfigError("\n".join(lines), param=show(problems[0]["loc"]) or None) from None
     models = tuple(
         model.model_copy(
             update={
-                "source": _from_folder(model.source, path.parent),
-                "changes": None if model.changes is None else _from_folder(model.changes, path.parent),
-                "variants": tuple(_located(variant, path.parent) for variant in model.variants),
+                "source": _from_folder(model.source, folder),
+                "changes": None if model.changes is None else _from_folder(model.changes, folder),
+                "variants": tuple(_located(variant, folder) for variant in model.variants),
             }
         )
         for model in settings.models

@@ -17,6 +17,7 @@ from deployments.sources.fetch import fetch, folder_digest
 from deployments.sources.merge import merged
 from deployments.sources.names import HuggingFaceSource, LocalSource, PypiSource, parse_source
 from deployments.sources.progress import Progress
+from deployments.sources.whole import fetch_with_changes
 
 __all__ = [
     "HuggingFaceSource",
@@ -25,6 +26,7 @@ __all__ = [
     "PypiSource",
     "cache_dir",
     "fetch",
+    "fetch_with_changes",
     "folder_digest",
     "merged",
     "parse_source",

@@ -37,13 +37,13 @@ def prepared(
 ) -> Path:
     """The folder of the model at `base` quantized by the recipe, made unless it is there. Of several processes one
     makes it, the others wait. Raises SourceError, CheckpointError and ConfigError; nothing half-made is left behind."""
-    target = (cache or cache_dir()) / "prepared" / _key(base_digest, recipe)
-    if (target / FILE).exists():
+    target = prepared_folder(base_digest, recipe.digest(), cache=cache)
+    if is_prepared(target):
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{target}.lock", timeout=lock_timeout_s):
-            if not (target / FILE).exists():
+            if not is_prepared(target):
                 _make(base, base_digest, recipe, target, progress)
     except filelock.Timeout:
         raise SourceError(
@@ -55,6 +55,17 @@ def prepared(
             "own."
         ) from error
     return target
+
+
+def prepared_folder(base_digest: str, recipe_digest: str, *, cache: Path | None = None) -> Path:
+    """Where that folder is, or will be."""
+    key = hashlib.sha256(f"{base_digest} {recipe_digest} {FORMAT}".encode()).hexdigest()[:32]
+    return (cache or cache_dir()) / "prepared" / key
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether it is there, and whole."""
+    return (folder / FILE).exists()
 
 
 def _make(base: Path, base_digest: str, recipe: Recipe, target: Path, progress: Progress) -> None:
@@ -89,10 +100,6 @@ def write_prepared(
             raise CheckpointError(f"{base} is quantized already ({checkpoint.precision}): start from its base.")
         prepare(checkpoint, recipe.precision, transform, folder, base_digest)
     save_recipe(recipe, folder)
-
-
-def _key(base_digest: str, recipe: Recipe) -> str:
-    return hashlib.sha256(f"{base_digest} {recipe.digest()} {FORMAT}".encode()).hexdigest()[:32]
 
 
 def _size(path: Path) -> int:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.app import build_app, offered, placed
+from deployments.app import build_app, front_doors, offered, placed
 from deployments.gate import Verdict
+from deployments.provision import VariantFiles
 from deployments.settings import Model, Replicas, Settings, Stages, Variant
 from engine.config import Precision
 
@@ -46,4 +47,17 @@ def test_serve_takes_deployments_with_stages(tmp_path: Path) -> None:
         Variant(precision="fp32", stages=Stages(count=3, placement="spread"), replicas=Replicas(min=0, max=2)),
     )
     settings = Settings(models=(Model(name="m", source="m", variants=variants),)).with_cores(8)
-    build_app(settings, {"m": tmp_path}, 8)
+    files = {("m", variant.name): VariantFiles.at(tmp_path) for variant in variants}
+    for surge in (False, True):
+        build_app(settings, files, {}, share=settings.reserved_share(8), surge=surge)
+
+
+@pytest.mark.parametrize(("count", "on_the_head"), [(1, True), (2, False), (5, False)])
+def test_front_doors(count: int, on_the_head: bool) -> None:
+    options = front_doors(count)
+    assert options["num_replicas"] == count
+    assert options["ray_actor_options"]["num_cpus"] == 0
+    assert ("resources" in options["ray_actor_options"]) == on_the_head
+    assert (options.get("max_replicas_per_node") == 1) == (not on_the_head)
+    # A successor beside its predecessor: where each node has its one front door, it would wait for ever.
+    assert ("max_surge_percent" in options) == on_the_head

@@ -181,12 +181,12 @@ async def test_its_load_is_what_is_here(replica: SquareReplica, gate: threading.
     gate.clear()
     waiting = asyncio.ensure_future(compute(replica, squares(1, 2, 3)))
     await asyncio.sleep(0.05)
-    load = await replica.load(turned_away_per_s=2.5)
+    load = await replica.load("door", 2.5)
     assert (load.left_tokens, load.prompt_tokens, load.turned_away_per_s) == (3, 3, 2.5)
     assert (load.slots, load.places, load.step_tokens) == (2, 8, 2)
-    assert load.replica == (await replica.load()).replica
+    assert load.replica == (await replica.load("door", 2.5)).replica
     gate.set()
     await waiting
     await idle(replica)
-    load = await replica.load()
+    load = await replica.load("door")
     assert (load.left_tokens, load.prompt_tokens, load.turned_away_per_s) == (0, 0, 0)

@@ -11,6 +11,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 from deployments.generation_replica import GenerationReplica, joined
+from deployments.provision import VariantFiles
 from deployments.stage_status import shown
 from engine.config import EngineConfig
 from engine.errors import ReplicaLost
@@ -26,7 +27,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GenerationRepl
     folder = tmp_path_factory.mktemp("model")
     write_checkpoint("llama", folder)
     replica = GenerationReplica(
-        "m", "fp32", str(folder), EngineConfig(precision="fp32", threads=1, kv_cache_bytes=8 << 20)
+        "m", "fp32", VariantFiles.at(folder), EngineConfig(precision="fp32", threads=1, kv_cache_bytes=8 << 20)
     )
     yield replica
     replica.loop.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from ray.exceptions import RayActorError
 from deployments import ingress
 from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
+from deployments.provision import VariantFiles
 from engine.errors import EngineFailed
 
 
@@ -55,7 +57,7 @@ class Handle:
 
 
 def front_door(handle: Handle) -> tuple[Ingress, Offer]:
-    offer = Offer("m", "text-generation", "unread", (OfferedVariant("v"),))
+    offer = Offer("m", "text-generation", VariantFiles.at(Path("unread")).base, (OfferedVariant("v"),))
     return Ingress([offer], {("m", "v"): cast(Any, handle)}, 1000), offer
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.load import Load, StepCost, capacity
-from deployments.load_meter import FORGET_S, FRESH_S, WINDOW_S, CostMeter, LoadMeter
+from deployments.load_meter import FORGET_S, FRESH_S, HEARD_S, WINDOW_S, CostMeter, LoadMeter
 
 
 class Clock:
@@ -110,6 +110,20 @@ def test_speed_is_that_of_the_last_seconds() -> None:
     clock.now += WINDOW_S + 0.1
     load = told(meter, running=1)
     assert (load.tokens_per_s, load.prompt_per_s) == (0, 0)
+
+
+def test_what_front_doors_took_elsewhere_is_added_up_while_they_tell() -> None:
+    clock = Clock()
+    meter = LoadMeter(clock)
+    meter.turned_away("a", 10.0)
+    meter.turned_away("b", 5.0)
+    meter.turned_away("a", 20.0)
+    assert told(meter).turned_away_per_s == 25.0
+    clock.now += HEARD_S
+    meter.turned_away("b", 5.0)
+    assert told(meter).turned_away_per_s == 25.0
+    clock.now += 0.1
+    assert told(meter).turned_away_per_s == 5.0, "one that is gone counts no more"
 
 
 def test_capacity_is_told_once_full_batches_were_seen() -> None:

@@ -53,6 +53,24 @@ def test_a_port_taken_on_one_address_is_taken_for_all(listener: int) -> None:
         preflight.check_port(Http(host="0.0.0.0", port=listener))
 
 
+@pytest.mark.parametrize(
+    ("http", "nodes", "wrong"),
+    [
+        (Http(front_doors=2, host="0.0.0.0"), 1, "http.front_doors is 2 and this is one node"),
+        (Http(front_doors=3, host="0.0.0.0"), 2, "there are 2 nodes"),
+        (Http(front_doors=2), 2, "127.0.0.1 is the address of one: set http.host to 0.0.0.0"),
+    ],
+)
+def test_front_doors_that_have_no_place(http: Http, nodes: int, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        preflight.check_front_doors(http, nodes)
+
+
+def test_front_doors_that_have_one() -> None:
+    preflight.check_front_doors(Http(), nodes=1)
+    preflight.check_front_doors(Http(front_doors=2, host="0.0.0.0"), nodes=2)
+
+
 def test_a_host_that_is_not_this_machine() -> None:
     with pytest.raises(ConfigError, match="is no address of this machine"):
         preflight.check_port(Http(host="198.51.100.7", port=free_ports(1)[0]))

@@ -18,6 +18,7 @@ import torch
 from cluster.node import joined_cluster, local_node, node_temp_dir
 from deployments.bench.generate import run_engine
 from deployments.pipelines import Cut, start_pipeline
+from deployments.provision import VariantFiles
 from deployments.serving import local_environment
 from engine.config import EngineConfig
 from engine.engine import Engine
@@ -39,7 +40,7 @@ def pipeline_worker(path: Path, options: dict[str, Any]) -> tuple[Command, dict[
         stack.enter_context(joined_cluster(options["address"], {}))
     torch.set_num_threads(1)
     config = EngineConfig(**options["engine"])
-    pipeline = start_pipeline(TASK, path, config, Cut(**options["cut"]))
+    pipeline = start_pipeline(TASK, path, VariantFiles.at(path), config, Cut(**options["cut"]))
     stack.callback(pipeline.close)
     engine = load_staged_engine(TASK, path, config, pipeline)
     assert isinstance(engine, Engine)

@@ -36,9 +36,9 @@ def router(door: FrontDoor) -> APIRouter:
 
     @routes.get("/metrics")
     async def metrics() -> Response:
-        """The front door's metrics and all replicas'."""
+        """The front doors' metrics and all replicas'."""
         texts = await service.metrics_sources()
-        page = await asyncio.to_thread(merge, door.metrics.registry, texts)
+        page = await asyncio.to_thread(merge, door.metrics.registry, texts, service.metrics_labels)
         return Response(page, media_type=CONTENT_TYPE_LATEST)
 
     @routes.get("/status")

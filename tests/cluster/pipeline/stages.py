@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, SourceError
 from engine.pipeline.message import Message
 
 WIDTH = 8
@@ -60,6 +60,15 @@ def slow_again(mark: Path) -> Adding:
         time.sleep(600.0)
     mark.touch()
     return Adding(0)
+
+
+def brought(folder: Path) -> None:
+    """Leaves a file with the name of the process that it was called in."""
+    (folder / str(os.getpid())).touch()
+
+
+def not_to_be_had() -> None:
+    raise SourceError("nobody has it")
 
 
 def broken() -> Adding:

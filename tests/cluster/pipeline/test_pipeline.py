@@ -28,9 +28,9 @@ from cluster.pipeline.limits import Limits
 from cluster.pipeline.link import Address, LinkLimits
 from cluster.pipeline.pipeline import Pipeline
 from cluster.pipeline.placement import Resources
-from engine.errors import CheckpointError, ConfigError, EngineFailed, ReplicaLost, StageLost
+from engine.errors import CheckpointError, ConfigError, EngineFailed, ReplicaLost, SourceError, StageLost
 from engine.pipeline.message import Message
-from tests.cluster.pipeline.stages import WIDTH, Adding, broken, matrix, slow_again
+from tests.cluster.pipeline.stages import WIDTH, Adding, broken, brought, matrix, not_to_be_had, slow_again
 
 pytestmark = pytest.mark.ray
 
@@ -398,19 +398,30 @@ def test_a_start_that_fails_leaves_nothing(shared: Pipeline) -> None:
     others = below()
     with pytest.raises(CheckpointError, match="damaged"):
         Pipeline([broken], resources=SMALL, limits=PATIENT)
+    with pytest.raises(SourceError, match="nobody has it"):
+        Pipeline([partial(Adding, 0)], resources=SMALL, limits=PATIENT, supply=not_to_be_had)
     wait_until(lambda: below() == others, "processes were left")
     with pytest.raises(ConfigError, match="no room"):
         Pipeline([broken], resources=Resources(num_cpus=1000), limits=Limits(start_s=0.5))
     wait_until(lambda: len(groups()) == 1, "a placement group was left")
 
 
-def test_stages_lie_in_the_group_that_is_given() -> None:
+def test_stages_lie_in_the_group_that_is_given(tmp_path: Path) -> None:
+    """And what they are loaded from is brought to where they are, by the processes that load it then."""
     group = placement_group([{"CPU": 0.1}, {"CPU": 0.1}])
     try:
         assert group.wait(WAIT_S)
-        pipeline = Pipeline([partial(Adding, 0)], spares=False, placement_group=group, resources=SMALL, limits=PATIENT)
+        pipeline = Pipeline(
+            [partial(Adding, 0)],
+            spares=False,
+            placement_group=group,
+            resources=SMALL,
+            limits=PATIENT,
+            supply=partial(brought, tmp_path),
+        )
         try:
             check_works(pipeline)
+            assert [path.name for path in tmp_path.iterdir()] == [str(pid) for pid in pids(pipeline)]
         finally:
             pipeline.close()
         assert group.id.hex() in groups(), "it is not the pipeline's to remove"

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deployments.front_door.app import create_app
+from deployments.front_door.metrics_merge import page_of
 from deployments.front_door.service import Service
 from engine.errors import Overloaded
 from tests.deployments.front_door.encoder_fakes import FakeEncoder, embedder
@@ -199,6 +200,23 @@ vllm:iteration_tokens_total_bucket{{engine="{0}",le="+Inf",model_name="tiny"}} {
 vllm:iteration_tokens_total_count{{engine="{0}",model_name="tiny"}} {1}
 vllm:iteration_tokens_total_sum{{engine="{0}",model_name="tiny"}} {1}
 """
+
+
+async def test_metrics_of_several_front_doors_stay_apart(engine: FakeEngine) -> None:
+    """One answers for all of them, so that it does not matter which is asked."""
+    other = create_app(make_service(FakeEngine()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(other), base_url="http://test") as client:
+        for _ in range(2):
+            await client.post("/v1/completions", json={"model": "tiny", "prompt": "Hi", "max_tokens": 1})
+
+    async def sources() -> Sequence[str]:
+        return [page_of(other.state.registry, {"front_door": "b"})]
+
+    async with client_of(make_service(engine, metrics_sources=sources, metrics_labels={"front_door": "a"})) as client:
+        await client.post("/v1/completions", json={"model": "tiny", "prompt": "Hi", "max_tokens": 1})
+        found = samples_of((await client.get("/metrics")).text)
+    ended = found["vllm:e2e_request_latency_seconds_count"]
+    assert {dict(labels)["front_door"]: count for labels, count in ended.items()} == {"a": 1, "b": 2}
 
 
 async def test_metrics_of_replicas_are_merged(engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:

@@ -227,6 +227,15 @@ def test_a_caller_over_its_share() -> None:
     assert found.choose(Ask(CHAT, caller="greedy"))
 
 
+def test_what_other_front_doors_sent_takes_up_room_too() -> None:
+    found = router(Clock(), VariantInfo("a", retained=1.0))
+    found.hear("a", [load(running=4, waiting=4)])
+    kept = [found.choose(Ask(CHAT, caller=caller))[1] for caller in ["modest", *["greedy"] * 10]]
+    with pytest.raises(CallerOverShare):  # of 20 places one is left, for somebody who has none
+        found.choose(Ask(CHAT, caller="greedy"))
+    kept.append(found.choose(Ask(CHAT, caller="new"))[1])
+
+
 @given(mine=st.floats(0, 1000), others=st.floats(0, 1000), room=st.floats(1, 1000), more=st.floats(0, 1000))
 def test_shares(mine: float, others: float, room: float, more: float) -> None:
     held = Held(mine, mine + others, room)
