@@ -1,0 +1,128 @@
+"""Which workers a configuration needs: what its replicas and stages reserve, packed into pods.
+
+Each replica of one stage, and each stage of several, finds its place on one node. `strict-pack` wants all of a
+replica's stages on one, `strict-spread` each on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cluster.pipeline.placement import nodes_needed
+from deployments.settings import Settings, Variant
+
+_NEAR = 1e-6  # cores are counted in fractions
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What has to lie on one node. Parts that have the same `apart` have to lie on different ones. Beside `staged`
+    parts there has to be room for the process that feeds them, or that one takes a node of its own."""
+
+    name: str
+    cpus: float
+    gpus: float = 0.0
+    apart: str = ""
+    staged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodSize:
+    """What one pod of a worker group offers to Ray."""
+
+    group: str
+    cpus: float
+    gpus: float = 0.0
+
+
+@dataclass(slots=True)
+class _Bin:
+    size: PodSize
+    cpus: float
+    gpus: float
+    apart: set[str] = field(default_factory=set)
+
+    def takes(self, part: Part) -> bool:
+        fits = part.cpus <= self.cpus + _NEAR and part.gpus <= self.gpus + _NEAR
+        return fits and not (part.apart and part.apart in self.apart)
+
+    def put(self, part: Part) -> None:
+        self.cpus -= part.cpus
+        self.gpus -= part.gpus
+        self.apart.add(part.apart)
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Pods used by group, and the parts for which there is no place."""
+
+    pods: Mapping[str, int]
+    left: tuple[Part, ...]
+
+
+def parts(settings: Settings, *, most: bool) -> list[Part]:
+    """Of the replicas that always run, or of all at their most. Every variant has its `cores`."""
+    found: list[Part] = []
+    for name, variant in _variants(settings):
+        for replica in range(variant.replicas.max if most else variant.replicas.min):
+            found += replica_parts(name, variant, replica)
+    return found
+
+
+def parts_while_replacing(settings: Settings) -> list[Part]:
+    """Of the replicas that always run, while a changed configuration is taken over: of each variant a new one comes
+    before an old one goes."""
+    found = parts(settings, most=False)
+    for name, variant in _variants(settings):
+        if variant.replicas.min:
+            found += replica_parts(name, variant, variant.replicas.max)
+    return found
+
+
+def _variants(settings: Settings) -> Iterator[tuple[str, Variant]]:
+    for model in settings.models:
+        for variant in model.variants:
+            yield f"{model.name}:{variant.name}", variant
+
+
+def replica_parts(name: str, variant: Variant, replica: int = 0) -> list[Part]:
+    """Of one replica, as `deployments/app.py` has it reserve them (where all cores are reserved)."""
+    assert variant.cores is not None
+    stages = variant.stages
+    cores, gpus = float(variant.cores), stages.num_gpus
+    if stages.count == 1:
+        return [Part(name, cores)]
+    if stages.placement == "strict-pack":
+        return [Part(name, stages.count * cores + stages.driver_cpus, stages.count * gpus, staged=True)]
+    apart = f"{name}#{replica}" if nodes_needed(stages.count, stages.placement) > 1 else ""
+    driver = Part(name, stages.driver_cpus, 0.0, apart)
+    return [driver, *[Part(name, cores, gpus, apart, staged=True)] * stages.count]
+
+
+def pack(wanted: Sequence[Part], sizes: Sequence[PodSize], counts: Mapping[str, int] | None = None) -> Packing:
+    """The largest parts first, each into the first pod with room; what needs no GPU goes to pods without one where it
+    fits there. `counts` limits the pods of a group, by name; without, there are as many as are needed."""
+    order = sorted(sizes, key=lambda size: size.gpus)  # keeps the order among equals
+    bins: list[_Bin] = []
+    left: list[Part] = []
+    for part in sorted(wanted, key=lambda part: (-part.gpus, -part.cpus)):
+        found = next((one for size in order for one in bins if one.size is size and one.takes(part)), None)
+        found = found or _open(part, order, bins, counts)
+        if found is None:
+            left.append(part)
+        else:
+            found.put(part)
+    pods = {size.group: sum(one.size is size for one in bins) for size in sizes}
+    return Packing(pods, tuple(left))
+
+
+def _open(part: Part, sizes: Sequence[PodSize], bins: list[_Bin], counts: Mapping[str, int] | None) -> _Bin | None:
+    """One more pod, of the first group that the part fits and that may have one."""
+    for size in sizes:
+        used = sum(one.size is size for one in bins)
+        fresh = _Bin(size, size.cpus, size.gpus)
+        if fresh.takes(part) and (counts is None or used < counts.get(size.group, 0)):
+            bins.append(fresh)
+            return fresh
+    return None
