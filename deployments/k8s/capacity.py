@@ -70,14 +70,15 @@ def parts(settings: Settings, *, most: bool) -> list[Part]:
     return found
 
 
-def parts_while_replacing(settings: Settings) -> list[Part]:
-    """Of the replicas that always run, while a changed configuration is taken over: of each variant a new one comes
-    before an old one goes."""
-    found = parts(settings, most=False)
-    for name, variant in _variants(settings):
-        if variant.replicas.min:
-            found += replica_parts(name, variant, variant.replicas.max)
-    return found
+def parts_while_replacing(settings: Settings) -> list[list[Part]]:
+    """Of the replicas that always run, while a changed configuration is taken over: a new one comes before an old one
+    goes. For each variant by itself, for they can wait for each other."""
+    always = parts(settings, most=False)
+    return [
+        always + replica_parts(name, variant, variant.replicas.max)
+        for name, variant in _variants(settings)
+        if variant.replicas.min
+    ]
 
 
 def _variants(settings: Settings) -> Iterator[tuple[str, Variant]]:

@@ -41,16 +41,15 @@ def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | Non
     for part in all_:
         if pack([part], sizes).left:
             sizes = _enlarged(part, sizes, worker_cpus)
-    least, most, replacing = (
-        dict(pack(wanted, sizes).pods) for wanted in (always, all_, parts_while_replacing(settings))
-    )
+    least, most = dict(pack(always, sizes).pods), dict(pack(all_, sizes).pods)
+    replacing = [pack(wanted, sizes).pods for wanted in parts_while_replacing(settings)]
     doors = getattr(settings.http, "front_doors", 1)
     missing = doors - 1 - sum(least.values())  # one more is on the head
     if missing > 0:
         first = sizes[0].group
         least[first] += missing
     for group in least:
-        most[group] = max(most[group], least[group], replacing[group], 1)
+        most[group] = max(most[group], least[group], *(pods[group] for pods in replacing), 1)
     notes = [_grown(before[size.group], size) for size in sizes if size.cpus > before[size.group].cpus]
     notes += [
         f"Worker group {size.group}: {size.cpus:g} cores each, {least[size.group]} always, {most[size.group]} at most."

@@ -56,18 +56,18 @@ def capacity(objects: Sequence[KubeObject]) -> Iterator[Fault]:
             continue
         key = "maxReplicas" if cluster.autoscales else "replicas"
         counts = _counts(cluster, key)
-        replacing = parts_while_replacing(served.settings)
+        stuck = [wanted for wanted in parts_while_replacing(served.settings) if pack(wanted, sizes, counts).left]
         left = pack(most, sizes, counts).left
         path = f"{cluster.path}.workerGroupSpecs"
         if left:
             short = f"there is no place for {_names(left)} when all replicas run"
             yield Fault(served.owner, path, f"{short}; {_advice(most, sizes, key)}")
-        elif pack(replacing, sizes, counts).left:
+        elif stuck:
             yield Fault(
                 served.owner,
                 path,
-                "a changed configuration would never be taken over: of each variant a new replica comes before an old "
-                f"one goes, and even with the fewest there is no room; {_advice(replacing, sizes, key)}",
+                "a changed configuration would never be taken over: a new replica comes before an old one goes, and even "
+                f"with the fewest there is no room for one more; {_advice(stuck[0], sizes, key)}",
             )
 
 
