@@ -43,7 +43,7 @@ def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | Non
             sizes = _enlarged(part, sizes, worker_cpus)
     least, most = dict(pack(always, sizes).pods), dict(pack(all_, sizes).pods)
     replacing = [pack(wanted, sizes).pods for wanted in parts_while_replacing(settings)]
-    doors = getattr(settings.http, "front_doors", 1)
+    doors = settings.http.front_doors
     missing = doors - 1 - sum(least.values())  # one more is on the head
     if missing > 0:
         first = sizes[0].group

@@ -102,7 +102,7 @@ def front_doors(objects: Sequence[KubeObject]) -> Iterator[Fault]:
     """Several front doors are on as many nodes, each with a proxy beside it."""
     for served in applications(objects):
         settings = served.settings
-        doors = getattr(settings.http, "front_doors", 1) if settings is not None else 1
+        doors = settings.http.front_doors if settings is not None else 1
         proxies = served.config.get("proxy_location", "EveryNode")
         if doors > 1 and proxies != "EveryNode":
             yield Fault(served.owner, FIELD, f"proxy_location: {doors} front doors need EveryNode, not {proxies}")
