@@ -6,6 +6,7 @@ replica's stages on one, `strict-spread` each on another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,7 +39,8 @@ class PodSize:
 
 @dataclass(slots=True)
 class _Bin:
-    size: PodSize
+    """What is left of a pod."""
+
     cpus: float
     gpus: float
     apart: set[str] = field(default_factory=set)
@@ -103,27 +105,27 @@ def replica_parts(name: str, variant: Variant, replica: int = 0) -> list[Part]:
 
 def pack(wanted: Sequence[Part], sizes: Sequence[PodSize], counts: Mapping[str, int] | None = None) -> Packing:
     """The largest parts first, each into the first pod with room; what needs no GPU goes to pods without one where it
-    fits there. `counts` limits the pods of a group, by name; without, there are as many as are needed."""
+    can. `counts` limits the pods of groups, by name."""
     order = sorted(sizes, key=lambda size: size.gpus)  # keeps the order among equals
-    bins: list[_Bin] = []
+    bins: dict[str, list[_Bin]] = {size.group: [] for size in sizes}
     left: list[Part] = []
     for part in sorted(wanted, key=lambda part: (-part.gpus, -part.cpus)):
-        found = next((one for size in order for one in bins if one.size is size and one.takes(part)), None)
-        found = found or _open(part, order, bins, counts)
-        if found is None:
-            left.append(part)
+        for size in order:
+            most = math.inf if counts is None else counts.get(size.group, math.inf)
+            if _put(part, size, bins[size.group], most):
+                break
         else:
-            found.put(part)
-    pods = {size.group: sum(one.size is size for one in bins) for size in sizes}
-    return Packing(pods, tuple(left))
+            left.append(part)
+    return Packing({group: len(used) for group, used in bins.items()}, tuple(left))
 
 
-def _open(part: Part, sizes: Sequence[PodSize], bins: list[_Bin], counts: Mapping[str, int] | None) -> _Bin | None:
-    """One more pod, of the first group that the part fits and that may have one."""
-    for size in sizes:
-        used = sum(one.size is size for one in bins)
-        fresh = _Bin(size, size.cpus, size.gpus)
-        if fresh.takes(part) and (counts is None or used < counts.get(size.group, 0)):
-            bins.append(fresh)
-            return fresh
-    return None
+def _put(part: Part, size: PodSize, bins: list[_Bin], most: float) -> bool:
+    """Into one of a group's pods, or into one more of it."""
+    found = next((one for one in bins if one.takes(part)), None)
+    if found is None:
+        found = _Bin(size.cpus, size.gpus)
+        if not found.takes(part) or len(bins) >= most:
+            return False
+        bins.append(found)
+    found.put(part)
+    return True

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import importlib.util
 import mmap
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from deployments.k8s.dockerfiles import Image, read_image
-from deployments.k8s.source_names import metric_names, panel_metrics, route_paths, variable_names
+from deployments.k8s.source_names import metric_names, route_paths, variable_names
 
 PACKAGE = Path(__file__).parent.parent  # `deployments`, from which relative paths of a served configuration count
 ROOT = PACKAGE.parent
@@ -46,22 +47,21 @@ SECRETS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`metrics` and `ray_metrics` are names as Prometheus sees them. The last three answer questions: whether an import
-    path (`module:name`) exists, whether a relative path lies in the package `deployments`, whether Ray reads a
-    variable.
-    """
+    """`metrics` are names as Prometheus sees them. The last four answer questions: whether an import path
+    (`module:name`) exists, whether a relative path lies in the package `deployments`, whether Ray reads a variable, and
+    whether it has a metric."""
 
     switches: Mapping[str, str]
     port: int
     routes: frozenset[str]
     metrics: frozenset[str]
-    ray_metrics: frozenset[str]
     ray_version: str
     our_variables: frozenset[str]
     images: tuple[Image, ...]
     importable: Callable[[str], bool]
     in_package: Callable[[str], bool]
     ray_reads: Callable[[str], bool]
+    ray_measures: Callable[[str], bool]
 
 
 @lru_cache(maxsize=1)
@@ -79,13 +79,13 @@ def gather() -> Facts:
         port=Http().port,
         routes=frozenset(route_paths(PACKAGE / "front_door" / "routes")),
         metrics=frozenset(metric_names(PACKAGE)),
-        ray_metrics=frozenset(panel_metrics(ray_folder / "dashboard" / "modules" / "metrics" / "dashboards")),
         ray_version=ray.__version__,
         our_variables=frozenset(variable_names([PACKAGE, ROOT / "cluster", ROOT / "engine", ROOT / "loadtest"])),
         images=tuple(read_image(path.read_text(encoding="utf-8"), path.parent.name) for path in images),
         importable=is_importable,
         in_package=lambda path: (PACKAGE / path).exists(),
         ray_reads=lambda name: _ray_reads(ray_folder, name),
+        ray_measures=lambda name: _ray_measures(ray_folder, name),
     )
 
 
@@ -108,10 +108,27 @@ def _ray_reads(ray_folder: Path, name: str) -> bool:
     return any(_contains(path, name.encode()) for path in _ray_files(ray_folder))
 
 
+@lru_cache(maxsize=256)
+def _ray_measures(ray_folder: Path, name: str) -> bool:
+    """Whether Ray names a metric somewhere, as a text of its own: without the prefix that all of its metrics get, and
+    without what Prometheus appends."""
+    whole = name.removeprefix("ray_")
+    stems = {whole, re.sub(r"_(bucket|sum|count|total)$", "", whole)}
+    # Serve makes some for each protocol.
+    stems |= {re.sub("http|grpc", "{protocol_name}", stem) for stem in stems}
+    quoted = [text.encode() for stem in stems for text in _as_text(stem)]
+    return any(_contains(path, text) for path in _ray_files(ray_folder) for text in quoted)
+
+
+def _as_text(name: str) -> tuple[str, ...]:
+    """In Python, and in a compiled library."""
+    return f'"{name}"', f"'{name}'", f"\0{name}\0"
+
+
 @lru_cache(maxsize=2)
 def _ray_files(ray_folder: Path) -> Sequence[Path]:
     """Those which read variables, the small ones first."""
-    few = ("_private", "_common", "serve/_private", "autoscaler", "dashboard", "util")
+    few = ("_private", "_common", "serve", "autoscaler", "dashboard", "util")
     python = [path for folder in few for path in (ray_folder / folder).rglob("*.py")]
     libraries = [ray_folder / "_raylet.so", ray_folder / "core" / "src" / "ray" / "gcs" / "gcs_server"]
     return [*python, *[path for path in libraries if path.exists()]]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 _OURS = re.compile(r"(vllm|stageline):[a-z0-9_]+")
 _VARIABLE = re.compile(r"\bSTAGELINE_[A-Z_]+\b")
-_RAY_METRIC = re.compile(r"\bray_[a-z0-9_]+\b")
 _METHODS = {"get", "post", "put", "delete"}
 # What Prometheus sees of a metric, by what makes it.
 _SUFFIXES = {
@@ -85,9 +84,3 @@ def variable_names(folders: Iterable[Path]) -> Iterator[str]:
     for folder in folders:
         for path in folder.rglob("*.py"):
             yield from _VARIABLE.findall(path.read_text(encoding="utf-8"))
-
-
-def panel_metrics(folder: Path) -> Iterator[str]:
-    """Ray's own metrics that its own dashboards show; the only list of them that it ships."""
-    for path in folder.glob("*.py"):
-        yield from _RAY_METRIC.findall(path.read_text(encoding="utf-8"))

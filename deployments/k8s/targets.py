@@ -77,9 +77,9 @@ def _below(folder: Path) -> Iterator[Target]:
         for values in chart_values(folder):
             yield Target(f"{_shown(folder)} with {values.relative_to(folder)}", folder, values)
         return  # what lies below belongs to the chart
-    elif folder.name != "images":
+    else:
         yield from (Target(_shown(path), path) for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]))
-    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for below in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "images"):
         yield from _below(below)
 
 

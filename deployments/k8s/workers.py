@@ -41,15 +41,18 @@ def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | Non
     for part in all_:
         if pack([part], sizes).left:
             sizes = _enlarged(part, sizes, worker_cpus)
-    least, most = dict(pack(always, sizes).pods), dict(pack(all_, sizes).pods)
-    replacing = [pack(wanted, sizes).pods for wanted in parts_while_replacing(settings)]
-    doors = settings.http.front_doors
-    missing = doors - 1 - sum(least.values())  # one more is on the head
+    limits = _limits(cluster, sizes)
+    least, most = dict(pack(always, sizes, limits).pods), dict(pack(all_, sizes, limits).pods)
+    replacing = [pack(wanted, sizes, limits).pods for wanted in parts_while_replacing(settings)]
+    # One front door is on the head; there is one on a node.
+    missing = settings.http.front_doors - 1 - sum(least.values())
     if missing > 0:
-        first = sizes[0].group
-        least[first] += missing
-    for group in least:
-        most[group] = max(most[group], least[group], *(pods[group] for pods in replacing), 1)
+        least[sizes[0].group] += missing
+    for _, group in cluster.workers():
+        name = str(group.get("groupName"))
+        most[name] = max(most[name], least[name], *(pods[name] for pods in replacing))
+        if not most[name]:  # not needed, and left as it is
+            most[name] = max(1, int(group.get("maxReplicas") or 1))
     notes = [_grown(before[size.group], size) for size in sizes if size.cpus > before[size.group].cpus]
     notes += [
         f"Worker group {size.group}: {size.cpus:g} cores each, {least[size.group]} always, {most[size.group]} at most."
@@ -58,22 +61,34 @@ def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | Non
     return Sizing({size.group: size for size in sizes}, least, most, tuple(notes))
 
 
+def _limits(cluster: RayCluster, sizes: list[PodSize]) -> dict[str, int]:
+    """Where several groups could take the same, each but the last gets no more pods than the overlay allows it: there
+    may be no more nodes of that type."""
+    last = {size.gpus > 0: size.group for size in sizes}
+    allowed = {str(group.get("groupName")): group.get("maxReplicas") for _, group in cluster.workers()}
+    return {
+        size.group: int(allowed[size.group])
+        for size in sizes
+        if last[size.gpus > 0] != size.group and allowed[size.group] is not None
+    }
+
+
 def _enlarged(part: Part, sizes: list[PodSize], worker_cpus: int | None) -> list[PodSize]:
-    """With the first group that has the GPUs made large enough."""
+    """With the groups made large enough that have the GPUs, and no more of them than have to."""
     if worker_cpus is not None:
         raise ConfigError(
             f"{part.name} takes {part.cpus:g} cores, and workers would have {worker_cpus}.", param="worker-cpus"
         )
-    able = [size for size in sorted(sizes, key=lambda size: size.gpus) if size.gpus >= part.gpus]
+    able = [size for size in sizes if size.gpus >= part.gpus]
     if not able:
         raise ConfigError(
             f"{part.name} needs {part.gpus:g} GPUs on one worker, and none of the overlay has them: take an overlay "
             "with GPUs.",
             param="overlay",
         )
-    beside = DRIVER_CPUS if part.staged else 0.0
-    larger = replace(able[0], cpus=float(math.ceil(part.cpus + beside)))
-    return [larger if size is able[0] else size for size in sizes]
+    cores = float(math.ceil(part.cpus + (DRIVER_CPUS if part.staged else 0.0)))
+    with_gpus = min(size.gpus for size in able) > 0
+    return [replace(size, cpus=cores) if size in able and (size.gpus > 0) == with_gpus else size for size in sizes]
 
 
 def _grown(before: PodSize, after: PodSize) -> str:

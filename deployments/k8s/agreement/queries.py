@@ -65,10 +65,11 @@ def known_metrics(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fault
         for _, group in mappings(one.data, "spec.groups")
         for _, rule in mappings(group, "rules")
     }
-    known = facts.metrics | facts.ray_metrics | recorded
+    known = facts.metrics | recorded
     for one, path, expression in expressions(objects):
         for name in sorted(metrics_in(expression)):
-            if name not in known and not _OTHERS.fullmatch(name):
+            of_ray = name.startswith("ray_") and facts.ray_measures(name)
+            if name not in known and not of_ray and not _OTHERS.fullmatch(name):
                 yield Fault(one, path, f"there is no metric {name}")
 
 

@@ -66,8 +66,8 @@ def capacity(objects: Sequence[KubeObject]) -> Iterator[Fault]:
             yield Fault(
                 served.owner,
                 path,
-                "a changed configuration would never be taken over: a new replica comes before an old one goes, and even "
-                f"with the fewest there is no room for one more; {_advice(stuck[0], sizes, key)}",
+                "a changed configuration would never be taken over: a new replica comes before an old one goes, and "
+                f"even with the fewest there is no room for one more; {_advice(stuck[0], sizes, key)}",
             )
 
 

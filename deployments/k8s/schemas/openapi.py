@@ -34,6 +34,7 @@ def json_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
                 result[key] = value
     if schema.get(_INT_OR_STRING):
         result["type"] = ["integer", "string"]
+        result.pop("anyOf", None)  # the same in other words
     if schema.get("nullable") and isinstance(result.get("type"), str):
         result["type"] = [result["type"], "null"]
     if schema.get("type") == "integer" and schema.get("format") in _WIDTHS:

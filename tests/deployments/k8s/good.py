@@ -21,13 +21,13 @@ FACTS = Facts(
     port=8000,
     routes=frozenset({"/ready", "/metrics"}),
     metrics=frozenset({"vllm:num_requests_running", "vllm:request_success_total"}),
-    ray_metrics=frozenset({"ray_node_cpu_utilization"}),
     ray_version="2.60.0",
     our_variables=frozenset({"STAGELINE_CACHE"}),
     images=(Image("cpu", "10001:10001", (8000,), {}),),
     importable=lambda path: path == "deployments.kuberay:application",
     in_package=lambda path: path == "demo/variant",
     ray_reads=lambda name: name in {"RAY_SERVE_ENABLE_HA_PROXY", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"},
+    ray_measures=lambda name: name == "ray_node_cpu_utilization",
 )
 LOCKED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 RESTRICTED = {
