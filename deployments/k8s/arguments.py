@@ -10,7 +10,7 @@ from deployments.k8s.agreement.applications import Application
 from deployments.k8s.agreement.serving import REMOTE, path_is_there
 from deployments.k8s.facts import PACKAGE, Facts
 from deployments.settings import Settings
-from deployments.yaml_lines import YamlDocument
+from deployments.yaml_lines import KeyPath, YamlDocument
 from engine.errors import ConfigError
 
 _OF_THE_POD = ("host", "port")  # Serve's own options say these
@@ -24,13 +24,13 @@ def filled_arguments(settings: Settings, config: Path, served: Application, fact
     problems = []
     for index, model in enumerate(settings.models):
         raw = arguments["models"][index]
-        places: list[tuple[dict[str, Any], str, str | None, tuple[str | int, ...]]] = [
+        places: list[tuple[dict[str, Any], str, str | None, KeyPath]] = [
             (raw, key, getattr(model, key), ("models", index, key)) for key in ("source", "changes")
         ]
         for number, variant in enumerate(model.variants):
             if variant.prepared is not None:
-                where = ("models", index, "variants", number, "prepared")
-                places.append((raw["variants"][number], "prepared", variant.prepared, where))
+                at = ("models", index, "variants", number, "prepared")
+                places.append((raw["variants"][number], "prepared", variant.prepared, at))
         for section, key, path, where in places:
             if path is None or path.startswith(REMOTE):
                 continue

@@ -19,13 +19,14 @@ _NEAR = 1e-6  # cores are counted in fractions
 @dataclass(frozen=True, slots=True)
 class Part:
     """What has to lie on one node. Parts that have the same `apart` have to lie on different ones. Beside `staged`
-    parts there has to be room for the process that feeds them, or that one takes a node of its own."""
+    parts there has to be room for the process that feeds them (`feeds`), or that one takes a node of its own."""
 
     name: str
     cpus: float
     gpus: float = 0.0
     apart: str = ""
     staged: bool = False
+    feeds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def replica_parts(name: str, variant: Variant, replica: int = 0) -> list[Part]:
     if stages.placement == "strict-pack":
         return [Part(name, stages.count * cores + stages.driver_cpus, stages.count * gpus, staged=True)]
     apart = f"{name}#{replica}" if nodes_needed(stages.count, stages.placement) > 1 else ""
-    driver = Part(name, stages.driver_cpus, 0.0, apart)
+    driver = Part(name, stages.driver_cpus, 0.0, apart, feeds=True)
     return [driver, *[Part(name, cores, gpus, apart, staged=True)] * stages.count]
 
 
@@ -110,6 +111,8 @@ def pack(wanted: Sequence[Part], sizes: Sequence[PodSize], counts: Mapping[str, 
     bins: dict[str, list[_Bin]] = {size.group: [] for size in sizes}
     left: list[Part] = []
     for part in sorted(wanted, key=lambda part: (-part.gpus, -part.cpus)):
+        if part.feeds and _put_beside(part, [one for used in bins.values() for one in used]):
+            continue
         for size in order:
             most = math.inf if counts is None else counts.get(size.group, math.inf)
             if _put(part, size, bins[size.group], most):
@@ -119,13 +122,21 @@ def pack(wanted: Sequence[Part], sizes: Sequence[PodSize], counts: Mapping[str, 
     return Packing({group: len(used) for group, used in bins.items()}, tuple(left))
 
 
+def _put_beside(part: Part, bins: Sequence[_Bin]) -> bool:
+    """Into any pod that is there already."""
+    found = next((one for one in bins if one.takes(part)), None)
+    if found is not None:
+        found.put(part)
+    return found is not None
+
+
 def _put(part: Part, size: PodSize, bins: list[_Bin], most: float) -> bool:
     """Into one of a group's pods, or into one more of it."""
-    found = next((one for one in bins if one.takes(part)), None)
-    if found is None:
-        found = _Bin(size.cpus, size.gpus)
-        if not found.takes(part) or len(bins) >= most:
-            return False
-        bins.append(found)
-    found.put(part)
+    if _put_beside(part, bins):
+        return True
+    fresh = _Bin(size.cpus, size.gpus)
+    if not fresh.takes(part) or len(bins) >= most:
+        return False
+    bins.append(fresh)
+    fresh.put(part)
     return True

@@ -45,7 +45,7 @@ class RayCluster:
     @property
     def autoscaler_v2(self) -> bool:
         """As KubeRay sees it: only where it is said. (Ray itself takes v2 where nothing is said.)"""
-        return get(self.spec, "autoscalerOptions.version") == "v2"
+        return bool(get(self.spec, "autoscalerOptions.version") == "v2")
 
     @property
     def annotations(self) -> Mapping[str, Any]:

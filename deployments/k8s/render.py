@@ -145,7 +145,7 @@ def serve_text(served: Application, arguments: Mapping[str, Any]) -> str:
 
 
 def _budgets(objects: tuple[KubeObject, ...], served: Application, sizing: Sizing) -> list[Patch]:
-    patches = []
+    patches: list[Patch] = []
     for one in of_kind(objects, "PodDisruptionBudget"):
         operations = budget_operations(one, objects, served.cluster, sizing)
         if operations:

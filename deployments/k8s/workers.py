@@ -39,7 +39,7 @@ def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | Non
         sizes = [replace(size, cpus=float(worker_cpus)) for size in sizes]
     always, all_ = parts(settings, most=False), parts(settings, most=True)
     for part in all_:
-        if pack([part], sizes).left:
+        if pack([part if worker_cpus is not None else _with_room(part)], sizes).left:
             sizes = _enlarged(part, sizes, worker_cpus)
     limits = _limits(cluster, sizes)
     least, most = dict(pack(always, sizes, limits).pods), dict(pack(all_, sizes, limits).pods)
@@ -51,6 +51,8 @@ def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | Non
     for _, group in cluster.workers():
         name = str(group.get("groupName"))
         most[name] = max(most[name], least[name], *(pods[name] for pods in replacing))
+        if not cluster.autoscales:
+            least[name] = most[name]  # nothing adds any
         if not most[name]:  # not needed, and left as it is
             most[name] = max(1, int(group.get("maxReplicas") or 1))
     notes = [_grown(before[size.group], size) for size in sizes if size.cpus > before[size.group].cpus]
@@ -66,11 +68,8 @@ def _limits(cluster: RayCluster, sizes: list[PodSize]) -> dict[str, int]:
     may be no more nodes of that type."""
     last = {size.gpus > 0: size.group for size in sizes}
     allowed = {str(group.get("groupName")): group.get("maxReplicas") for _, group in cluster.workers()}
-    return {
-        size.group: int(allowed[size.group])
-        for size in sizes
-        if last[size.gpus > 0] != size.group and allowed[size.group] is not None
-    }
+    earlier = {size.group for size in sizes} - set(last.values())
+    return {name: int(most) for name, most in allowed.items() if name in earlier and most is not None}
 
 
 def _enlarged(part: Part, sizes: list[PodSize], worker_cpus: int | None) -> list[PodSize]:
@@ -86,9 +85,14 @@ def _enlarged(part: Part, sizes: list[PodSize], worker_cpus: int | None) -> list
             "with GPUs.",
             param="overlay",
         )
-    cores = float(math.ceil(part.cpus + (DRIVER_CPUS if part.staged else 0.0)))
+    cores = float(math.ceil(_with_room(part).cpus))
     with_gpus = min(size.gpus for size in able) > 0
     return [replace(size, cpus=cores) if size in able and (size.gpus > 0) == with_gpus else size for size in sizes]
+
+
+def _with_room(part: Part) -> Part:
+    """A stage, with what feeds it beside it."""
+    return replace(part, cpus=part.cpus + DRIVER_CPUS) if part.staged else part
 
 
 def _grown(before: PodSize, after: PodSize) -> str:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from deployments.k8s import report
 from engine.errors import ConfigError
-from tests.deployments.k8s.good import FACTS, container, good, head
+from tests.deployments.k8s.good import FACTS, Document, container, good, head
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERAY_CRDS", raising=False)
 
 
-def write(path: Path, documents: object) -> Path:
+def write(path: Path, documents: list[Document]) -> Path:
     path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
     return path
 

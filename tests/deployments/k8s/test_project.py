@@ -1,4 +1,4 @@
-"""The project's own manifests: all of them render, nothing is wrong with them, and chart and overlays come to the same."""
+"""The project's own manifests: they render, nothing is wrong with them, and chart and overlays come to the same."""
 
 from __future__ import annotations
 
