@@ -16,10 +16,14 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 ARGS ?=
 
-.PHONY: help install serve test bench lint fmt clean
+# KubeRay's custom resource definitions, against which `make k8s-check` holds its resources: a folder such as the crds/ of
+# its Helm chart.
+export KUBERAY_CRDS ?= $(wildcard ../shared/kuberay)
+
+.PHONY: help install serve test bench k8s-check lint fmt clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## make .venv and install Stageline with its tests and tools
 
@@ -31,6 +35,9 @@ test: $(STAMP)  ## run the tests (ARGS="-k settings")
 
 bench: $(STAMP)  ## the article's table, measured here: a plain baseline against Stageline (ARGS="--task generation")
 	@exec $(BIN)/stageline benchmark $(ARGS)
+
+k8s-check: $(STAMP)  ## render everything in k8s/ and check it, without a cluster (ARGS="k8s/overlays/gpu")
+	@exec $(BIN)/stageline k8s check $(ARGS)
 
 lint: $(STAMP)  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,5 +1,5 @@
 """The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
-`benchmark`, `finetune`, `cluster`, `load`.
+`benchmark`, `finetune`, `cluster`, `k8s`, `load`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -23,6 +23,7 @@ from deployments.cli.control import status, stop
 from deployments.cli.evaluate import evaluate
 from deployments.cli.fetch import fetch
 from deployments.cli.finetune import finetune
+from deployments.cli.k8s import k8s
 from deployments.cli.quantize import quantize
 from deployments.cli.serve import serve
 from engine.errors import ConfigError, StagelineError
@@ -42,6 +43,7 @@ for part in (nodes, scaling, faults):
 app.add_typer(benchmark, name="benchmark")
 app.add_typer(finetune, name="finetune")
 app.add_typer(cluster, name="cluster")
+app.add_typer(k8s, name="k8s")
 app.add_typer(load, name="load")
 
 

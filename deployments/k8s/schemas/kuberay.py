@@ -1,0 +1,69 @@
+"""KubeRay's resources against the schemas of its custom resource definitions.
+
+These are some 500 KB and belong to KubeRay, so they are not kept here. `KUBERAY_CRDS` (or `--kuberay-crds`) names a
+folder with them: the YAML files of its Helm chart (`kuberay-operator/crds`), or the schemas alone as
+`Kind.v1.openapi.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployments.k8s.objects import Fault, KubeObject, get, mappings
+from deployments.k8s.schemas.errors import faults
+from deployments.k8s.schemas.openapi import json_schema, with_defaults
+from engine.errors import ConfigError
+
+GROUP = "ray.io"
+Schemas = Mapping[tuple[str, str], Mapping[str, Any]]  # by apiVersion and kind
+
+
+def load_schemas(folder: Path) -> Schemas:
+    """All schemas of a folder. Raises ConfigError where there is none of a RayService."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    try:
+        for path in sorted(folder.glob("*.openapi.json")):
+            kind, version, *_ = path.name.split(".")
+            found[f"{GROUP}/{version}", kind] = json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+            for document in yaml.load_all(
+                path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            ):
+                found.update(_of_definition(document))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"The schemas in {folder} cannot be read: {error}.", param="kuberay-crds") from error
+    if (f"{GROUP}/v1", "RayService") not in found:
+        raise ConfigError(
+            f"{folder} has no definition of RayService: KUBERAY_CRDS names a folder such as the crds/ of KubeRay's "
+            "Helm chart.",
+            param="kuberay-crds",
+        )
+    return found
+
+
+def _of_definition(document: Any) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
+    if get(document, "kind") != "CustomResourceDefinition" or get(document, "spec.group") != GROUP:
+        return
+    for _, version in mappings(document, "spec.versions"):
+        key = f"{GROUP}/{version.get('name')}", str(get(document, "spec.names.kind"))
+        yield key, get(version, "schema.openAPIV3Schema", {})
+
+
+def kuberay_schema(objects: Sequence[KubeObject], schemas: Schemas) -> Iterator[Fault]:
+    """KubeRay's resources, strictly."""
+    from jsonschema import Draft202012Validator
+
+    for one in objects:
+        if one.group != GROUP:
+            continue
+        schema = schemas.get((one.api_version, one.kind))
+        if schema is None:
+            yield Fault(one, "kind", f"KubeRay has no {one.kind} in {one.api_version}")
+            continue
+        data = with_defaults(schema, one.data)
+        yield from faults(one, Draft202012Validator(json_schema(schema)).iter_errors(data))

@@ -1,0 +1,1 @@
+"""What every pod has to do without: rights, the node's own things, secrets in plain text."""
