@@ -42,7 +42,7 @@ def create_app(service: Service) -> FastAPI:
     accepted and not looked at.
     """
     door = FrontDoor(service, Metrics())
-    door.metrics.registry.register(RoutingMetrics(service.models))
+    door.metrics.registry.register(RoutingMetrics(service.models, service.ready))
     app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None)
     for family in (models, completions, chat, classify, embeddings, translate, tokens, operations):
         app.include_router(family.router(door))
