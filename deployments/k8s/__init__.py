@@ -1,0 +1,1 @@
+"""What runs Stageline on Kubernetes, made and checked without a cluster."""
