@@ -30,7 +30,7 @@ INTERVAL_S = 0.5
 TIMEOUT_S = 5.0
 KEPT = re.compile(
     r"vllm:(num_requests_running|num_requests_waiting|generation_tokens_total|kv_cache_usage_perc"
-    r"|num_preemptions_total)|stageline:\w+"
+    r"|num_preemptions_total)|stageline:(?!variant_state|variant_quality|objective_seconds)\w+"
 )
 LEFT_OUT = ("_bucket", "_created", "_sum", "_count")  # of histograms; and when a counter began
 _LINE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)\{(?P<labels>.*)\} +(?P<value>\S+)")

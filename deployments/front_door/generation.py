@@ -72,7 +72,7 @@ def first_error(error: BaseException) -> BaseException:
 
 async def _run_job(plan: Plan, job: Job, metrics: Metrics, emit: Emit) -> None:
     model, variant = plan.target.model, plan.target.variant
-    meter = metrics.meter(model.name, variant, len(job.prompt.tokens), plan.arrival.started)
+    meter = metrics.meter(model.name, variant, len(job.prompt.tokens), plan.arrival.started, model.objective)
     text = ChoiceText(model.tokenizer, job.prompt, job.options)
     outcome = "error"
     deltas: AsyncIterator[Delta] | None = None

@@ -10,6 +10,8 @@ from functools import lru_cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from deployments.front_door.objective_metrics import ObjectiveMetrics, VariantObjective
+from deployments.routing.prediction import Objective
 from engine.request import Timings
 
 LABELS = ("model_name", "engine")
@@ -106,13 +108,14 @@ class Metrics:
             (*LABELS, "reason"),
             registry=self.registry,
         )
+        self.objective = lru_cache(maxsize=None)(ObjectiveMetrics(self.registry).of)
         self.variant = lru_cache(maxsize=None)(partial(VariantMetrics, self))
         self.calls = lru_cache(maxsize=None)(partial(CallMetrics, self))
         self.generated = lru_cache(maxsize=None)(partial(GeneratedMetrics, self))
 
-    def meter(self, model: str, variant: str, prompt_tokens: int, started: float) -> Meter:
+    def meter(self, model: str, variant: str, prompt_tokens: int, started: float, objective: Objective) -> Meter:
         """For one engine request; `started` is by `time.perf_counter`."""
-        return Meter(self.variant(model, variant), prompt_tokens, started)
+        return Meter(self.variant(model, variant), self.objective(model, variant, objective), prompt_tokens, started)
 
     def decided(self, model: str, variant: str, reason: str) -> None:
         """Count a request whose variant was chosen."""
@@ -126,10 +129,13 @@ class Metrics:
 class Meter:
     """Takes one engine request's times."""
 
-    __slots__ = ("_first_at", "_last_at", "_metrics", "_prompt_tokens", "_started", "_tokens")
+    __slots__ = ("_first_at", "_last_at", "_metrics", "_objective", "_prompt_tokens", "_started", "_tokens")
 
-    def __init__(self, metrics: VariantMetrics, prompt_tokens: int, started: float) -> None:
+    def __init__(
+        self, metrics: VariantMetrics, objective: VariantObjective, prompt_tokens: int, started: float
+    ) -> None:
         self._metrics = metrics
+        self._objective = objective
         self._prompt_tokens = prompt_tokens
         self._started = started
         self._first_at = self._last_at = 0.0
@@ -158,8 +164,11 @@ class Meter:
         metrics.latency.observe(self._last_at - self._started)
         metrics.prompt_size.observe(self._prompt_tokens)
         metrics.generation_size.observe(self._tokens)
+        token_s = None
         if self._tokens > 1:
-            metrics.per_output_token.observe((self._last_at - self._first_at) / (self._tokens - 1))
+            token_s = (self._last_at - self._first_at) / (self._tokens - 1)
+            metrics.per_output_token.observe(token_s)
+        self._objective.answered(self._first_at - self._started, token_s)
         if timings is not None:
             metrics.queue.observe(timings.queue_s)
             metrics.prefill.observe(timings.prefill_s)

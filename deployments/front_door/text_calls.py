@@ -64,6 +64,7 @@ async def run_texts(
             metrics.rejected(name, variant, "overloaded" if isinstance(error, Overloaded) else "deadline")
         raise
     latency = time.perf_counter() - arrival.started
+    metrics.objective(name, variant, target.model.objective).answered(latency)  # one answer, however many texts
 
     def count() -> None:
         for size, result in zip(sizes, results, strict=True):

@@ -55,6 +55,8 @@ vllm:generation_tokens_total{engine="0",model_name="m"} 1.5e3
 vllm:generation_tokens_created{engine="0",model_name="m"} 1.7e9
 stageline:variant_steps_total{from="bf16",model_name="m",reason="load",to="int8"} 1.0
 stageline:variant_steps_total{from="int8",model_name="m",reason="load",to="bf16"} 2.0
+stageline:variant_state{engine="int8",model_name="m",state="ready"} 1.0
+stageline:objective_seconds{model_name="m",part="ttft"} 0.5
 python_info{version="3.11"} 1.0
 nothing of this kind
 """

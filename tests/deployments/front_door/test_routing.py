@@ -158,6 +158,13 @@ async def test_models_and_metrics_tell(client: httpx.AsyncClient, router: Router
         'stageline:variant_preferred{engine="int8-dynamic",model_name="tiny"} 1.0',
         'stageline:variant_decisions_total{engine="int8-dynamic",model_name="tiny",reason="objective"} 1.0',
         'stageline:variant_open_requests{engine="bf16",model_name="tiny"} 0.0',
+        'stageline:variant_replicas{engine="bf16",model_name="tiny"} 0.0',
+        'stageline:variant_replicas{engine="int8-dynamic",model_name="tiny"} 1.0',
+        'stageline:variant_state{engine="bf16",model_name="tiny",state="unavailable"} 1.0',
+        'stageline:variant_state{engine="bf16",model_name="tiny",state="ready"} 0.0',
+        'stageline:variant_quality{engine="int8-dynamic",model_name="tiny"} 0.97',
+        'stageline:stream_resumptions_total{cause="died",engine="bf16",model_name="tiny"} 0.0',
+        "stageline:ready 1.0",
     ):
         assert line in page, page
 

@@ -1,0 +1,69 @@
+"""Every metric and label that rules and panels name is in a running server, Stageline's and Ray's.
+
+Ray reports what its processes count every ten seconds, so that the first of it takes a while to come."""
+
+from __future__ import annotations
+
+import contextlib
+
+import httpx
+import psutil
+import pytest
+
+from tests.deployments.k8s.promql import expressions, uses
+from tests.deployments.k8s.ray_metrics import RAY
+from tests.deployments.k8s.test_monitoring import ADDED, Labels, labels_in
+from tests.deployments.server.running import ROOMY, Server, wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.model]
+
+STAGED = ("stageline:stage_", "stageline:pipeline_")
+"""Only replicas of several stages have these; without Ray, `tests/deployments/k8s/test_monitoring.py` sees them."""
+
+UNTIL_IT_HAPPENS = {"vllm:admission_rejections_total", "stageline:variant_steps_total"}
+"""Their families are there, without series until the first refusal and the first step."""
+
+
+def ray_page(server: Server) -> str:
+    """The metrics of the server's Ray node; "" while there are none."""
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        if "DashboardAgent" not in " ".join(process.cmdline()):
+            continue
+        for connection in process.net_connections():
+            if connection.status == psutil.CONN_LISTEN:
+                with contextlib.suppress(httpx.HTTPError):
+                    page = httpx.get(f"http://127.0.0.1:{connection.laddr.port}/metrics", timeout=10).text
+                    if "# TYPE ray_" in page:
+                        return page
+    return ""
+
+
+def test_ours(server: Server) -> None:
+    assert server.complete(model=ROOMY, max_tokens=3).status_code == 200
+    for path, body in (
+        ("/classify", {"model": "intents", "input": "a"}),
+        ("/translate", {"q": "A man.", "source": "en", "target": "de"}),
+    ):
+        assert httpx.post(f"{server.url}{path}", json=body, timeout=60).status_code == 200
+    text = httpx.get(f"{server.url}/metrics", timeout=30).raise_for_status().text
+    found = labels_in(text)
+    for where, expr in expressions().items():
+        for use in uses(expr):
+            if not use.metric.startswith(("vllm:", "stageline:")) or use.metric.startswith(STAGED):
+                continue
+            if use.metric in UNTIL_IT_HAPPENS and use.metric not in found:
+                assert f"# TYPE {use.metric} counter" in text, where
+                continue
+            assert use.metric in found, where
+            assert use.labels - ADDED <= found[use.metric], where
+
+
+def test_rays(server: Server) -> None:
+    assert server.complete(model=ROOMY, max_tokens=3).status_code == 200
+
+    def missing() -> Labels:
+        found = labels_in(ray_page(server))
+        return {name: labels for name, labels in RAY.items() if name not in found or not labels <= found[name]}
+
+    # No replica here has stages, so that there are no placement groups.
+    wait_until(lambda: missing().keys() <= {"ray_placement_groups"}, "Ray does not report all metrics")
