@@ -46,8 +46,7 @@ def create_app(service: Service) -> FastAPI:
     accepted and not looked at.
     """
     door = FrontDoor(service, Metrics())
-<<<<<<< HEAD
-    door.metrics.registry.register(RoutingMetrics(service.models))
+    door.metrics.registry.register(RoutingMetrics(service.models, service.ready))
 
     @asynccontextmanager
     async def started(app: FastAPI) -> AsyncIterator[None]:
@@ -56,10 +55,6 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None, lifespan=started)
     app.state.registry = door.metrics.registry
-=======
-    door.metrics.registry.register(RoutingMetrics(service.models, service.ready))
-    app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None)
->>>>>>> k8s-monitoring
     for family in (models, completions, chat, classify, embeddings, translate, tokens, operations):
         app.include_router(family.router(door))
     describe_bodies(app, BODIES)
