@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deployments.generation_replica import GenerationReplica
 from deployments.k8s.dashboards import DASHBOARDS
 from deployments.k8s.dashboards.grafana import json_of, text_of
+from deployments.provision import VariantFiles
 from engine.config import EngineConfig
 from engine.errors import Overloaded
 from tests.cluster.pipeline.test_state import STAGE
@@ -33,7 +34,7 @@ def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Generat
     """One that has stages, or says so."""
     write_checkpoint("llama", tmp_path)
     config = EngineConfig(precision="fp32", threads=1, kv_cache_bytes=8 << 20)
-    replica = GenerationReplica("tiny", "bf16", str(tmp_path), config)
+    replica = GenerationReplica("tiny", "bf16", VariantFiles.at(tmp_path), config)
     monkeypatch.setattr(replica, "stages", lambda: (STAGE, STAGE))
     yield replica
     replica.loop.stop()

@@ -10,9 +10,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.deployments.k8s.promql import expressions, uses
+from tests.deployments.k8s.promql import ADDED, expressions, uses
 from tests.deployments.k8s.ray_metrics import RAY
-from tests.deployments.k8s.test_monitoring import ADDED, Labels, labels_in
+from tests.deployments.k8s.test_monitoring import Labels, labels_in
 from tests.deployments.server.running import ROOMY, Server, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
