@@ -20,7 +20,13 @@ ARGS ?=
 # its Helm chart.
 export KUBERAY_CRDS ?= $(wildcard ../shared/kuberay)
 
-.PHONY: help install serve test bench k8s-check lint fmt clean
+# `make image`: which Dockerfile of k8s/images, what the image is called, what else the build is told, and by which engine.
+IMAGE ?= cpu
+TAG ?= stageline:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)$(if $(filter-out cpu,$(IMAGE)),-$(IMAGE))
+BUILD ?=
+ENGINE ?= $(shell command -v docker || command -v podman)
+
+.PHONY: help install serve test bench k8s-check lint fmt image clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +53,12 @@ lint: $(STAMP)  ## ruff and mypy
 fmt: $(STAMP)  ## format, and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+image:  ## build the container image (IMAGE=cuda, TAG=registry/stageline:1, BUILD="--build-arg ...")
+	@test -n "$(ENGINE)" || { echo "make image needs docker or podman, and neither is here."; exit 1; }
+	@test -f "k8s/images/$(IMAGE)/Dockerfile" || { echo "There is no k8s/images/$(IMAGE)/Dockerfile."; exit 1; }
+	$(ENGINE) build --file k8s/images/$(IMAGE)/Dockerfile --tag $(TAG) \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" $(BUILD) .
 
 clean:  ## remove .venv, caches and builds (not the fetched models)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

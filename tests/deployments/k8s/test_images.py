@@ -1,0 +1,93 @@
+"""The images' Dockerfiles: what linters say, and what they share with the rest of the project."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deployments.k8s.image_trial.context import left_out, patterns_of
+from deployments.k8s.image_trial.steps import Settings, Stage, command_of, stages_of, take
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILES = sorted((ROOT / "k8s" / "images").glob("*/Dockerfile"))
+each = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: str(path.parent.name))
+
+
+def final(dockerfile: Path) -> tuple[Stage, Settings]:
+    """The stage that becomes the image, and what it sets. (Those before it set nothing that lasts.)"""
+    stage = stages_of(dockerfile.read_text(encoding="utf-8"), {})[-1]
+    settings = Settings()
+    for step in stage.steps:
+        take(step, settings, {})
+    return stage, settings
+
+
+def only(stage: Stage, name: str) -> str:
+    (step,) = [step for step in stage.steps if step.name == name]
+    return step.rest
+
+
+def test_there_are_two() -> None:
+    assert [path.parent.name for path in DOCKERFILES] == ["cpu", "cuda"]
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+@each
+def test_hadolint_finds_nothing(dockerfile: Path) -> None:
+    done = subprocess.run(["hadolint", str(dockerfile)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@each
+def test_nobody_special_runs_it(dockerfile: Path) -> None:
+    stage, settings = final(dockerfile)
+    assert settings.user == "10001:10001"
+    assert settings.environment["PATH"].startswith("/opt/stageline/bin:")
+    assert settings.environment["STAGELINE_CACHE"] == "/var/cache/stageline"
+    assert settings.folder == settings.environment["HOME"]
+    assert only(stage, "EXPOSE") == "8000"
+    assert "/ready" in " ".join(command_of(only(stage, "HEALTHCHECK")))
+
+
+@each
+def test_the_version_is_the_project_s(dockerfile: Path) -> None:
+    _, settings = final(dockerfile)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert settings.arguments["VERSION"] == project["version"]
+
+
+@each
+def test_the_base_is_a_full_version(dockerfile: Path) -> None:
+    stage = stages_of(dockerfile.read_text(encoding="utf-8"), {})[0]
+    assert re.fullmatch(r"debian:\d+\.\d+-slim(@sha256:[0-9a-f]{64})?", stage.source)
+    assert f"docker.io/library/{stage.source.partition('@')[0]}" in only(final(dockerfile)[0], "LABEL")
+
+
+def test_both_differ_only_in_torch_and_words() -> None:
+    """What is mended in one is mended in the other."""
+    texts = [path.read_text(encoding="utf-8") for path in DOCKERFILES]
+    cpu, cuda = ([line for line in text.splitlines() if not line.startswith("#")] for text in texts)
+    assert [line for line in cpu if line not in cuda] == [
+        "ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu",
+        "    RAY_USAGE_STATS_ENABLED=0",
+        'LABEL org.opencontainers.image.title="Stageline" \\',
+    ]
+
+
+def test_the_build_sees_what_it_copies_and_little_else() -> None:
+    patterns = patterns_of((ROOT / ".dockerignore").read_text(encoding="utf-8"))
+    seen = ("constraints.txt", "pyproject.toml", "engine/kernels/csrc/amx.h", "loadtest/scenarios/chat.yaml")
+    assert not [path for path in (*seen, "deployments/demo/en-de/model.safetensors") if left_out(path, patterns)]
+    unseen = (".git/config", ".venv/bin/python", "docs/api.md", "engine/__pycache__/a.pyc", "loadtest/results/a/b.json")
+    assert all(left_out(path, patterns) for path in unseen)
+
+
+def test_torch_s_constraints_suit_both_builds() -> None:
+    """The CUDA build of torch wants one version of Triton, so that no other may be pinned."""
+    pinned = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split())
+    assert (pinned["torch"], pinned["triton"]) == ("2.13.0", "3.7.1")
