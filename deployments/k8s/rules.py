@@ -77,7 +77,9 @@ AGREEING: Mapping[str, Callable[[Objects, Facts], Iterable[Fault]]] = {
 OTHERS: Mapping[str, str] = {
     "core-schema": "Objects of Kubernetes' own kinds against its schemas; unknown fields are errors.",
     "pod-schema": "The pods inside of KubeRay's resources against the same.",
+    "metadata-schema": "Names, labels and annotations of custom resources against the same.",
     "kuberay-schema": "KubeRay's resources against its definitions (KUBERAY_CRDS).",
+    "chart-and-overlay": "The project's chart makes its overlays' objects, with the values named like them.",
     "image-digest": "With --require-digest: images by digest, not by tag.",
 }
 

@@ -13,6 +13,7 @@ import yaml
 
 from deployments.k8s import programs
 from deployments.k8s.facts import ROOT
+from deployments.k8s.yaml_text import dump
 from engine.errors import ConfigError
 
 K8S = ROOT / "k8s"
@@ -104,8 +105,7 @@ def kustomize_component(base: Path, component: Path) -> str:
 def write_kustomization(folder: Path, content: dict[str, Any]) -> None:
     """A kustomization.yaml."""
     head = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
-    text = yaml.safe_dump({**head, **content}, sort_keys=False, width=120)
-    (folder / "kustomization.yaml").write_text(text, encoding="utf-8")
+    (folder / "kustomization.yaml").write_text(dump({**head, **content}), encoding="utf-8")
 
 
 def relative(path: Path, folder: Path) -> str:

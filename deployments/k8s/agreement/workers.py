@@ -13,7 +13,6 @@ from deployments.k8s.objects import Fault, KubeObject, get, mapping
 from deployments.k8s.quantities import parse_quantity
 from deployments.k8s.ray_clusters import RayCluster, first_container, ray_clusters
 
-_GPUS = ("nvidia.com/gpu", "amd.com/gpu")
 _ENOUGH = 10_000  # pods of a group that has no maximum
 
 
@@ -89,7 +88,7 @@ def ray_gpus(group: Mapping[str, Any]) -> float:
         if gpus is not None:
             return gpus
     limits = mapping(first_container(group), "resources.limits")
-    return sum(parse_quantity(limits.get(name)) or 0.0 for name in _GPUS)
+    return sum(parse_quantity(value) or 0.0 for name, value in limits.items() if name.endswith("gpu"))
 
 
 def pod_sizes(cluster: RayCluster) -> list[PodSize]:

@@ -12,6 +12,8 @@ from deployments.k8s.schemas.errors import faults
 from engine.errors import ConfigError
 
 # What Kubernetes itself has: groups without a dot, or those of k8s.io.
+_POD = "io.k8s.api.core.v1.PodSpec"
+_METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 CORE_GROUPS = ("", "apps", "batch", "autoscaling", "policy")
 
 
@@ -35,8 +37,19 @@ def core_schema(objects: Sequence[KubeObject], version: str) -> Iterator[Fault]:
 def pod_schema(objects: Sequence[KubeObject], version: str) -> Iterator[Fault]:
     """The pods inside of KubeRay's resources, as pods: so a typo in one is found without KubeRay's schemas, too."""
     for pod in ray_pods(objects):
-        errors = _pod_validator(version).iter_errors(pod.spec)
-        yield from faults(pod.owner, errors, pod.path)
+        yield from faults(pod.owner, _part_validator(_POD, version).iter_errors(pod.spec), pod.path)
+
+
+def metadata_schema(objects: Sequence[KubeObject], version: str) -> Iterator[Fault]:
+    """Names, labels and annotations of custom resources and of the pods in them, which definitions leave to
+    Kubernetes."""
+    validator = _part_validator(_METADATA, version)
+    for one in objects:
+        if not is_core(one):
+            yield from faults(one, validator.iter_errors(one.data.get("metadata") or {}), "metadata")
+    for pod in ray_pods(objects):
+        path = f"{pod.path.removesuffix('.spec')}.metadata"
+        yield from faults(pod.owner, validator.iter_errors(pod.metadata), path)
 
 
 def supported_versions() -> list[str]:
@@ -85,14 +98,14 @@ def _validator(kind: str, api_version: str, version: str) -> Any:
     return Draft202012Validator(schema, registry=Resource.from_contents(schema) @ registry)
 
 
-@lru_cache(maxsize=4)
-def _pod_validator(version: str) -> Any:
-    """For the spec of a pod."""
+@lru_cache(maxsize=8)
+def _part_validator(definition: str, version: str) -> Any:
+    """For a part of objects, by the name of its definition."""
     from jsonschema import Draft202012Validator
 
     _, registry = _definitions(version)
     address = next(iter(registry))
-    return Draft202012Validator({"$ref": f"{address}#/$defs/io.k8s.api.core.v1.PodSpec"}, registry=registry)
+    return Draft202012Validator({"$ref": f"{address}#/$defs/{definition}"}, registry=registry)
 
 
 def _minor(version: str) -> str:

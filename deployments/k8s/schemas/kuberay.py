@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,17 @@ from deployments.k8s.schemas.openapi import json_schema, with_defaults
 from engine.errors import ConfigError
 
 GROUP = "ray.io"
-Schemas = Mapping[tuple[str, str], Mapping[str, Any]]  # by apiVersion and kind
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A kind's schema as KubeRay has it, and a validator for it (of `jsonschema`)."""
+
+    schema: Mapping[str, Any]
+    validator: Any
+
+
+Schemas = Mapping[tuple[str, str], Definition]  # by apiVersion and kind
 
 
 def load_schemas(folder: Path) -> Schemas:
@@ -43,7 +54,13 @@ def load_schemas(folder: Path) -> Schemas:
             "Helm chart.",
             param="kuberay-crds",
         )
-    return found
+    return {key: _prepared(schema) for key, schema in found.items()}
+
+
+def _prepared(schema: Mapping[str, Any]) -> Definition:
+    from jsonschema import Draft202012Validator
+
+    return Definition(schema, Draft202012Validator(json_schema(schema)))
 
 
 def _of_definition(document: Any) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
@@ -56,14 +73,11 @@ def _of_definition(document: Any) -> Iterator[tuple[tuple[str, str], Mapping[str
 
 def kuberay_schema(objects: Sequence[KubeObject], schemas: Schemas) -> Iterator[Fault]:
     """KubeRay's resources, strictly."""
-    from jsonschema import Draft202012Validator
-
     for one in objects:
         if one.group != GROUP:
             continue
-        schema = schemas.get((one.api_version, one.kind))
-        if schema is None:
+        definition = schemas.get((one.api_version, one.kind))
+        if definition is None:
             yield Fault(one, "kind", f"KubeRay has no {one.kind} in {one.api_version}")
             continue
-        data = with_defaults(schema, one.data)
-        yield from faults(one, Draft202012Validator(json_schema(schema)).iter_errors(data))
+        yield from faults(one, definition.validator.iter_errors(with_defaults(definition.schema, one.data)))

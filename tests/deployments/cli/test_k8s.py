@@ -7,7 +7,7 @@ import yaml
 from typer.testing import CliRunner
 
 from deployments.cli import app
-from deployments.k8s import report
+from deployments.k8s import programs, render, report
 from engine.errors import ConfigError
 from tests.deployments.k8s.good import FACTS, Document, container, good, head
 
@@ -74,3 +74,54 @@ def test_rules_are_listed_with_what_they_want() -> None:
     assert result.exit_code == 0
     assert "kuberay-upgrade" in result.stdout
     assert len(result.stdout.splitlines()) > 50
+
+
+CONFIG = """\
+models:
+  - name: small
+    source: pypi:small==1.0/model.gguf
+    variants:
+      - {precision: bf16, cores: 2, replicas: {min: 1, max: 3}}
+"""
+
+
+@pytest.fixture
+def overlay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    try:
+        programs.kubectl()
+    except ConfigError as error:
+        pytest.skip(f"{error}")
+    monkeypatch.setattr(render, "gather", lambda: FACTS)
+    folder = tmp_path / "overlay"
+    folder.mkdir()
+    write(folder / "all.yaml", good())
+    (folder / "kustomization.yaml").write_text("resources: [all.yaml]\n", encoding="utf-8")
+    return folder
+
+
+def test_render_prints_finished_manifests_that_are_good(overlay: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    result = CliRunner().invoke(app, ["k8s", "render", str(tmp_path / "config.yaml"), "--overlay", str(overlay)])
+    assert result.exit_code == 0, result.output
+    assert "Worker group cpu: 2 cores each, 1 always, 3 at most." in result.stderr
+    (tmp_path / "out.yaml").write_text(result.stdout, encoding="utf-8")
+    assert CliRunner().invoke(app, ["k8s", "check", str(tmp_path / "out.yaml")]).exit_code == 0
+
+
+def test_render_writes_an_overlay_on_top(overlay: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    command = [
+        "k8s",
+        "render",
+        str(tmp_path / "config.yaml"),
+        "--overlay",
+        str(overlay),
+        "--output",
+        str(tmp_path / "mine"),
+    ]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert yaml.safe_load((tmp_path / "mine" / "kustomization.yaml").read_text(encoding="utf-8"))["resources"] == [
+        "../overlay"
+    ]
+    assert CliRunner().invoke(app, ["k8s", "check", str(tmp_path / "mine")]).exit_code == 0

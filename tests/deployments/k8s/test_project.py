@@ -6,17 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from deployments.k8s.chart import chart_findings, overlays
 from deployments.k8s.check import check
-from deployments.k8s.compare import differences, without_namespace
 from deployments.k8s.facts import gather
 from deployments.k8s.objects import load_objects
 from deployments.k8s.programs import Program
 from deployments.k8s.schemas.kuberay import Schemas
-from deployments.k8s.targets import K8S, Target, chart_values, helm_template, kustomize, project_targets
+from deployments.k8s.targets import K8S, Target, kustomize, project_targets
 
 TARGETS = project_targets() if K8S.is_dir() else []
-OVERLAYS = sorted(path.parent for path in K8S.glob("overlays/*/kustomization.yaml"))
-CHART = K8S / "chart"
+OVERLAYS = overlays()
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=[target.name for target in TARGETS])
@@ -37,9 +36,14 @@ def test_overlays_are_good_for_kuberay(overlay: Path, kubectl: Program, kuberay_
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=[overlay.name for overlay in OVERLAYS])
 def test_the_chart_makes_an_overlays_objects(overlay: Path, kubectl: Program, helm: Program) -> None:
-    name = overlay.name
-    values = {path.stem.removeprefix("values-"): path for path in chart_values(CHART)}
-    assert name in values, f"the chart has no file of values for the overlay {name}"
-    chart = load_objects(helm_template(CHART, values[name]), f"chart with {name}")
-    folder = load_objects(kustomize(overlay), name)
-    assert differences(without_namespace(folder), without_namespace(chart)) == []
+    assert [str(finding) for finding in chart_findings(overlay)] == []
+
+
+def test_images_name_variables_that_are_read_and_the_front_doors_port() -> None:
+    facts = gather()
+    for image in facts.images:
+        ours = {name for name in image.env if name.startswith("STAGELINE_")}
+        assert ours <= facts.our_variables
+        assert [name for name in image.env if name.startswith("RAY_") and not facts.ray_reads(name)] == []
+        assert facts.port in image.ports
+        assert image.user.partition(":")[0].isdigit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.deployments.k8s.good import head, pod, service_of, worker
-from tests.deployments.k8s.mistakes.planted import Planted, both, cluster_of, incremental, recovers
+from tests.deployments.k8s.mistakes.planted import Planted, both, cluster_of, gated, incremental, recovers
 
 KUBERAY = [
     Planted("kuberay-name", "longer than 47", lambda d: d[0]["metadata"].update(name="s" * 48)),
@@ -73,6 +73,24 @@ KUBERAY = [
         "kuberay-feature-gate",
         "GCSFaultToleranceEmbeddedStorage",
         lambda d: cluster_of(d).update(gcsFaultToleranceOptions={"backend": "rocksdb"}),
+    ),
+    Planted(
+        "kuberay-tls",
+        "set from tlsOptions",
+        both(
+            gated("RayClusterMTLS", tlsOptions={"enabled": True}),
+            lambda d: cluster_of(d)["autoscalerOptions"].update(env=[{"name": "RAY_USE_TLS", "value": "1"}]),
+        ),
+    ),
+    Planted(
+        "kuberay-network-policy",
+        "leaves that direction open",
+        gated("RayClusterNetworkPolicy", networkPolicy={"mode": "DenyAllEgress", "head": {"ingressRules": [{}]}}),
+    ),
+    Planted(
+        "kuberay-network-policy",
+        "no worker group gpu",
+        gated("RayClusterNetworkPolicy", networkPolicy={"workerGroups": [{"groupName": "gpu"}]}),
     ),
     Planted("kuberay-upgrade", "not one of", lambda d: service_of(d).update(upgradeStrategy={"type": "Rolling"})),
     Planted("kuberay-upgrade", "class of a gateway", incremental(gatewayClassName=None)),

@@ -88,6 +88,16 @@ def recovers(**options: Any) -> Change:
     return apply
 
 
+def gated(gate: str, **fields: Any) -> Change:
+    """Fields of the cluster that a feature gate allows, which is said to be on."""
+
+    def apply(documents: list[Document]) -> None:
+        documents[0]["metadata"]["annotations"] = {"stageline.dev/feature-gates": f"Other, {gate}"}
+        cluster_of(documents).update(fields)
+
+    return apply
+
+
 def both(*changes: Change) -> Change:
     def apply(documents: list[Document]) -> None:
         for change in changes:

@@ -11,6 +11,11 @@ SCHEMAS = [
     Planted("core-schema", "not of type 'array'", lambda d: named(d, "NetworkPolicy").update(policyTypes="Ingress")),
     Planted("pod-schema", "no field imagePullPolcy", lambda d: container(worker(d)).update(imagePullPolcy="Always")),
     Planted("pod-schema", "no field nodeSelectr", lambda d: pod(head(d)).update(nodeSelectr={})),
+    Planted("metadata-schema", "no field label", lambda d: d[0]["metadata"].update(label={})),
+    Planted(
+        "metadata-schema", "no field annotation", lambda d: worker(d)["template"]["metadata"].update(annotation={})
+    ),
+    Planted("metadata-schema", "not of type", lambda d: d[0]["metadata"].update(annotations={"a": 1})),
     Planted(
         "neighbour-schema",
         "no field intervall",

@@ -21,6 +21,21 @@ SERVED = [
         config(lambda c: c["applications"][0]["args"].update(http={"host": "0.0.0.0"})),
     ),
     Planted(
+        "front-doors",
+        "3, one a node, and 2 nodes always run",
+        config(lambda c: c["applications"][0]["args"].update(http={"front_doors": 3})),
+    ),
+    Planted(
+        "front-doors",
+        "need EveryNode, not HeadOnly",
+        config(
+            lambda c: (
+                c.update(proxy_location="HeadOnly"),
+                c["applications"][0]["args"].update(http={"front_doors": 2}),
+            )
+        ),
+    ),
+    Planted(
         "import-path",
         "deployments.kuberay:app",
         config(lambda c: c["applications"][0].update(import_path="deployments.kuberay:app")),
