@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deployments.benchmark.docs_words import AGREEMENT, FAULTS, HEAD, NODES, SCALING, TABLE, transfer
+from deployments.benchmark.cost import cost_table
+from deployments.benchmark.docs_words import AGREEMENT, COST, FAULTS, HEAD, NODES, SCALING, TABLE, transfer
 from deployments.benchmark.faults import RUN
 from deployments.benchmark.pages import PICTURE, present
 from deployments.benchmark.pages import page as table_of
@@ -66,6 +67,13 @@ def link(path: Path) -> str:
 def table(results: Path) -> str:
     """The article's table."""
     return part(results, "table", TABLE, PICTURE)
+
+
+def cost(results: Path) -> str:
+    """The table's rates as money."""
+    folder = latest(results, "table")
+    made = "" if folder is None else cost_table(read_result(folder))
+    return f"{COST}\n{made}\n" if made else ""
 
 
 def nodes(results: Path) -> str:
@@ -129,4 +137,4 @@ def _whole(folder: Path) -> str:
     return f"All of it: [{folder.name}]({link(folder)}).\n"
 
 
-SECTIONS: tuple[Section, ...] = (table, nodes, scaling, faults, agreement, does_not_transfer)
+SECTIONS: tuple[Section, ...] = (table, cost, nodes, scaling, faults, agreement, does_not_transfer)

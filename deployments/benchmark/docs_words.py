@@ -46,6 +46,13 @@ same cores. The article's figures come from other models on another machine: onl
   named ([how](quantization.md)).
 """
 
+COST = """## What a million costs
+
+Where an hour of the whole machine costs P, a million tokens or sentences cost P times the figure below, if it is busy
+all the time; divide by the share of the time in which it is. (Scaling aims at 60% to 80%.) From the medians of the
+table above, on its machine, where the client has the same cores: so it is rather too much.
+"""
+
 NODES = """## On several nodes
 
 Real Ray nodes, each in a network namespace of its own, that share this machine's cores: more nodes bring no more cores.

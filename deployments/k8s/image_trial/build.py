@@ -70,5 +70,8 @@ def _copy(step: Step, stage: str, settings: Settings, place: Place, context: Pat
         if origin is not None:
             place.copy_stage(origin, stage, source, to)
             continue
-        into = to if len(sources) == 1 and not target.endswith("/") else f"{to.rstrip('/')}/{Path(source).name}"
+        named = not (context / source).is_dir() and (
+            len(sources) > 1 or target.endswith("/")
+        )  # folders: what is in them
+        into = f"{to.rstrip('/')}/{Path(source).name}" if named else to
         copy(context, source, place.path(stage, into), patterns)

@@ -33,7 +33,7 @@ def test_the_newest_table_is_shown_with_its_picture(tmp_path: Path) -> None:
     assert latest(tmp_path, "table") == tmp_path / "2026-11-28-bbb-table-2"
     text = page(tmp_path)
     assert "commit second" in text
-    assert text.count("| Text generation") == 1
+    assert text.count("| Text generation") == 2  # in the table, and what it costs
     assert "2026-11-28-bbb-table-2/table.png" in text
 
 
