@@ -52,7 +52,7 @@ SERVICE = Dashboard(
                     red_below=0.99,
                 ),
                 stat("Waiting", f"sum(vllm:num_requests_waiting{{{OURS}}})", description="Requests in queues."),
-                stat("Replicas", f"sum(stageline:variant_replicas{{{OURS}}})"),
+                stat("Replicas", f"sum(max by (model_name, engine) (stageline:variant_replicas{{{OURS}}}))"),
             ),
         ),
         Row(

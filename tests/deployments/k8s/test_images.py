@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from deployments.k8s.image_trial.context import left_out, patterns_of
 from deployments.k8s.image_trial.steps import Settings, Stage, command_of, stages_of, take
 
 ROOT = Path(__file__).parents[3]
+HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 DOCKERFILES = sorted((ROOT / "k8s" / "images").glob("*/Dockerfile"))
 each = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: str(path.parent.name))
 
@@ -36,10 +39,11 @@ def test_there_are_two() -> None:
     assert [path.parent.name for path in DOCKERFILES] == ["cpu", "cuda"]
 
 
-@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+@pytest.mark.skipif(HADOLINT is None, reason="hadolint is not installed")
 @each
 def test_hadolint_finds_nothing(dockerfile: Path) -> None:
-    done = subprocess.run(["hadolint", str(dockerfile)], capture_output=True, text=True, timeout=60, check=False)
+    assert HADOLINT is not None
+    done = subprocess.run([HADOLINT, str(dockerfile)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 

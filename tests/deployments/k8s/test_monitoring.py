@@ -112,6 +112,13 @@ def test_our_metrics_are_told_from_those_of_others() -> None:
             assert 'job="stageline' in selector[1], f"{where}: {selector[0]}"
 
 
+def test_what_each_front_door_tells_of_the_whole_is_not_added_up() -> None:
+    """Two front doors see the same replicas."""
+    seen_by_all = "ready|variant_replicas|variant_state|variant_quality|variant_preferred|objective_seconds"
+    for where, expr in expressions().items():
+        assert not re.search(rf"\bsum\s*(by \([^)]*\)\s*)?\(stageline:({seen_by_all})\b", expr), where
+
+
 def test_names_of_rules_differ() -> None:
     names = [rule.get("alert") or rule["record"] for rule in rules()]
     assert len(set(names)) == len(names)
