@@ -16,10 +16,6 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 ARGS ?=
 
-# KubeRay's custom resource definitions, against which `make k8s-check` holds its resources: a folder such as the crds/ of
-# its Helm chart.
-export KUBERAY_CRDS ?= $(wildcard ../shared/kuberay)
-
 # `make image`: which Dockerfile of k8s/images, what the image is called, what else the build is told, and by which engine.
 IMAGE ?= cpu
 TAG ?= stageline:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)$(if $(filter-out cpu,$(IMAGE)),-$(IMAGE))
@@ -42,7 +38,7 @@ test: $(STAMP)  ## run the tests (ARGS="-k settings")
 bench: $(STAMP)  ## the article's table, measured here: a plain baseline against Stageline (ARGS="--task generation")
 	@exec $(BIN)/stageline benchmark $(ARGS)
 
-k8s-check: $(STAMP)  ## render everything in k8s/ and check it, without a cluster (ARGS="k8s/overlays/gpu")
+k8s-check: $(STAMP)  ## render and check k8s/, without a cluster (ARGS="k8s/overlays/gpu" KUBERAY_CRDS=folder)
 	@exec $(BIN)/stageline k8s check $(ARGS)
 
 lint: $(STAMP)  ## ruff and mypy
