@@ -30,7 +30,7 @@ RAY_PORTS = {
 # Paths that answer, by port.
 RAY_PATHS: Mapping[int, frozenset[str]] = {
     8265: frozenset({"/api/gcs_healthz", "/api/version"}),
-    52365: frozenset({"/api/local_raylet_healthz"}),
+    52365: frozenset({"/api/healthz", "/api/local_raylet_healthz"}),
     8080: frozenset({"/metrics"}),
     44217: frozenset({"/metrics"}),
     44227: frozenset({"/metrics"}),

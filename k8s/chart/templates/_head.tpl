@@ -14,9 +14,7 @@ template:
     enableServiceLinks: false
     terminationGracePeriodSeconds: {{ .Values.head.graceSeconds }}
     securityContext: {{- include "stageline.pod.security" . | nindent 6 }}
-    {{- if .Values.tls.enabled }}
-    {{- include "stageline.certificate" . | nindent 4 }}
-    {{- end }}
+    {{- include "stageline.init" . | nindent 4 }}
     containers:
       - name: ray-head
         image: {{ include "stageline.image" . }}
@@ -40,7 +38,7 @@ template:
         envFrom: {{- include "stageline.env.downloads" . | nindent 10 }}
         resources: {{- toYaml .Values.head.resources | nindent 10 }}
         securityContext: {{- include "stageline.container.security" . | nindent 10 }}
-        {{- include "stageline.probes" . | nindent 8 }}
+        {{- include "stageline.probes" "/api/healthz" | nindent 8 }}
         readinessProbe:
           httpGet: {path: /api/gcs_healthz, port: dashboard}
           periodSeconds: 5

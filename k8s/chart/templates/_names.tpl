@@ -1,10 +1,13 @@
 {{/* Checks that no schema can make. */}}
-{{- define "stageline.name" -}}
+{{- define "stageline.checks" -}}
 {{- if gt (len .Release.Name) 47 }}{{ fail "The release's name is longer than 47 characters, and KubeRay refuses it." }}{{ end -}}
 {{- if le (int .Values.workers.graceSeconds) (int .Values.workers.drainSeconds) }}{{ fail "workers.graceSeconds has to be more than workers.drainSeconds." }}{{ end -}}
 {{- if le (int .Values.head.graceSeconds) (int .Values.head.drainSeconds) }}{{ fail "head.graceSeconds has to be more than head.drainSeconds." }}{{ end -}}
 {{- if and (eq .Values.upgrade.type "NewClusterWithIncrementalUpgrade") (not .Values.autoscaler.enabled) }}{{ fail "upgrade.type NewClusterWithIncrementalUpgrade needs autoscaler.enabled." }}{{ end -}}
 {{- if and .Values.weights.volume.enabled .Values.weights.image.enabled }}{{ fail "weights.volume and weights.image are both at /models: enable one." }}{{ end -}}
+{{- end }}
+
+{{- define "stageline.name" -}}
 {{ .Release.Name }}
 {{- end }}
 

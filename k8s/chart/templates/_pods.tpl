@@ -45,6 +45,7 @@ capabilities:
 - {name: RAY_TLS_CA_CERT, value: /etc/ray/tls/ca.crt}
 {{- end }}
 
+{{/* Takes what the liveness probe asks. */}}
 {{- define "stageline.probes" -}}
 startupProbe:
   httpGet: {path: /api/local_raylet_healthz, port: 52365}
@@ -52,7 +53,7 @@ startupProbe:
   timeoutSeconds: 5
   failureThreshold: 60
 livenessProbe:
-  httpGet: {path: /api/local_raylet_healthz, port: 52365}
+  httpGet: {path: {{ . }}, port: 52365}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 12
@@ -89,6 +90,7 @@ livenessProbe:
 {{- end }}
 {{- with .Values.weights }}
 {{- if .volume.enabled }}
+- {name: models-wanted, configMap: {name: {{ include "stageline.name" $ }}-models}}
 - {name: models, persistentVolumeClaim: {claimName: {{ include "stageline.name" $ }}-models, readOnly: true}}
 {{- else if .image.enabled }}
 - {name: models, image: {reference: {{ .image.reference | quote }}, pullPolicy: {{ .image.pullPolicy }}}}
@@ -96,22 +98,59 @@ livenessProbe:
 {{- end }}
 {{- end }}
 
-{{/* The pod's own certificate, for its own address. */}}
-{{- define "stageline.certificate" -}}
+{{/* What runs before Ray, on head and workers alike. */}}
+{{- define "stageline.init" -}}
+{{- if or .Values.tls.enabled .Values.weights.volume.enabled -}}
 initContainers:
-  - name: certificate
-    image: {{ include "stageline.image" . }}
-    imagePullPolicy: {{ .Values.image.pullPolicy }}
-    command: [sh, /etc/stageline-tls/certificate.sh]
-    env:
-      - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
-      - {name: HOME, value: /etc/ray/tls}
-    resources:
-      requests: {cpu: 200m, memory: 128Mi}
-      limits: {cpu: 200m, memory: 128Mi}
-    securityContext: {{- include "stageline.container.security" . | nindent 6 }}
-    volumeMounts:
-      - {name: tls, mountPath: /etc/ray/tls}
-      - {name: tls-ca, mountPath: /etc/ca, readOnly: true}
-      - {name: tls-script, mountPath: /etc/stageline-tls, readOnly: true}
+  {{- if .Values.tls.enabled }}
+  {{- include "stageline.init.certificate" . | nindent 2 }}
+  {{- end }}
+  {{- if .Values.weights.volume.enabled }}
+  {{- include "stageline.init.models" . | nindent 2 }}
+  {{- end }}
+{{- else -}}
+initContainers: []
+{{- end }}
+{{- end }}
+
+{{/* The pod's own certificate, for its own address. */}}
+{{- define "stageline.init.certificate" -}}
+- name: certificate
+  image: {{ include "stageline.image" . }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [sh, /etc/stageline-tls/certificate.sh]
+  env:
+    - {name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
+    - {name: HOME, value: /etc/ray/tls}
+  resources:
+    requests: {cpu: 200m, memory: 128Mi}
+    limits: {cpu: 200m, memory: 128Mi}
+  securityContext: {{- include "stageline.container.security" . | nindent 4 }}
+  volumeMounts:
+    - {name: tls, mountPath: /etc/ray/tls}
+    - {name: tls-ca, mountPath: /etc/ca, readOnly: true}
+    - {name: tls-script, mountPath: /etc/stageline-tls, readOnly: true}
+{{- end }}
+
+{{/* Waits until the Job has fetched what the ConfigMap names. */}}
+{{- define "stageline.init.models" -}}
+{{- $name := include "stageline.name" . -}}
+- name: models
+  image: {{ include "stageline.image" . }}
+  imagePullPolicy: {{ .Values.image.pullPolicy }}
+  command: [sh, -euc]
+  args:
+    - |
+      trap 'exit 1' TERM
+      until cmp -s /etc/stageline/models.yaml /models/.fetched; do
+        echo "Waiting for the Job {{ $name }}-fetch to fetch what the ConfigMap {{ $name }}-models names."
+        sleep 10
+      done
+  resources:
+    requests: {cpu: 100m, memory: 64Mi}
+    limits: {cpu: 100m, memory: 64Mi}
+  securityContext: {{- include "stageline.container.security" . | nindent 4 }}
+  volumeMounts:
+    - {name: models, mountPath: /models, readOnly: true}
+    - {name: models-wanted, mountPath: /etc/stageline, readOnly: true}
 {{- end }}

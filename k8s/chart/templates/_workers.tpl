@@ -32,6 +32,17 @@ template:
     {{- with .runtimeClassName }}
     runtimeClassName: {{ . }}
     {{- end }}
+    {{- if $.Values.workers.onePerNode }}
+    affinity:
+      podAntiAffinity:
+        requiredDuringSchedulingIgnoredDuringExecution:
+          - topologyKey: kubernetes.io/hostname
+            labelSelector:
+              matchLabels:
+                app.kubernetes.io/name: stageline
+                app.kubernetes.io/component: worker
+            matchLabelKeys: [ray.io/cluster]
+    {{- end }}
     {{- with $.Values.workers.spread }}
     topologySpreadConstraints:
       {{- range . }}
@@ -45,9 +56,7 @@ template:
         matchLabelKeys: [ray.io/cluster]
       {{- end }}
     {{- end }}
-    {{- if $.Values.tls.enabled }}
-    {{- include "stageline.certificate" $ | nindent 4 }}
-    {{- end }}
+    {{- include "stageline.init" $ | nindent 4 }}
     containers:
       - name: ray-worker
         image: {{ include "stageline.image" $ }}
@@ -68,7 +77,7 @@ template:
           requests: {{- toYaml $resources | nindent 12 }}
           limits: {{- toYaml $resources | nindent 12 }}
         securityContext: {{- include "stageline.container.security" $ | nindent 10 }}
-        {{- include "stageline.probes" $ | nindent 8 }}
+        {{- include "stageline.probes" "/api/local_raylet_healthz" | nindent 8 }}
         readinessProbe:
           httpGet: {path: /-/healthz, port: serve}
           periodSeconds: 5
