@@ -65,6 +65,12 @@ def check(
         str, typer.Option(help="Version of Kubernetes whose schemas are taken.", show_default=False)
     ] = "",
     require_digest: Annotated[bool, typer.Option("--require-digest", help="Refuse images named by a tag.")] = False,
+    secret: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=KEY", help="A Secret that you make in the cluster; may be repeated.", show_default=False
+        ),
+    ] = None,
     checkov: Annotated[bool, typer.Option("--checkov", help="Run checkov too, where it is installed.")] = False,
     rules: Annotated[bool, typer.Option("--rules", help="Show what is looked at, and end.")] = False,
 ) -> None:
@@ -89,7 +95,7 @@ def check(
             typer.echo(f"{name:26} {text}")
         return
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    options = Options(kubernetes or KUBERNETES, kuberay_crds, require_digest, checkov)
+    options = Options(kubernetes or KUBERNETES, kuberay_crds, require_digest, checkov, tuple(secret or ()))
 
     def tell(line: str) -> None:
         console.print(escape(line))
@@ -131,8 +137,10 @@ def render(
 
     The configuration becomes serveConfigV2's args. The cores that replicas
     and stages reserve are packed into workers: that many always run
-    (minReplicas), and that many may come (maxReplicas). Everything else is
-    the overlay's. With --output the result is a small kustomize overlay on
+    (minReplicas), and that many may come (maxReplicas). Where a disruption
+    budget keeps workers, no fewer always run than in the overlay, and
+    http.front_doors is the overlay's where the configuration says none.
+    Everything else is the overlay's. With --output the result is a small kustomize overlay on
     top of the one it fills, to be kept in a repository; without it, YAML
     for `kubectl apply --server-side -f -`.
 

@@ -17,8 +17,8 @@ _OF_THE_POD = ("host", "port")  # Serve's own options say these
 
 
 def filled_arguments(settings: Settings, config: Path, served: Application, facts: Facts) -> dict[str, Any]:
-    """What `config` says, as plain values. `settings` are read from it, so their relative paths are resolved. Raises
-    ConfigError, a line for each path that no pod will have."""
+    """What `config` says, as plain values. `settings` are read from it, so their relative paths are resolved; their
+    front doors count, for they may be the overlay's. Raises ConfigError, a line for each path that no pod will have."""
     document = YamlDocument(config)
     arguments = copy.deepcopy(document.data)
     problems = []
@@ -42,6 +42,8 @@ def filled_arguments(settings: Settings, config: Path, served: Application, fact
     if problems:
         raise ConfigError("\n".join(problems), param="source")
     http = {key: value for key, value in (arguments.pop("http", None) or {}).items() if key not in _OF_THE_POD}
+    if settings.http.front_doors != http.get("front_doors", 1):
+        http["front_doors"] = settings.http.front_doors
     return {**({"http": http} if http else {}), **arguments}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from deployments.k8s.facts import Facts
@@ -37,10 +37,11 @@ def check(
     kubernetes: str = KUBERNETES,
     kuberay: Schemas | None = None,
     digests: bool = False,
+    without: Collection[str] = (),
 ) -> list[Finding]:
     """Everything that is wrong, schema by schema and rule by rule. Without KubeRay's schemas (`kuberay`) that check is
-    left out; images have to be named by digest only with `digests`. Raises ConfigError where Kubernetes' schemas cannot
-    be had."""
+    left out, and so are rules named in `without`; images have to be named by digest only with `digests`. Raises
+    ConfigError where Kubernetes' schemas cannot be had."""
     found: list[tuple[str, Iterable[Fault]]] = [
         ("core-schema", core_schema(objects, kubernetes)),
         ("pod-schema", pod_schema(objects, kubernetes)),
@@ -52,7 +53,7 @@ def check(
         found.append(("image-digest", image_digest(objects)))
     found += [(name, rule(objects)) for name, rule in ALONE.items()]
     found += [(name, rule(objects, facts)) for name, rule in AGREEING.items()]
-    return [finding for name, faults in found for finding in _findings(name, source, faults)]
+    return [finding for name, faults in found if name not in without for finding in _findings(name, source, faults)]
 
 
 def _findings(rule: str, source: str, faults: Iterable[Fault]) -> Iterator[Finding]:

@@ -7,12 +7,13 @@ import importlib.util
 import mmap
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from deployments.k8s.dockerfiles import Image, read_image
 from deployments.k8s.source_names import metric_names, route_paths, variable_names
+from engine.errors import ConfigError
 
 PACKAGE = Path(__file__).parent.parent  # `deployments`, from which relative paths of a served configuration count
 ROOT = PACKAGE.parent
@@ -30,14 +31,15 @@ RAY_PORTS = {
 # Paths that answer, by port.
 RAY_PATHS: Mapping[int, frozenset[str]] = {
     8265: frozenset({"/api/gcs_healthz", "/api/version"}),
-    52365: frozenset({"/api/healthz", "/api/local_raylet_healthz"}),
+    52365: frozenset({"/api/local_raylet_healthz", "/api/healthz"}),  # on the head the second asks the GCS too
     8080: frozenset({"/metrics"}),
     44217: frozenset({"/metrics"}),
     44227: frozenset({"/metrics"}),
 }
 PROXY_PATHS = frozenset({"/-/healthz", "/-/routes"})  # of Serve's proxies, at the port of the front door
 
-# Secrets that are made in the cluster, by hand or by another program: name -> keys.
+# Secrets that are made in the cluster, by hand or by another program: name -> keys. Those of the project's manifests;
+# whoever has others says so (`stageline k8s check --secret`).
 SECRETS: Mapping[str, frozenset[str]] = {
     "stageline-ray-token": frozenset({"auth_token"}),
     "stageline-redis": frozenset({"password"}),
@@ -47,9 +49,9 @@ SECRETS: Mapping[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`metrics` are names as Prometheus sees them. The last four answer questions: whether an import path
-    (`module:name`) exists, whether a relative path lies in the package `deployments`, whether Ray reads a variable, and
-    whether it has a metric."""
+    """`metrics` are names as Prometheus sees them; `secrets` are made in the cluster, by name with their keys. Four
+    answer questions: whether an import path (`module:name`) exists, whether a relative path lies in the package
+    `deployments`, whether Ray reads a variable, and whether it has a metric."""
 
     switches: Mapping[str, str]
     port: int
@@ -62,6 +64,7 @@ class Facts:
     in_package: Callable[[str], bool]
     ray_reads: Callable[[str], bool]
     ray_measures: Callable[[str], bool]
+    secrets: Mapping[str, frozenset[str]] = field(default_factory=lambda: SECRETS)
 
 
 @lru_cache(maxsize=1)
@@ -87,6 +90,18 @@ def gather() -> Facts:
         ray_reads=lambda name: _ray_reads(ray_folder, name),
         ray_measures=lambda name: _ray_measures(ray_folder, name),
     )
+
+
+def with_secrets(facts: Facts, made: Sequence[str]) -> Facts:
+    """The same with more Secrets, each said as `NAME=KEY`; a name may come again with another key. Raises ConfigError
+    for one that says no name or no key."""
+    secrets = dict(facts.secrets)
+    for said in made:
+        name, _, key = said.partition("=")
+        if not name or not key:
+            raise ConfigError(f"{said!r} does not say a Secret and its key: write NAME=KEY.", param="secret")
+        secrets[name] = secrets.get(name, frozenset()) | {key}
+    return replace(facts, secrets=secrets)
 
 
 def is_importable(path: str) -> bool:

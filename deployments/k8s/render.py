@@ -19,7 +19,7 @@ from deployments.k8s.arguments import filled_arguments
 from deployments.k8s.facts import Facts, gather
 from deployments.k8s.objects import KubeObject, load_objects, of_kind
 from deployments.k8s.targets import K8S, kustomize, relative, write_kustomization
-from deployments.k8s.workers import Sizing, budget_operations, group_operations, size_workers
+from deployments.k8s.workers import Sizing, budget_operations, group_operations, kept_groups, size_workers
 from deployments.k8s.yaml_text import dump
 from deployments.settings import Settings
 from engine.errors import ConfigError
@@ -100,13 +100,24 @@ def fill_objects(
     if served is None:
         raise ConfigError(f"{overlay} has no RayService with an application to fill.", param="overlay")
     refuse(settings, config, facts)
+    settings, kept = with_front_doors(settings, served)
     arguments = filled_arguments(settings, config, served, facts)
-    sizing = size_workers(settings, served.cluster, worker_cpus)
+    sizing = size_workers(settings, served.cluster, worker_cpus, kept_groups(objects, served.cluster))
     operations = [{"op": "replace", "path": "/spec/serveConfigV2", "value": serve_text(served, arguments)}]
     operations += group_operations(served.cluster, sizing)
     patches = [Patch(SERVICE, _RAY_SERVICE | {"name": served.owner.name}, operations)]
     patches += _budgets(objects, served, sizing)
-    return Filled(overlay, tuple(patches), sizing.notes)
+    return Filled(overlay, tuple(patches), (*kept, *sizing.notes))
+
+
+def with_front_doors(settings: Settings, served: Application) -> tuple[Settings, tuple[str, ...]]:
+    """As many as the overlay has where the configuration says none, with a note of it: a service that outlives its head
+    shall not stop doing so without a word."""
+    doors = 1 if served.settings is None else served.settings.http.front_doors
+    if doors == settings.http.front_doors or "front_doors" in settings.http.model_fields_set:
+        return settings, ()
+    http = settings.http.model_copy(update={"front_doors": doors})
+    return settings.model_copy(update={"http": http}), (f"http.front_doors: {doors}, as in the overlay.",)
 
 
 def refuse(settings: Settings, config: Path, facts: Facts) -> None:

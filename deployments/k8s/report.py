@@ -9,7 +9,7 @@ from pathlib import Path
 from deployments.k8s import checkov
 from deployments.k8s.chart import chart_findings, overlays
 from deployments.k8s.check import Finding, check
-from deployments.k8s.facts import gather
+from deployments.k8s.facts import gather, with_secrets
 from deployments.k8s.objects import load_objects
 from deployments.k8s.programs import CannotRender
 from deployments.k8s.schemas.core import is_core
@@ -21,12 +21,13 @@ from deployments.k8s.targets import K8S, Target, project_targets
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to check: the version of Kubernetes, the folder of KubeRay's definitions, whether images have to be named by
-    digest, and whether checkov runs too."""
+    digest, whether checkov runs too, and Secrets that are made in the cluster (`NAME=KEY`)."""
 
     kubernetes: str
     kuberay_crds: Path | None
     digests: bool = False
     checkov: bool = False
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ def check_project(options: Options, tell: Callable[[str], None]) -> Report:
 
 def check_targets(targets: Sequence[Target], options: Options, tell: Callable[[str], None]) -> Report:
     """`tell` takes a line for each target. Raises ConfigError where kubectl, Helm or schemas are wanted and not to be
-    had."""
-    facts = gather()
+    had, and for a Secret that says no key."""
+    facts = with_secrets(gather(), options.secrets)
     schemas = None if options.kuberay_crds is None else load_schemas(options.kuberay_crds)
     findings: list[Finding] = []
     unknown: set[str] = set()
@@ -72,6 +73,7 @@ def check_targets(targets: Sequence[Target], options: Options, tell: Callable[[s
             kubernetes=options.kubernetes,
             kuberay=schemas,
             digests=options.digests,
+            without=target.unsaid,
         )
         if options.checkov:
             found += checkov.run(objects, target.name)

@@ -31,6 +31,12 @@ class Target:
     values: Path | None = None
     base: Path | None = None
 
+    @property
+    def unsaid(self) -> frozenset[str]:
+        """Rules about what this says nothing of: a component leaves what is served, and so the front doors, to the
+        overlay that takes it."""
+        return frozenset({"front-doors"} if self.base is not None else ())
+
     def render(self) -> str:
         """The YAML. Raises ConfigError where it cannot be rendered."""
         if self.base is not None:

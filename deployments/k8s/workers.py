@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from deployments.k8s.agreement.budgets import budgeted
 from deployments.k8s.agreement.workers import pod_sizes
 from deployments.k8s.capacity import Part, PodSize, pack, parts, parts_while_replacing
-from deployments.k8s.objects import KubeObject, get, mapping
+from deployments.k8s.objects import KubeObject, get, mapping, of_kind
 from deployments.k8s.quantities import format_memory, parse_quantity
 from deployments.k8s.ray_clusters import RayCluster, first_container
 from deployments.settings import Settings
@@ -28,9 +28,12 @@ class Sizing:
     notes: tuple[str, ...]
 
 
-def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | None = None) -> Sizing:
+def size_workers(
+    settings: Settings, cluster: RayCluster, worker_cpus: int | None = None, kept: Collection[str] = ()
+) -> Sizing:
     """The overlay's workers where they suffice, and as many of them as all replicas need; larger ones where a replica
-    or stage fits none. Raises ConfigError where no group has the GPUs, or `worker_cpus` are too few."""
+    or stage fits none. Of the groups in `kept` no fewer always run than in the overlay. Raises ConfigError where
+    no group has the GPUs, or `worker_cpus` are too few."""
     sizes = pod_sizes(cluster)
     if not sizes:
         raise ConfigError("The overlay has no worker groups.", param="overlay")
@@ -48,14 +51,23 @@ def size_workers(settings: Settings, cluster: RayCluster, worker_cpus: int | Non
     missing = settings.http.front_doors - 1 - sum(least.values())
     if missing > 0:
         least[sizes[0].group] += missing
+    needed = dict(least)
     for _, group in cluster.workers():
         name = str(group.get("groupName"))
+        if name in kept:
+            least[name] = max(least[name], int(group.get("minReplicas") or 0))
         most[name] = max(most[name], least[name], *(pods[name] for pods in replacing))
         if not cluster.autoscales:
             least[name] = most[name]  # nothing adds any
         if not most[name]:  # not needed, and left as it is
             most[name] = max(1, int(group.get("maxReplicas") or 1))
-    notes = [_grown(before[size.group], size) for size in sizes if size.cpus > before[size.group].cpus]
+    notes = [
+        f"Worker group {name}: {needed[name]} would do, and as in the overlay {least[name]} always run, for a "
+        "disruption budget is there to keep some."
+        for name in kept
+        if cluster.autoscales and needed[name] < least[name]
+    ]
+    notes += [_grown(before[size.group], size) for size in sizes if size.cpus > before[size.group].cpus]
     notes += [
         f"Worker group {size.group}: {size.cpus:g} cores each, {least[size.group]} always, {most[size.group]} at most."
         for size in sizes
@@ -135,13 +147,26 @@ def _resources(group: Mapping[str, Any], at: str, size: PodSize) -> list[dict[st
     return found
 
 
+def kept_groups(objects: Sequence[KubeObject], cluster: RayCluster) -> list[str]:
+    """The worker groups of which a disruption budget keeps pods, so that the overlay wants several."""
+    keeping = [
+        one for one in of_kind(objects, "PodDisruptionBudget") if get(one.data, "spec.minAvailable") not in (None, 0)
+    ]
+    groups = {group for one in keeping for group in _budgeted_groups(one, objects, cluster)}
+    return [name for _, group in cluster.workers() if (name := str(group.get("groupName"))) in groups]
+
+
+def _budgeted_groups(budget: KubeObject, objects: Sequence[KubeObject], cluster: RayCluster) -> set[str]:
+    return {pod.group for pod in budgeted(budget, objects) if pod.owner is cluster.owner and pod.role == "worker"}
+
+
 def budget_operations(
     budget: KubeObject, objects: Sequence[KubeObject], cluster: RayCluster, sizing: Sizing
 ) -> list[dict[str, Any]]:
     """One worker less than always run, for a disruption budget of workers that says how many have to stay."""
     if not isinstance(get(budget.data, "spec.minAvailable"), int):
         return []
-    groups = {pod.group for pod in budgeted(budget, objects) if pod.owner is cluster.owner and pod.role == "worker"}
+    groups = _budgeted_groups(budget, objects, cluster)
     if not groups:
         return []
     return [_set("/spec/minAvailable", max(0, sum(sizing.least[group] for group in groups) - 1))]

@@ -14,9 +14,8 @@ from deployments.k8s.pods import Pod, pods_of
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
-def container_ports(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fault]:
+def container_ports(objects: Sequence[KubeObject]) -> Iterator[Fault]:
     """Names in one pod are for one port each, and Ray's names mean Ray's ports."""
-    known = {name: port for name, port in RAY_PORTS.items() if " " not in name} | {"serve": facts.port}
     for pod in pods_of(objects):
         seen: dict[str, Any] = {}
         for path, container in pod.containers():
@@ -25,8 +24,8 @@ def container_ports(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fau
                 if name in seen:
                     yield Fault(pod.owner, f"{path}.{at}", f"the name {name} is there twice in the pod")
                 seen[str(name)] = number
-                if pod.is_ray and name in known and number != known[name] and name != "serve":
-                    yield Fault(pod.owner, f"{path}.{at}", f"Ray's port {name} is {known[name]}, not {number}")
+                if pod.is_ray and number != RAY_PORTS.get(str(name), number):
+                    yield Fault(pod.owner, f"{path}.{at}", f"Ray's port {name} is {RAY_PORTS[str(name)]}, not {number}")
 
 
 def probes(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fault]:

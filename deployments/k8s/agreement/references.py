@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deployments.k8s.facts import SECRETS
+from deployments.k8s.facts import Facts
 from deployments.k8s.objects import Fault, KubeObject, get, mapping, mappings, of_kind
 from deployments.k8s.pods import Pod, pods_of
 from deployments.k8s.ray_clusters import ray_clusters
@@ -17,27 +17,26 @@ _TOKEN_KEY = "auth_token"
 Reference = tuple[str, str, str, str]
 
 
-def references(objects: Sequence[KubeObject]) -> Iterator[Fault]:
+def references(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fault]:
     """Secrets with their keys, ConfigMaps with theirs, claims and accounts, unless they are said to be optional."""
     for pod in pods_of(objects):
         for path, kind, name, key in _of_pod(pod):
-            yield from _check(objects, pod.owner, path, kind, name, key)
+            yield from _check(objects, facts, pod.owner, path, kind, name, key)
     for cluster in ray_clusters(objects):
         secret = get(cluster.spec, "authOptions.secretName")
         if secret is not None:
             path = f"{cluster.path}.authOptions.secretName"
-            yield from _check(objects, cluster.owner, path, "Secret", secret, _TOKEN_KEY)
+            yield from _check(objects, facts, cluster.owner, path, "Secret", secret, _TOKEN_KEY)
         for key in ("redisPassword", "redisUsername"):
             at = f"gcsFaultToleranceOptions.{key}.valueFrom.secretKeyRef"
             asked = get(cluster.spec, at)
             if asked is not None:
-                yield from _check(
-                    objects, cluster.owner, f"{cluster.path}.{at}", "Secret", asked.get("name"), asked.get("key")
-                )
+                path, name = f"{cluster.path}.{at}", asked.get("name")
+                yield from _check(objects, facts, cluster.owner, path, "Secret", name, asked.get("key"))
 
 
 def _check(
-    objects: Sequence[KubeObject], owner: KubeObject, path: str, kind: str, name: Any, key: Any
+    objects: Sequence[KubeObject], facts: Facts, owner: KubeObject, path: str, kind: str, name: Any, key: Any
 ) -> Iterator[Fault]:
     name, key = str(name), str(key or "")
     if name in _GIVEN.get(kind, ()):
@@ -45,14 +44,19 @@ def _check(
     made = next((one for one in of_kind(objects, kind) if one.name == name), None)
     if made is not None:
         keys = {*mapping(made.data, "data"), *mapping(made.data, "stringData"), *mapping(made.data, "binaryData")}
-    elif kind == "Secret" and name in SECRETS:
-        keys = set(SECRETS[name])
+    elif kind == "Secret" and name in facts.secrets:
+        keys = set(facts.secrets[name])
     else:
-        known = f"; known Secrets: {', '.join(sorted(SECRETS))}" if kind == "Secret" else ""
-        yield Fault(owner, path, f"there is no {kind} {name} here{known}")
+        known = f"; known Secrets: {', '.join(sorted(facts.secrets))}" if kind == "Secret" else ""
+        yield Fault(owner, path, f"there is no {kind} {name} here{known}{_own(kind, name, key)}")
         return
     if key and kind in ("Secret", "ConfigMap") and key not in keys:
-        yield Fault(owner, path, f"the {kind} {name} has no key {key}")
+        yield Fault(owner, path, f"the {kind} {name} has no key {key}{_own(kind, name, key) if made is None else ''}")
+
+
+def _own(kind: str, name: str, key: str) -> str:
+    """What to do about a Secret that somebody makes."""
+    return f"; if you make it in the cluster: --secret {name}={key or 'KEY'}" if kind == "Secret" else ""
 
 
 def _of_pod(pod: Pod) -> Iterator[Reference]:

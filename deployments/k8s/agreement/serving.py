@@ -99,7 +99,8 @@ def http_options(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fault]
 
 
 def front_doors(objects: Sequence[KubeObject]) -> Iterator[Fault]:
-    """Several front doors are on as many nodes, each with a proxy beside it."""
+    """Several front doors are on as many nodes, each with a proxy beside it; a service that is to outlive its head has
+    several."""
     for served in applications(objects):
         settings = served.settings
         doors = settings.http.front_doors if settings is not None else 1
@@ -110,6 +111,18 @@ def front_doors(objects: Sequence[KubeObject]) -> Iterator[Fault]:
         if doors > nodes:
             counted = f"{doors}, one a node, and {nodes} nodes always run (with the head)"
             yield Fault(served.owner, FIELD, f"args.http.front_doors: {counted}: raise minReplicas")
+        if settings is not None and doors == 1:
+            for path, why in _without_the_head(served):
+                advice = "give args.http.front_doors, 2 or more"
+                yield Fault(served.owner, path, f"{why}, and the only front door is there: {advice}")
+
+
+def _without_the_head(served: Application) -> Iterator[tuple[str, str]]:
+    """(path, what it means) of what is said for a service that goes on without its head."""
+    if get(served.owner.data, "spec.excludeHeadPodFromServeSvc") is True:
+        yield "spec.excludeHeadPodFromServeSvc", "callers are kept off the head"
+    if get(served.cluster.spec, "gcsFaultToleranceOptions") is not None:
+        yield f"{served.cluster.path}.gcsFaultToleranceOptions", "the workers go on when the head is lost"
 
 
 def without_cores(settings: Settings) -> list[str]:

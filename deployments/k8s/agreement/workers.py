@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from deployments.k8s.agreement.applications import FIELD, applications
+from deployments.k8s.agreement.applications import FIELD, Application, applications
 from deployments.k8s.agreement.serving import without_cores
 from deployments.k8s.capacity import Part, PodSize, pack, parts, parts_while_replacing
 from deployments.k8s.objects import Fault, KubeObject, get, mapping
@@ -42,7 +42,8 @@ def ray_cpus(objects: Sequence[KubeObject]) -> Iterator[Fault]:
 
 
 def capacity(objects: Sequence[KubeObject]) -> Iterator[Fault]:
-    """Every replica and stage fits a worker; those that always run fit all workers, and so do all at their most."""
+    """Every replica and stage fits a worker; those that always run fit the workers that do (`minReplicas`), all at
+    their most fit all workers, and there is room for the one more that a changed configuration starts first."""
     for served in applications(objects):
         if served.settings is None or without_cores(served.settings):
             continue
@@ -68,6 +69,18 @@ def capacity(objects: Sequence[KubeObject]) -> Iterator[Fault]:
                 "a changed configuration would never be taken over: a new replica comes before an old one goes, and "
                 f"even with the fewest there is no room for one more; {_advice(stuck[0], sizes, key)}",
             )
+        if cluster.autoscales:
+            yield from _always_running(served, sizes, path)
+
+
+def _always_running(served: Application, sizes: Sequence[PodSize], path: str) -> Iterator[Fault]:
+    """With fewer the autoscaler would add them, but a replica that always runs would wait for a node first."""
+    assert served.settings is not None
+    always = parts(served.settings, most=False)
+    left = pack(always, sizes, _counts(served.cluster, "minReplicas", 0)).left
+    if left:
+        short = f"there is no place for {_names(left)}, which always run, on the workers that always run"
+        yield Fault(served.owner, path, f"{short}; {_advice(always, sizes, 'minReplicas')}")
 
 
 def ray_cores(group: Mapping[str, Any]) -> float:
@@ -96,11 +109,11 @@ def pod_sizes(cluster: RayCluster) -> list[PodSize]:
     return [PodSize(str(group.get("groupName")), ray_cores(group), ray_gpus(group)) for _, group in cluster.workers()]
 
 
-def _counts(cluster: RayCluster, key: str) -> dict[str, int]:
+def _counts(cluster: RayCluster, key: str, unsaid: int = _ENOUGH) -> dict[str, int]:
     found = {}
     for _, group in cluster.workers():
         count = group.get(key)
-        found[str(group.get("groupName"))] = min(int(_ENOUGH if count is None else count), _ENOUGH)
+        found[str(group.get("groupName"))] = min(int(unsaid if count is None else count), _ENOUGH)
     return found
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 
 from deployments.k8s.objects import Fault, KubeObject, get, mappings, of_kind
 from deployments.k8s.pods import Pod, pods_of
-from deployments.k8s.ray_clusters import ray_clusters
+from deployments.k8s.ray_clusters import RayCluster, ray_clusters
 from deployments.k8s.security.containers import places
 
 _TELLING = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_KEY|CREDENTIALS?)$", re.IGNORECASE)
+_TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
 def host_access(objects: Sequence[KubeObject]) -> Iterator[Fault]:
@@ -37,19 +38,25 @@ def image_version(objects: Sequence[KubeObject]) -> Iterator[Fault]:
         if image is None and path.endswith("autoscalerOptions"):
             continue  # the head's own, where nothing is said
         yield from _image(one, f"{path}.image", str(image or ""))
-    for pod in pods_of(objects):
-        for path, volume in mappings(pod.spec, "volumes"):
-            reference = get(volume, "image.reference")
-            if reference is not None:
-                yield from _image(pod.owner, f"{pod.path}.{path}.image.reference", str(reference))
+    for one, path, reference in _volume_images(objects):
+        yield from _image(one, path, reference)
 
 
 def image_digest(objects: Sequence[KubeObject]) -> Iterator[Fault]:
     """Images by digest: what was tested is what runs, whoever moves a tag. (On request, for images of your own.)"""
-    for one, path, container, _ in places(objects):
-        image = str(container.get("image") or "")
+    images = [(one, f"{path}.image", str(container.get("image") or "")) for one, path, container, _ in places(objects)]
+    for one, path, image in (*images, *_volume_images(objects)):
         if image and "@sha256:" not in image:
-            yield Fault(one, f"{path}.image", f"{image} is a tag, which may move: name the digest (name@sha256:...)")
+            yield Fault(one, path, f"{image} is a tag, which may move: name the digest (name@sha256:...)")
+
+
+def _volume_images(objects: Sequence[KubeObject]) -> Iterator[tuple[KubeObject, str, str]]:
+    """Images that are mounted instead of run: (owner, path, reference)."""
+    for pod in pods_of(objects):
+        for path, volume in mappings(pod.spec, "volumes"):
+            reference = get(volume, "image.reference")
+            if reference is not None:
+                yield pod.owner, f"{pod.path}.{path}.image.reference", str(reference)
 
 
 def _image(one: KubeObject, path: str, image: str) -> Iterator[Fault]:
@@ -62,13 +69,22 @@ def _image(one: KubeObject, path: str, image: str) -> Iterator[Fault]:
 
 
 def service_account_token(objects: Sequence[KubeObject]) -> Iterator[Fault]:
-    """Only Ray's autoscaler speaks to the API server; it is in the head's pod."""
+    """Only Ray's autoscaler speaks to the API server; it is in the head's pod. Where it mounts a token of its own, the
+    containers beside it get none."""
     accounts = {one.name: one.data.get("automountServiceAccountToken") for one in of_kind(objects, "ServiceAccount")}
-    scaled = {id(cluster.owner) for cluster in ray_clusters(objects) if cluster.autoscales}
+    scaled = {id(cluster.owner): cluster for cluster in ray_clusters(objects) if cluster.autoscales}
     for pod in pods_of(objects):
-        needs = pod.role == "head" and id(pod.owner) in scaled
-        if not needs and _mounts_token(pod, accounts):
-            yield Fault(pod.owner, f"{pod.path}.automountServiceAccountToken", "it needs no token: say false")
+        cluster = scaled.get(id(pod.owner)) if pod.role == "head" else None
+        if not _mounts_token(pod, accounts) or (cluster is not None and not _own_token(cluster)):
+            continue
+        why = "it needs no token" if cluster is None else "the autoscaler mounts a token of its own"
+        yield Fault(pod.owner, f"{pod.path}.automountServiceAccountToken", f"{why}: say false")
+
+
+def _own_token(cluster: RayCluster) -> bool:
+    """Whether the autoscaler's container mounts one where programs look for it."""
+    mounts = mappings(cluster.spec, "autoscalerOptions.volumeMounts")
+    return any(mount.get("mountPath") == _TOKEN_PATH for _, mount in mounts)
 
 
 def _mounts_token(pod: Pod, accounts: dict[str, object]) -> bool:

@@ -51,6 +51,15 @@ def test_digests_are_wanted_on_request(tmp_path: Path) -> None:
     assert {line.rpartition(" ")[2] for line in result.stdout.splitlines()} == {"[image-digest]"}
 
 
+def test_secrets_that_you_make_can_be_said(tmp_path: Path) -> None:
+    documents = good()
+    documents[0]["spec"]["rayClusterConfig"]["authOptions"]["secretName"] = "ray-token-2"
+    path = str(write(tmp_path / "rotated.yaml", documents))
+    assert "--secret ray-token-2=auth_token" in CliRunner().invoke(app, ["k8s", "check", path]).stdout
+    result = CliRunner().invoke(app, ["k8s", "check", "--secret", "ray-token-2=auth_token", path])
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
 def test_kinds_without_a_schema_are_named(tmp_path: Path) -> None:
     issuer = {"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "metadata": {"name": "i"}, "spec": {}}
     result = CliRunner().invoke(app, ["k8s", "check", str(write(tmp_path / "a.yaml", [*good(), issuer]))])

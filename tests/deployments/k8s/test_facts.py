@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from deployments.k8s.facts import SECRETS, gather, is_importable
+from deployments.k8s.facts import RAY_PATHS, SECRETS, gather, is_importable, with_secrets
+from engine.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,27 @@ def test_rays_metrics_are_known_from_its_own_files() -> None:
     measured = ["ray_node_cpu_utilization", "ray_serve_num_http_requests_total", "ray_actors"]
     assert [name for name in measured if not facts.ray_measures(name)] == []
     assert not facts.ray_measures("ray_node_cpu")
+
+
+def test_rays_agent_has_the_paths_that_are_asked_for() -> None:
+    import ray
+
+    agent = Path(ray.__file__).parent / "dashboard" / "modules" / "reporter" / "healthz_agent.py"
+    assert set(re.findall(r'routes\.get\("([^"]+)"\)', agent.read_text(encoding="utf-8"))) == RAY_PATHS[52365]
+
+
+def test_secrets_of_ones_own_come_beside_the_project_s() -> None:
+    secrets = with_secrets(gather(), ["a=b", "a=c", "stageline-redis=user"]).secrets
+    assert secrets["a"] == {"b", "c"}
+    assert secrets["stageline-redis"] == {"password", "user"}
+    assert secrets["stageline-ray-token"] == {"auth_token"}
+    assert "a" not in gather().secrets
+
+
+@pytest.mark.parametrize("said", ["a", "a=", "=b", ""])
+def test_a_secret_is_said_with_its_key(said: str) -> None:
+    with pytest.raises(ConfigError, match="NAME=KEY"):
+        with_secrets(gather(), [said])
 
 
 def test_the_rest_comes_from_this_project() -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
@@ -76,10 +77,17 @@ def test_both_differ_only_in_torch_and_words() -> None:
     """What is mended in one is mended in the other."""
     texts = [path.read_text(encoding="utf-8") for path in DOCKERFILES]
     cpu, cuda = ([line for line in text.splitlines() if not line.startswith("#")] for text in texts)
-    assert [line for line in cpu if line not in cuda] == [
-        "ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu",
-        "    RAY_USAGE_STATS_ENABLED=0",
-        'LABEL org.opencontainers.image.title="Stageline" \\',
+    compared = SequenceMatcher(None, cpu, cuda, autojunk=False).get_opcodes()
+    assert [(cpu[a:b], cuda[c:d]) for what, a, b, c, d in compared if what != "equal"] == [
+        (["ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu"], ["ARG TORCH_INDEX=none"]),
+        (
+            ["    RAY_USAGE_STATS_ENABLED=0"],
+            ["    RAY_USAGE_STATS_ENABLED=0 \\", "    NVIDIA_DRIVER_CAPABILITIES=compute,utility"],
+        ),
+        (
+            ['LABEL org.opencontainers.image.title="Stageline" \\'],
+            ['LABEL org.opencontainers.image.title="Stageline for CUDA" \\'],
+        ),
     ]
 
 

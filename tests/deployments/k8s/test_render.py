@@ -15,7 +15,8 @@ from deployments.k8s.render import Filled, fill_objects
 from deployments.k8s.targets import kustomize
 from deployments.settings import load_settings
 from engine.errors import ConfigError
-from tests.deployments.k8s.good import FACTS, Document, findings, good, worker
+from tests.deployments.k8s.good import FACTS, Document, findings, good, named, worker
+from tests.deployments.k8s.mistakes import planted as mistakes
 
 CONFIG: dict[str, Any] = {
     "http": {"port": 8000, "max_body": "4MiB"},
@@ -121,6 +122,35 @@ def test_front_doors_get_nodes_and_proxies(tmp_path: Path) -> None:
     assert served(documents).config["proxy_location"] == "EveryNode"
     assert worker(documents)["minReplicas"] == 4
     assert findings(documents) == []
+
+
+def production() -> list[Document]:
+    """The good objects, and of the workers three always run, of which two have to stay; two front doors."""
+    documents = good()
+    mistakes.front_doors(2)(documents)
+    documents[0]["spec"]["excludeHeadPodFromServeSvc"] = True
+    worker(documents).update(replicas=3, minReplicas=3, maxReplicas=6)
+    named(documents, "PodDisruptionBudget")["minAvailable"] = 2
+    return documents
+
+
+def test_what_outlives_a_node_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    filled = fill(write(tmp_path / "c.yaml"), production())
+    documents = patched(filled, production())
+    assert served(documents).application["args"]["http"] == {"max_body": "4MiB", "front_doors": 2}
+    assert (worker(documents)["minReplicas"], worker(documents)["maxReplicas"]) == (3, 5)
+    assert named(documents, "PodDisruptionBudget")["minAvailable"] == 2
+    assert filled.notes[0] == "http.front_doors: 2, as in the overlay."
+    assert "2 would do, and as in the overlay 3 always run" in filled.notes[1]
+    assert findings(documents) == []
+
+
+def test_the_configuration_s_own_word_about_front_doors_counts(tmp_path: Path) -> None:
+    filled = fill(write(tmp_path / "c.yaml", http={"front_doors": 3}), production())
+    assert served(patched(filled, production())).application["args"]["http"] == {"front_doors": 3}
+    filled = fill(write(tmp_path / "c.yaml", http={"front_doors": 1}), production())
+    assert not any("front_doors" in note for note in filled.notes)
+    assert {one.rule for one in findings(patched(filled, production()))} == {"front-doors"}
 
 
 def test_gpus_are_taken_from_groups_that_have_them(tmp_path: Path) -> None:

@@ -21,6 +21,11 @@ AGREEMENT = [
         "nothing answers /healthz",
         lambda d: container(worker(d))["readinessProbe"]["httpGet"].update(path="/healthz"),
     ),
+    Planted(
+        "probes",
+        "nothing answers /api/healthz at 8265",
+        lambda d: container(head(d))["livenessProbe"]["httpGet"].update(path="/api/healthz", port=8265),
+    ),
     Planted("probes", "port 'http'", lambda d: container(worker(d))["readinessProbe"]["httpGet"].update(port="http")),
     Planted("services", "port 8001", lambda d: service_of(d)["serveService"]["spec"]["ports"][0].update(port=8001)),
     Planted("services", "'web'", lambda d: named(d, "Service")["ports"][0].update(targetPort="web")),
@@ -60,7 +65,8 @@ AGREEMENT = [
     ),
     Planted(
         "references",
-        "no Secret stageline-token",
+        "no Secret stageline-token here; known Secrets: stageline-ray-ca, stageline-ray-token, stageline-redis; if you "
+        "make it in the cluster: --secret stageline-token=auth_token",
         lambda d: cluster_of(d)["authOptions"].update(secretName="stageline-token"),
     ),
     Planted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.deployments.k8s.good import head, pod, service_of, worker
-from tests.deployments.k8s.mistakes.planted import Planted, both, cluster_of, gated, incremental, recovers
+from tests.deployments.k8s.mistakes.planted import Planted, both, cluster_of, front_doors, gated, incremental, recovers
 
 KUBERAY = [
     Planted("kuberay-name", "longer than 47", lambda d: d[0]["metadata"].update(name="s" * 48)),
@@ -72,7 +72,7 @@ KUBERAY = [
     Planted(
         "kuberay-feature-gate",
         "GCSFaultToleranceEmbeddedStorage",
-        lambda d: cluster_of(d).update(gcsFaultToleranceOptions={"backend": "rocksdb"}),
+        both(front_doors(2), lambda d: cluster_of(d).update(gcsFaultToleranceOptions={"backend": "rocksdb"})),
     ),
     Planted(
         "kuberay-tls",

@@ -11,7 +11,9 @@ from tests.deployments.k8s.good import (
     Document,
     args,
     container,
+    head,
     named,
+    pod,
     serve_config,
     served,
     service_of,
@@ -81,8 +83,15 @@ def incremental(**options: Any) -> Change:
     return apply
 
 
+def front_doors(count: int) -> Change:
+    return config(lambda whole: whole["applications"][0]["args"].update(http={"front_doors": count}))
+
+
 def recovers(**options: Any) -> Change:
+    """A head that may be lost, and so two front doors."""
+
     def apply(documents: list[Document]) -> None:
+        front_doors(2)(documents)
         cluster_of(documents)["gcsFaultToleranceOptions"] = {"redisAddress": "redis:6379", **options}
 
     return apply
@@ -96,6 +105,14 @@ def gated(gate: str, **fields: Any) -> Change:
         cluster_of(documents).update(fields)
 
     return apply
+
+
+def autoscaler_token(documents: list[Document]) -> None:
+    """A token for the autoscaler alone: that is good."""
+    mount = {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
+    cluster_of(documents)["autoscalerOptions"]["volumeMounts"] = [mount]
+    source = {"serviceAccountToken": {"path": "token"}}
+    pod(head(documents))["volumes"].append({"name": "token", "projected": {"sources": [source]}})
 
 
 def both(*changes: Change) -> Change:

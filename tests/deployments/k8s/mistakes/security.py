@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.deployments.k8s.good import container, head, named, pod, worker
-from tests.deployments.k8s.mistakes.planted import Planted, cluster_of, recovers
+from tests.deployments.k8s.mistakes.planted import Planted, autoscaler_token, both, cluster_of, recovers
 
 SECURITY = [
     Planted(
@@ -53,6 +53,11 @@ SECURITY = [
     Planted("service-account-token", "no token", lambda d: pod(worker(d)).update(automountServiceAccountToken=True)),
     Planted(
         "service-account-token", "no token", lambda d: named(d, "ServiceAccount").pop("automountServiceAccountToken")
+    ),
+    Planted(
+        "service-account-token",
+        "a token of its own",
+        both(autoscaler_token, lambda d: pod(head(d)).update(automountServiceAccountToken=True)),
     ),
     Planted(
         "secret-values",

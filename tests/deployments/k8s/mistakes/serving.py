@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.deployments.k8s.good import container, head, worker
-from tests.deployments.k8s.mistakes.planted import Planted, config, variant
+from tests.deployments.k8s.good import container, head, service_of, worker
+from tests.deployments.k8s.mistakes.planted import Planted, cluster_of, config, front_doors, variant
 
 SERVED = [
     Planted("serve-schema", "proxy_locations", config(lambda c: c.update(proxy_locations="HeadOnly"))),
@@ -23,7 +23,13 @@ SERVED = [
     Planted(
         "front-doors",
         "3, one a node, and 2 nodes always run",
-        config(lambda c: c["applications"][0]["args"].update(http={"front_doors": 3})),
+        front_doors(3),
+    ),
+    Planted("front-doors", "kept off the head", lambda d: service_of(d).update(excludeHeadPodFromServeSvc=True)),
+    Planted(
+        "front-doors",
+        "when the head is lost",
+        lambda d: cluster_of(d).update(gcsFaultToleranceOptions={"redisAddress": "redis:6379"}),
     ),
     Planted(
         "front-doors",
@@ -50,6 +56,8 @@ SERVED = [
     Planted("http-options", "listens at 8001", config(lambda c: c["http_options"].update(port=8001))),
     Planted("capacity", "needs 3 cores on one node", variant(lambda v: v.update(cores=3))),
     Planted("capacity", "maxReplicas 3 of cpu", variant(lambda v: v["replicas"].update(max=3))),
+    Planted("capacity", "which always run", lambda d: worker(d).update(minReplicas=0)),
+    Planted("capacity", "minReplicas 1 of cpu", lambda d: worker(d).pop("minReplicas")),
     Planted("capacity", "never be taken over", variant(lambda v: v["replicas"].update(min=2))),
     Planted("head-without-work", 'say "0"', lambda d: head(d).update(rayStartParams={})),
     Planted(
