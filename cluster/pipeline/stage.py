@@ -189,14 +189,14 @@ class StageWorker:
         if message.kind == PROBE:
             sender.send(sender.pack(message))
             return
-        received = time.time()
+        received, traced = time.time(), self._clock.tracing
         self._clock.enter(Phase.BUSY, number)
         frame = self._computed(message, sender)
         computed = time.time()
         self._clock.enter(Phase.SENDING, number)
         sender.send(frame)
         self._clock.enter(Phase.WAITING, number + 1, batches=1)
-        if self._clock.tracing:
+        if traced:  # asked when it came: its answer may be known before this line
             rows = message.tensors[0].shape[0] if message.tensors and message.tensors[0].dim() else 0
             self._clock.trace(Traced(number, message.kind, rows, received, received, computed, time.time()))
 
