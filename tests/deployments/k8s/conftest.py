@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from deployments.k8s import programs
-from deployments.k8s.facts import ROOT
 from deployments.k8s.schemas.kuberay import Schemas, load_schemas
 from engine.errors import ConfigError
 
@@ -29,8 +28,8 @@ def helm() -> programs.Program:
 
 @pytest.fixture(scope="session")
 def kuberay_schemas() -> Schemas:
-    """KubeRay's own definitions, from the folder that KUBERAY_CRDS names, or beside the checkout."""
-    folder = os.environ.get("KUBERAY_CRDS") or ROOT.parent / "shared" / "kuberay"
-    if not Path(folder).is_dir():
+    """KubeRay's own definitions, from the folder that KUBERAY_CRDS names."""
+    folder = os.environ.get("KUBERAY_CRDS")
+    if folder is None or not Path(folder).is_dir():
         pytest.skip("KubeRay's definitions are not here: name their folder with KUBERAY_CRDS")
     return load_schemas(Path(folder))
