@@ -36,20 +36,27 @@ def scenario(folder: Path, load: dict[str, Any], model: str = "ttft=0.1,gap=0.01
 
 
 @contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """On leaving, it and all below it are killed."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            for one in psutil.Process(process.pid).children(recursive=True):
+                one.kill()
+            process.kill()
+            process.wait(LIMIT_S)
+
+
+@contextmanager
 def locust(*arguments: str, log: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """None of its processes is left. `log`: a file for what it says."""
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (log or Path(os.devnull)).open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
-        try:
+        with ended(process):
             yield process
-        finally:
-            if process.poll() is None:
-                for one in psutil.Process(process.pid).children(recursive=True):
-                    one.kill()
-                process.kill()
-                process.wait(LIMIT_S)
 
 
 def headless(url: str, folder: Path, *more: str) -> tuple[str, ...]:

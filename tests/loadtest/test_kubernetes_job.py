@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 
 from loadtest.outcome import BROKEN
 from loadtest.record import read_records
 from tests.loadtest.conftest import ROOT, Timed
-from tests.loadtest.locusts import LIMIT_S, free_port, scenario
+from tests.loadtest.locusts import LIMIT_S, ended, free_port, scenario
 
 FOLDER = ROOT / "k8s" / "loadtest"
 SCENARIOS = ROOT / "loadtest" / "scenarios"
@@ -59,14 +58,8 @@ def running(name: str, log: Path, **changed: str) -> Iterator[subprocess.Popen[b
         process = subprocess.Popen(
             [*program["command"], *program["args"]], env=environment, stdout=file, stderr=subprocess.STDOUT
         )
-        try:
+        with ended(process):
             yield process
-        finally:
-            if process.poll() is None:
-                for one in psutil.Process(process.pid).children(recursive=True):
-                    one.kill()
-                process.kill()
-                process.wait(LIMIT_S)
 
 
 def test_the_jobs_commands_run_a_scenario(timed_server: Timed, tmp_path: Path) -> None:
