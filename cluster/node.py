@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import random
 import shutil
 import socket
 import sys
@@ -21,6 +22,7 @@ from engine.errors import ConfigError, EngineFailed
 # Tokens do not travel through Ray's object store, so that little of it is enough.
 _OBJECT_STORE_BYTES = 256 << 20
 _CONNECT_S = 5.0
+_PORTS = range(20_000, 30_000)  # Ray's workers have those below, Serve's replicas the next, Linux those from 32768 on
 TEMP_PREFIX = "stageline-"
 _CORE_PROCESSES = ("raylet", "gcs_server")
 
@@ -123,14 +125,23 @@ def node_temp_dir() -> Iterator[Path]:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody listens on, all different."""
+    """TCP ports that nobody listens on, all different.
+
+    They are neither those that Ray and Serve take nor those that Linux hands out by itself, so that no connection which
+    is made before somebody listens has one of them by chance. Raises `EngineFailed` where there are not so many.
+    """
+    ports: list[int] = []
     with ExitStack() as stack:
-        ports = []
-        for _ in range(count):
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
             probe = stack.enter_context(socket.socket())
-            probe.bind(("", 0))
-            ports.append(int(probe.getsockname()[1]))
-        return ports
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue  # somebody's
+            ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise EngineFailed(f"There are not {count} free ports from {_PORTS[0]} to {_PORTS[-1]}.")
 
 
 def available_cores() -> int:

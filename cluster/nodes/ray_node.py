@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from engine.errors import EngineFailed
 GCS_PORT = 6379
 _START_S = 90.0
 _STOP_S = 30.0
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +138,16 @@ class LocalNode:
             )
 
     def kill_gcs(self) -> None:
-        """Kill the GCS and nothing else."""
+        """Kill the GCS and nothing else, and wait until it is gone: while it dies it would pass for one that runs."""
         gcs = self.core("gcs_server")
-        if gcs is not None:
-            gcs.kill()
+        if gcs is None:
+            return
+        gcs.kill()
+        deadline = time.monotonic() + _STOP_S
+        while not has_ended(gcs):
+            if time.monotonic() > deadline:
+                raise EngineFailed(f"The GCS of {self.name} does not end (process {gcs.pid}).")
+            time.sleep(_POLL_S)
 
     def stop(self) -> None:
         """Ask the raylet to end, which tells the head so, and end all the rest."""

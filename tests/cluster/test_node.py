@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,19 @@ def sleeper(program: str = "import time; time.sleep(60)") -> subprocess.Popen[by
 def test_free_ports_differ() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
+
+
+def test_free_ports_are_none_that_a_connection_gets_by_itself() -> None:
+    begin = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(port < begin for port in free_ports(50))
+
+
+def test_a_port_that_somebody_listens_on_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setattr("cluster.node._PORTS", range(port, port + 1))
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(EngineFailed, match="There are not 1 free ports"):
+        free_ports(1)
+    assert free_ports(1) == [port]
 
 
 def test_cores_are_no_more_than_this_process_may_use() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -79,9 +78,3 @@ def told(folder: Path) -> dict[str, Any]:
     """What the client tells of itself."""
     found: dict[str, Any] = json.loads((folder / "run.json").read_text())
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
+from cluster.node import free_ports
 from loadtest.outcome import BROKEN
 from loadtest.record import read_records
 from tests.loadtest.conftest import ROOT, Timed
-from tests.loadtest.locusts import LIMIT_S, ended, free_port, scenario
+from tests.loadtest.locusts import LIMIT_S, ended, scenario
 
 FOLDER = ROOT / "k8s" / "loadtest"
 SCENARIOS = ROOT / "loadtest" / "scenarios"
@@ -65,7 +66,7 @@ def running(name: str, log: Path, **changed: str) -> Iterator[subprocess.Popen[b
 def test_the_jobs_commands_run_a_scenario(timed_server: Timed, tmp_path: Path) -> None:
     """The Job fails, as the objective is out of reach, and its log ends with the report all the same."""
     made = scenario(tmp_path, {"arrivals": "constant", "rate": 10}, objective={"ttft_ms": {"p50": 1}})
-    port = str(free_port())
+    port = str(free_ports(1)[0])
     here = {
         "HOME": str(tmp_path),
         "SCENARIOS": str(made.parent),

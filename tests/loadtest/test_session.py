@@ -10,10 +10,11 @@ import httpx
 import psutil
 import pytest
 
+from cluster.node import free_ports
 from loadtest.record import read_records
 from tests.loadtest.answering import answering
 from tests.loadtest.conftest import Timed
-from tests.loadtest.locusts import LIMIT_S, free_port, has_records, headless, locust, scenario, told, until
+from tests.loadtest.locusts import LIMIT_S, has_records, headless, locust, scenario, told, until
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_users_who_cannot_share_their_requests_are_refused(timed_server: Timed, 
 
 def test_each_start_on_the_web_page_is_a_run_of_its_own(timed_server: Timed, tmp_path: Path) -> None:
     path, out = scenario(tmp_path, {"arrivals": "constant", "rate": 20}, "ttft=0.5,n=8"), tmp_path / "out"
-    page = f"http://127.0.0.1:{free_port()}"
+    page = f"http://127.0.0.1:{free_ports(1)[0]}"
     more = ["--host", timed_server.url, "--results", str(out), "--no-report", "--scenario", str(path)]
     with locust("--web-host", "127.0.0.1", "--web-port", page.rpartition(":")[2], *more):
         until(lambda: _answers(page))
@@ -148,7 +149,7 @@ def test_a_worker_sends_with_the_masters_key_and_no_other_scenario(tmp_path: Pat
     other = scenario(tmp_path / "other", {"users": 1}, requests=[{"kind": "classify", "model": "n"}], duration_s=1)
     for given, status in ((path, 0), (other, 2)):
         heads.clear()
-        out, port = tmp_path / f"out{status}", str(free_port())
+        out, port = tmp_path / f"out{status}", str(free_ports(1)[0])
         master = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "1"]
         worker = ["--worker", "--master-host", "127.0.0.1", "--master-port", port, "--scenario", str(given)]
         with answering(answer) as url:
