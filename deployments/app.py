@@ -77,9 +77,7 @@ def build_app(
         graceful_shutdown_timeout_s=DRAIN_S,
         logging_config=QUIET,
     )
-    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(
-        offers, handles, http.max_body, several=http.front_doors > 1
-    )
+    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, http)
     return app
 
 

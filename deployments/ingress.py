@@ -18,11 +18,13 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.admin_server import serve_admin
 from deployments.asking import answers
 from deployments.calls import Replicas
 from deployments.channels.handshake import Doorway
 from deployments.channels.pool import Channels
 from deployments.choosable import SHUNNED, listed, on_change
+from deployments.front_door.admin import create_admin_app
 from deployments.front_door.app import create_app
 from deployments.front_door.metrics_merge import page_of
 from deployments.front_door.served_models import ServedModel
@@ -34,6 +36,7 @@ from deployments.own_name import own_name
 from deployments.presence import Key, Presence
 from deployments.provision import base_path
 from deployments.retries import Cause
+from deployments.settings import Http
 from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
@@ -49,22 +52,20 @@ MOST_WAITING = 1000  # requests to a variant while none of its replicas lives; e
 
 
 class Ingress:
-    """`handles` by (model, variant). A model appears as soon as a replica of one of its variants answers. It may be one
-    of `several` front doors."""
+    """`handles` by (model, variant). A model appears as soon as a replica of one of its variants answers."""
 
     def __init__(
         self,
         offers: Sequence[Offer],
         handles: dict[tuple[str, str], DeploymentHandle[Any]],
-        max_body_bytes: int,
-        several: bool = False,
+        http: Http,
     ) -> None:
         self.name = own_name()
-        self.several = several
+        self.http = http
+        self.several = http.front_doors > 1
         self.registry: CollectorRegistry | None = None
         self.offers = tuple(offers)
         self.handles = handles
-        self.max_body_bytes = max_body_bytes
         self.models: dict[str, ServedModel] = {}
         self.connecting: list[asyncio.Task[None]] = []
         self.watches: list[LoadWatch] = []
@@ -85,7 +86,7 @@ class Ingress:
             metrics_sources=self.metrics_sources,
             status=self.status,
             version=version("stageline"),
-            limits=Limits(max_body_bytes=self.max_body_bytes),
+            limits=Limits(max_body_bytes=self.http.max_body),
             metrics_labels=self.metrics_labels(),
             start=self.settle,
         )
@@ -96,7 +97,10 @@ class Ingress:
             on_change(self.handles[key].deployment_name, partial(events.call_soon_threadsafe, channels.changed))
             self.connecting.append(events.create_task(channels.keep()))
         app = create_app(service)
-        self.registry = app.state.registry
+        self.registry = app.state.door.metrics.registry
+        if self.http.admin_port is not None:
+            admin = serve_admin(create_admin_app(app.state.door), self.http.admin_host, self.http.admin_port)
+            self.connecting.append(events.create_task(admin))
         return app
 
     def ready(self) -> bool:

@@ -22,6 +22,7 @@ from engine.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+ADMIN_PORT = 8001
 PACKAGE = Path(deployments.__file__).parent
 """What relative paths count from: it is at the same place in every pod of an image."""
 
@@ -65,4 +66,6 @@ def _settings(args: dict[str, Any]) -> Settings:
                     "of its stages.",
                     param=key,
                 )
+    if settings.http.admin_port is None:
+        return settings.with_http(admin_port=ADMIN_PORT)  # in a pod nobody else can have it
     return settings

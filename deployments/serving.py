@@ -148,9 +148,14 @@ def _deploy(app: serve.Application, http: Http) -> None:
 
 def base_url(http: Http) -> str:
     """Where this machine reaches the front door."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
-    host = everywhere.get(http.host, f"[{http.host}]" if ":" in http.host else http.host)
-    return f"http://{host}:{http.port}"
+    return url_of(http.host, http.port)
+
+
+def url_of(host: str, port: int, own: str | None = None) -> str:
+    """Where this machine reaches what listens there: what listens at all addresses at its `own` one, else loopback."""
+    if host in ("0.0.0.0", "::"):
+        host = own or {"0.0.0.0": "127.0.0.1", "::": "::1"}[host]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def controller_runs() -> bool:

@@ -14,13 +14,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from cluster.node import RayNode, available_cores, joined_cluster, local_node, node_temp_dir
+from cluster.node import RayNode, available_cores, free_ports, joined_cluster, local_node, node_temp_dir
 from cluster.nodes.entering import enter
 from deployments.cli.cluster_state import ClusterState, local_cluster_at
 from deployments.cli.fetch import ConfigArgument, fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
 from deployments.cli.state import StateFile, clear_leftovers, registered, running_servers
-from deployments.serving import application, base_url, local_environment, serve_switches
+from deployments.serving import application, local_environment, serve_switches, url_of
 from deployments.settings import DEMO_CONFIG, EVERYWHERE, Model, Settings, load_settings
 from engine.errors import ConfigError
 
@@ -34,6 +34,10 @@ def serve(
     config: ConfigArgument = None,
     host: Annotated[str | None, typer.Option(help="Address to listen at; 0.0.0.0 is all of them.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen at.")] = None,
+    admin_port: Annotated[
+        int | None,
+        typer.Option(help="Port for operators (`stageline why`, `top`, `profile`); else any free one."),
+    ] = None,
     address: Annotated[
         str | None, typer.Option(help="Join this Ray cluster (host:port, auto, or local) instead of starting a node.")
     ] = None,
@@ -56,10 +60,13 @@ def serve(
         )
     path = config or DEMO_CONFIG
     local = None if address is None else local_cluster_at(address)
-    settings = load_settings(path).with_http(host=host, port=port)
+    settings = load_settings(path).with_http(host=host, port=port, admin_port=admin_port)
+    if settings.http.admin_port is None:
+        settings = settings.with_http(admin_port=free_ports(1)[0])
     if local is not None and host is None:
         # Its nodes are machines of their own: at their loopback address nobody here reaches them.
-        settings = settings.with_http(host=local.ip if settings.http.front_doors == 1 else EVERYWHERE)
+        reached = local.ip if settings.http.front_doors == 1 else EVERYWHERE
+        settings = settings.with_http(host=reached, admin_host=reached)
     with stopping() as signals:
         try:
             _serve(
@@ -115,9 +122,11 @@ def _serve(
     prepare_variants(judged, console)
     files = served_files(settings, judged)
     verdicts = {key: one.verdict for key, one in judged.items()}
-    everywhere = settings.http.host == EVERYWHERE
     # Where this very machine reaches it; a local cluster's head has the proxy that is sure to be there.
-    url = base_url(settings.with_http(host=local.ip).http if local is not None and everywhere else settings.http)
+    own = None if local is None else local.ip
+    url = url_of(settings.http.host, settings.http.port, own)
+    assert settings.http.admin_port is not None
+    admin_url = url_of(settings.http.admin_host, settings.http.admin_port, own)
     with ExitStack() as stack:
         state = stack.enter_context(registered(url, settings.http.port, str(config)))
         if address is None:
@@ -126,7 +135,7 @@ def _serve(
                 build.library()
         with console.status("Starting Ray ...") as spinner:
             node = stack.enter_context(_node(address, local, signals, verbose=verbose))
-            state.update(ray_address=node.address, temp_dir=str(node.temp_dir or ""))
+            state.update(admin_url=admin_url, ray_address=node.address, temp_dir=str(node.temp_dir or ""))
             if address is not None:
                 preflight.check_front_doors(settings.http, nodes=node.nodes)
                 settings = settings.with_cores(node.cores)

@@ -26,6 +26,7 @@ class ServerState:
     url: str
     port: int
     config: str
+    admin_url: str = ""
     ray_address: str = ""
     temp_dir: str = ""
     state: Literal["starting", "ready"] = "starting"

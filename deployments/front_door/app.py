@@ -39,8 +39,8 @@ BODIES = (
 
 
 def create_app(service: Service) -> FastAPI:
-    """The front door over `service`, as an ASGI application that knows nothing of Ray. `state.registry` has the metrics
-    that are its own.
+    """The front door over `service`, as an ASGI application that knows nothing of Ray. It is `state.door`, from which
+    `create_admin_app` makes the operators' application.
 
     Build it in the process that runs it: it holds locks, so it cannot be pickled. `Authorization` headers are
     accepted and not looked at.
@@ -54,7 +54,7 @@ def create_app(service: Service) -> FastAPI:
         yield
 
     app = FastAPI(title="Stageline", version=service.version, docs_url=None, redoc_url=None, lifespan=started)
-    app.state.registry = door.metrics.registry
+    app.state.door = door
     for family in (models, completions, chat, classify, embeddings, translate, tokens, operations):
         app.include_router(family.router(door))
     describe_bodies(app, BODIES)

@@ -21,12 +21,15 @@ EVERYWHERE = "0.0.0.0"  # as `http.host`: all addresses of a node
 
 class Http(Section):
     """The front door. Loopback by default: anybody who reaches it may use it. One is on the head's node; of several,
-    each is on a node of its own."""
+    each is on a node of its own. Operators have a port of their own, which `stageline serve` chooses where none is set.
+    """
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=1, le=65535)
     front_doors: int = Field(1, ge=1)
     max_body: Size = Field(8 << 20, ge=1 << 10)
+    admin_host: str = Field("127.0.0.1", min_length=1)
+    admin_port: int | None = Field(None, ge=1, le=65535)
 
 
 class Settings(Section):
@@ -40,14 +43,22 @@ class Settings(Section):
         refuse_twice("name", [model.name for model in self.models])
         return self
 
-    def with_http(self, *, host: str | None = None, port: int | None = None) -> Settings:
+    def with_http(
+        self,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        admin_host: str | None = None,
+        admin_port: int | None = None,
+    ) -> Settings:
         """A copy that listens elsewhere; None leaves what is set. Raises `ConfigError`."""
-        changed = {"host": host, "port": port}
+        changed = {"host": host, "port": port, "admin_host": admin_host, "admin_port": admin_port}
         try:
             http = Http(**{**self.http.model_dump(), **{key: to for key, to in changed.items() if to is not None}})
         except ValidationError as error:
             problem = error.errors()[0]
-            raise ConfigError(f"--{problem['loc'][0]}: {plain(problem)}.", param=str(problem["loc"][0])) from None
+            option = str(problem["loc"][0]).replace("_", "-")
+            raise ConfigError(f"--{option}: {plain(problem)}.", param=option) from None
         return self.model_copy(update={"http": http})
 
     def with_cores(self, available: int) -> Settings:

@@ -14,6 +14,7 @@ from deployments import ingress
 from deployments.ingress import Ingress
 from deployments.offers import Offer, OfferedVariant
 from deployments.provision import VariantFiles
+from deployments.settings import Http
 from engine.errors import EngineFailed
 
 
@@ -58,7 +59,7 @@ class Handle:
 
 def front_door(handle: Handle) -> tuple[Ingress, Offer]:
     offer = Offer("m", "text-generation", VariantFiles.at(Path("unread")).base, (OfferedVariant("v"),))
-    return Ingress([offer], {("m", "v"): cast(Any, handle)}, 1000), offer
+    return Ingress([offer], {("m", "v"): cast(Any, handle)}, Http()), offer
 
 
 async def test_a_replica_that_hangs_does_not_keep_its_model_from_being_offered(monkeypatch: pytest.MonkeyPatch) -> None:

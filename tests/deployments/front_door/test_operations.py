@@ -210,7 +210,7 @@ async def test_metrics_of_several_front_doors_stay_apart(engine: FakeEngine) -> 
             await client.post("/v1/completions", json={"model": "tiny", "prompt": "Hi", "max_tokens": 1})
 
     async def sources() -> Sequence[str]:
-        return [page_of(other.state.registry, {"front_door": "b"})]
+        return [page_of(other.state.door.metrics.registry, {"front_door": "b"})]
 
     async with client_of(make_service(engine, metrics_sources=sources, metrics_labels={"front_door": "a"})) as client:
         await client.post("/v1/completions", json={"model": "tiny", "prompt": "Hi", "max_tokens": 1})

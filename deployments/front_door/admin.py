@@ -1,0 +1,25 @@
+"""The operators' application: what is not for callers. It listens at a port of its own, by default at loopback only."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
+from deployments.front_door.middleware import RequestContext
+from deployments.front_door.plan import FrontDoor
+from deployments.front_door.routes import operations
+from engine.errors import StagelineError
+
+
+def create_admin_app(door: FrontDoor) -> FastAPI:
+    """Of the same front door that answers callers: probes, `/metrics` and `/status`, as there, and `/admin/...`."""
+    app = FastAPI(title="Stageline's operators", version=door.service.version, docs_url=None, redoc_url=None)
+    for family in (operations,):
+        app.include_router(family.router(door))
+    app.add_exception_handler(StagelineError, handle_stageline_error)
+    app.add_exception_handler(HTTPException, handle_http_exception)
+    app.add_exception_handler(RequestValidationError, handle_validation_error)
+    app.add_middleware(RequestContext)
+    return app
