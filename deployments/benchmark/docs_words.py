@@ -36,8 +36,9 @@ same cores. The article's figures come from other models on another machine: onl
 - Both read the same files, and get the same requests in a round, others in each. A generator must answer with exactly
   the tokens that were asked for, by its `usage`; it is checked that classifiers and generators read as many as well.
 - Rates count from the first request sent to the last answer. Latency is from sending to the whole answer; the figure is
-  a round's median. A ratio is the median of the rounds' ratios. It is above the article's only where it is in all of
-  them; where some are below and some above, they are not told apart.
+  a round's median. A ratio is the median of the rounds' ratios, with the interval in which that is with 95% (from the
+  second least of nine rounds to the second most). It is above the article's where the whole interval is; where the
+  article's lies within, they are not told apart.
 - The article does not say how long its texts are: lines (about 12 words) and letters (about 100) are both held against
   its figure for classification.
 - The baseline gets as many of the callers as it answers in half a round, at least two (of several). It answers one

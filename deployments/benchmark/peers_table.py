@@ -19,7 +19,7 @@ HEAD = (
     "Stageline: callers",
     "prompt tokens",
     "tokens/s",
-    "Stageline's rate over the peer's [least to most of the rounds]",
+    "Stageline's rate over the peer's [interval]",
     "the peer's answers against the baseline's",
 )
 

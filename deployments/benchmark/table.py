@@ -9,7 +9,7 @@ from typing import Any
 from deployments.benchmark.asking import BASELINE, OPTIMIZED
 from deployments.benchmark.markdown_table import markdown_table, number, shown
 from deployments.benchmark.origin import told
-from deployments.benchmark.ratios import Ratio, Spread, ratio, spread
+from deployments.benchmark.ratios import LEAST_ROUNDS, Ratio, Spread, ratio, spread
 from deployments.benchmark.works import UNITS, WORKS, Work
 
 HEAD = (
@@ -19,7 +19,7 @@ HEAD = (
     "ratio",
     "here: baseline",
     "optimized",
-    "ratio [least to most of the rounds]",
+    "ratio [interval]",
     "than the article's",
     "quality",
 )
@@ -120,7 +120,9 @@ def times(one: Ratio) -> str:
 
 def markdown(result: Mapping[str, Any]) -> str:
     """Where the figures come from, then a row a line."""
-    count = "One round" if result["rounds"] == 1 else f"Medians of {result['rounds']} rounds, in brackets the extremes"
+    rounds = result["rounds"]
+    bounds = "where it is with 95%" if rounds >= LEAST_ROUNDS else "the extremes"
+    count = "One round" if rounds == 1 else f"Medians of {rounds} rounds, in brackets {bounds}"
     unfinished = "" if result["complete"] else " **It was stopped before its last round.**"
     table = markdown_table(HEAD, [line.cells() for line in lines(result)])
     return f"{told(result)} {count}. Threads: {threads(result)}.{unfinished}\n\n{table}\n"

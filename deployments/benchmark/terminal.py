@@ -16,7 +16,7 @@ from deployments.benchmark.works import UNITS
 
 def rich_tables(result: Mapping[str, Any]) -> list[Table]:
     """The article's, then the peers' where there are any."""
-    table = Table("", "article", "baseline", "optimized", "ratio [rounds]", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table("", "article", "baseline", "optimized", "ratio [interval]", box=SIMPLE_HEAD, pad_edge=False)
     for line in lines(result):
         claim, better = line.work.article, line.ratio
         told = "" if claim is None else f"{claim.baseline:g}, {claim.optimized:g}: {claim.ratio:g}x"
@@ -25,7 +25,9 @@ def rich_tables(result: Mapping[str, Any]) -> list[Table]:
         table.add_row(f"{line.work.name}, {UNITS[line.work.figure]}", told, *here, ratio)
     tables = [table]
     if rows := peers_table.cells(result):
-        peers = Table("server", "callers", "tokens/s", "Stageline", "over it [rounds]", box=SIMPLE_HEAD, pad_edge=False)
+        peers = Table(
+            "server", "callers", "tokens/s", "Stageline", "over it [interval]", box=SIMPLE_HEAD, pad_edge=False
+        )
         for name, callers, _, theirs, _, _, ours, over, _ in rows:
             peers.add_row(name, callers, theirs, ours, over)
         tables.append(peers)

@@ -82,7 +82,7 @@ def test_without_seconds_the_scenarios_hold() -> None:
     assert callers(turns((TRANSLATION,), servers(harness), 1, None)) == {
         "translation": {"baseline": 16, "optimized": 16}
     }
-    assert harness.asked[-1][3] == 10.0
+    assert harness.asked[-1][3] == 4.0
 
 
 def test_peers_only_generate_and_begin_a_round_in_their_turn() -> None:

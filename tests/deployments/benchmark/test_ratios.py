@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.benchmark.ratios import ratio, spread
+from deployments.benchmark.ratios import LEAST_ROUNDS, ratio, spread
 
 
 def test_rates_and_latencies_are_better_in_opposite_directions() -> None:
@@ -36,6 +36,17 @@ def test_a_claim_among_the_rounds_is_not_told_apart() -> None:
         "not told apart",
         "below",
     ]
+
+
+def test_of_many_rounds_the_extremes_say_nothing() -> None:
+    found = ratio([10] * 9, [10, 31, 40, 40, 40, 40, 40, 49, 900], lower_is_better=False)
+    assert (found.low, found.value, found.high) == (3.1, 4, 4.9)
+    assert found.against(3) == "above"
+
+
+def test_of_six_rounds_the_extremes_hold_the_median() -> None:
+    found = ratio([10] * LEAST_ROUNDS, [31, 40, 40, 40, 40, 49], lower_is_better=False)
+    assert (found.low, found.value, found.high) == (3.1, 4, 4.9)
 
 
 def test_rounds_are_pairs() -> None:

@@ -85,7 +85,7 @@ def test_the_command_is_kept_without_the_key() -> None:
 
 @pytest.mark.parametrize(
     ("options", "standard"),
-    [([], True), (["--rounds", "5"], True), (["--rounds", "2"], False), (["--seconds", "1"], False),
+    [([], True), (["--rounds", "6"], True), (["--rounds", "5"], False), (["--seconds", "1"], False),
      (["--task", "translation"], False), (["--url", "http://a", "--baseline-url", "http://b"], False)],
 )  # fmt: skip
 def test_only_a_whole_run_with_the_standard_arguments_is_for_the_page(
