@@ -62,7 +62,10 @@ def build_app(
             model.name,
             model.task,
             files[model.name, model.variants[0].name].base,
-            tuple(offered(variant, verdicts.get((model.name, variant.name))) for variant in model.variants),
+            tuple(
+                offered(variant, verdicts.get((model.name, variant.name)), shares=share < 1)
+                for variant in model.variants
+            ),
             model.pairs,
             model.promised,
         )
@@ -94,7 +97,7 @@ def front_doors(count: int) -> dict[str, Any]:
     return {"num_replicas": count, "max_replicas_per_node": 1, "ray_actor_options": {"num_cpus": 0, **beside}}
 
 
-def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
+def offered(variant: Variant, verdict: Verdict | None, *, shares: bool = False) -> OfferedVariant:
     """With what was measured. fp32 is what quality is measured against, and bf16 is taken to be as good until it was
     measured."""
     quality = None if verdict is None else verdict.quality
@@ -105,6 +108,7 @@ def offered(variant: Variant, verdict: Verdict | None) -> OfferedVariant:
         measured=quality is not None or variant.precision == "fp32",
         speedup=1.0 if variant.precision == "fp32" else None if quality is None else quality.speedup,
         may_sleep=variant.replicas.min == 0,
+        shares=shares,
     )
 
 

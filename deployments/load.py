@@ -31,7 +31,7 @@ class Load:
     prompts. `capacity_tokens_per_s` with full batches of requests like the last ones; 0 while it was not measured. The
     engine runs `slots` requests at once, and has `places` for those and the ones that wait; a step has at most
     `step_tokens`. `output_tokens` is the mean of the last answers. `turned_away_per_s` are tokens that callers took
-    elsewhere because this variant was full.
+    elsewhere because this variant was full. `node` is where it computes.
     """
 
     replica: str
@@ -49,6 +49,7 @@ class Load:
     cost: StepCost = StepCost()
     output_tokens: float = 0.0
     turned_away_per_s: float = 0.0
+    node: str = ""
 
 
 def capacity(cost: StepCost, slots: int, prompt_tokens: float, output_tokens: float) -> float:

@@ -134,7 +134,9 @@ class LoadMeter:
         if one is not None and finished and one.most:
             self._output += (one.written - self._output) * OUTPUT_WEIGHT
 
-    def load(self, replica: str, running: int, waiting: int, *, slots: int, places: int, step_tokens: int) -> Load:
+    def load(
+        self, replica: str, running: int, waiting: int, *, slots: int, places: int, step_tokens: int, node: str = ""
+    ) -> Load:
         """All of it now."""
         now = self._clock()
         with self._lock:
@@ -164,6 +166,7 @@ class LoadMeter:
             cost=cost,
             output_tokens=self._output,
             turned_away_per_s=sum(per_s for per_s, _ in self._turned_away.values()),
+            node=node,
         )
 
     def _left(self, one: _Open) -> float:

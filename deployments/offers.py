@@ -31,14 +31,15 @@ from engine.text.translation import open_translation_text
 @dataclass(frozen=True, slots=True)
 class OfferedVariant:
     """A variant to offer: the share of the model's quality that it retains, None where that is not known; whether this
-    was measured; how many times as fast as fp32 it is, None where that is not known; and whether it may be without
-    replicas."""
+    was measured; how many times as fast as fp32 it is, None where that is not known; whether it may be without
+    replicas; and whether others may compute on the same cores at the same time."""
 
     name: str
     retained: float | None = 1.0
     measured: bool = False
     speedup: float | None = None
     may_sleep: bool = False
+    shares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def _info(variant: OfferedVariant) -> VariantInfo:
         variant.measured,
         variant.speedup,
         variant.may_sleep,
+        variant.shares,
     )
 
 

@@ -65,6 +65,7 @@ class Replica(ABC, Generic[R, P, O, S]):
     def __init__(self, model: str, variant: str, threads: int, load: Callable[[], SteppedEngine[R, P, O, S]]) -> None:
         self.model, self.variant = model, variant
         self.name = own_name()  # in what it tells of its load
+        self.node = get_node_ip_address()
         self.metrics = ReplicaMetrics(model, variant)
         self.meter = LoadMeter()
         self.told_s = -math.inf
@@ -132,6 +133,7 @@ class Replica(ABC, Generic[R, P, O, S]):
             slots=limits.max_running,
             places=limits.max_running + limits.max_waiting,
             step_tokens=limits.max_batch_tokens,
+            node=self.node,
         )
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
@@ -140,7 +142,7 @@ class Replica(ABC, Generic[R, P, O, S]):
 
     async def doorway(self) -> Doorway:
         """Where it takes calls. The front door asks, through Serve, before it can make one."""
-        return await self.server.doorway(get_node_ip_address())
+        return await self.server.doorway(self.node)
 
     async def here(self) -> str:
         """A sign of life: this replica's name."""
@@ -151,7 +153,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         return {
             "variant": self.variant,
             "pid": os.getpid(),
-            "node": get_node_ip_address(),
+            "node": self.node,
             "state": "ready" if self.loop.healthy else "failed",
             **self.start.status,
             **self.measures(self.loop.stats()).status,

@@ -22,8 +22,8 @@ class VariantInfo:
 
     `retained` is the share of the model's quality that it keeps, 0 to 1, None where nobody knows; `measured` tells that
     this was measured. `speedup` is how many times as fast as fp32 it is with many requests at once, None where that was
-    not measured. `may_sleep` where it need not have a replica. The order in which a model lists its variants is
-    preference among equals.
+    not measured. `may_sleep` where it need not have a replica, `shares` where others may compute on the same cores at
+    the same time. The order in which a model lists its variants is preference among equals.
     """
 
     name: str
@@ -32,6 +32,7 @@ class VariantInfo:
     measured: bool = False
     speedup: float | None = None
     may_sleep: bool = False
+    shares: bool = False
     replicas: int = 0
 
     @property

@@ -4,16 +4,21 @@ Each request is decided by itself, with all counted that was sent before it. So 
 and the rest goes to the next one: under constant load the shares are constant, and there is nothing that could swing.
 A variant that had to pass requests on is `pressed`: it takes new ones only up to `EASED` of the objective until, for
 some time, none had to be passed on for that. The two thresholds keep it from running at its edge, and keep the
-preferred variant, which is told to operators, from flapping. See docs/adr/0009.
+preferred variant, which is told to operators, from flapping.
+
+Variants that share cores slow each other: two half-filled batches are less than one. So each of them is predicted as if
+it had all that is open at all of them, and one that is pressed takes nothing at all beside one that would do better.
+See docs/adr/0009.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from deployments.routing.prediction import Demand, Objective, Pool, Prediction, predict
+from deployments.routing.prediction import Demand, Objective, Pool, Prediction, predict, together
 from deployments.variants import Policy, VariantState
 from engine.errors import Overloaded
 
@@ -32,7 +37,8 @@ Reason = Literal["pinned", "objective", "least_bad", "fast", "stale", "waking"]
 class Candidate:
     """A variant that may answer, in order of quality. `pool` None: its load is not known, or too old to go by; `open`
     is then all that is known: requests sent to it and not answered, of `places`. `speedup`: how many times as fast as
-    fp32 it was measured to be, with many requests at once."""
+    fp32 it was measured to be, with many requests at once. `shared`: the nodes whose cores it shares with variants that
+    name the same ones; none where its cores are its own."""
 
     name: str
     state: VariantState
@@ -40,6 +46,11 @@ class Candidate:
     places: int
     pool: Pool | None
     speedup: float | None = None
+    shared: frozenset[str] = frozenset()
+
+    def beside(self, other: Candidate) -> bool:
+        """Whether both compute on the same cores."""
+        return self is not other and bool(self.shared) and self.shared == other.shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +109,7 @@ def choose(
     free = _check_room(ready, demand, objective)
     if pinned:
         return Decision(free[0].name, "pinned"), memory
-    found = {one.name: _prediction(one, demand, objective) for one in free}
+    found = {one.name: _prediction(one, ready, demand, objective) for one in free}
     known = {name: one for name, one in found.items() if one is not None}
     if not known:
         return Decision(_fewest(free).name, "stale"), memory
@@ -112,13 +123,17 @@ def choose(
     share = BALANCED if policy == "balanced" else 1.0
     passed: list[str] = []
     chosen: str | None = None
-    for name in used:
+    for one in free:
+        name = one.name
+        if name not in used:
+            continue
         pressure = memory.pressed.get(name)
         eased = pressure is not None and pressure.holds(now)
-        if used[name] <= share * (EASED if eased else 1.0):
+        if used[name] > share * (EASED if eased else 1.0):
+            passed.append(name)
+        elif not eased or not any(one.beside(other) and used.get(other.name, math.inf) < used[name] for other in free):
             chosen = name
             break
-        passed.append(name)
     # What no load made slow does not tell of load.
     full = [name for name in passed if beyond or alone[name].share_of(objective) <= EASED]
     if policy == "best":
@@ -157,8 +172,11 @@ def prefer(candidates: Sequence[Candidate], memory: Memory, now: float) -> Memor
     return replace(memory, preferred=name, cause=cause)
 
 
-def _prediction(one: Candidate, demand: Demand, objective: Objective) -> Prediction | None:
-    return None if one.pool is None else predict(one.pool, demand, objective)
+def _prediction(one: Candidate, ready: Sequence[Candidate], demand: Demand, objective: Objective) -> Prediction | None:
+    if one.pool is None:
+        return None
+    others = [other.pool for other in ready if one.beside(other) and other.pool is not None]
+    return predict(together(one.pool, others), demand, objective)
 
 
 def _check_room(ready: Sequence[Candidate], demand: Demand, objective: Objective) -> list[Candidate]:

@@ -87,12 +87,14 @@ class Heard:
             # Never heard of: nothing speaks against it, and it is measured as soon as it has work.
             pool = Pool(open=mine.open, begun=mine.begun, prompt_tokens=mine.prompt_tokens, places=PLACES, slots=PLACES)
             return Candidate(variant.name, variant.state, mine.open, PLACES, pool, variant.speedup)
+        shared = frozenset(load.node for load in self.loads) if variant.shares else frozenset()
         pool = pool_of(self.loads, mine, self.beside)
         # A variant without work need not tell anything: its load is known.
         age_s = now - max(self.at_s, self.quiet_s if mine.open else now)
         stale = age_s > STALE_S
         open_ = mine.open if stale else pool.open
-        return Candidate(variant.name, variant.state, open_, pool.places, None if stale else pool, variant.speedup)
+        known = None if stale else pool
+        return Candidate(variant.name, variant.state, open_, pool.places, known, variant.speedup, shared)
 
     def _forget(self, now: float) -> None:
         """Drops replicas that have been silent for long, unless all are: one that hangs must not hide the others."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from deployments.load import StepCost
 
@@ -81,6 +82,37 @@ class Pool:
             cost=self.cost,
             output_tokens=self.output_tokens,
         )
+
+
+def together(pool: Pool, others: Iterable[Pool]) -> Pool:
+    """With all that is open at others, as if it was here: others that compute on the same cores."""
+    for other in others:
+        pool = _with(pool, other)
+    return pool
+
+
+def _with(pool: Pool, other: Pool) -> Pool:
+    """Requests that run there are as many here as write as many tokens/s in steps of the cost that these have here."""
+    running = min(float(other.open), other.slots * max(1, other.replicas))
+    here = running
+    if running and pool.cost.known and other.cost.known:
+        replicas = max(1, pool.replicas)
+        tokens_per_s = running / other.cost.seconds(running / max(1, other.replicas))
+        here = min(replicas * rows_for(tokens_per_s / replicas, pool.cost), float(pool.slots * replicas))
+    begun = other.begun * here / running if running else 0.0
+    return replace(
+        pool,
+        open=pool.open + math.ceil(here) + other.open - int(running),
+        begun=pool.begun + math.ceil(min(here, begun)),
+        prompt_tokens=pool.prompt_tokens + other.prompt_tokens,
+        prompt_per_s=pool.prompt_per_s + other.prompt_per_s,
+    )
+
+
+def rows_for(tokens_per_s: float, cost: StepCost) -> float:
+    """Tokens of a step where so many a second are written; infinite where no step is quick enough."""
+    left = 1.0 - tokens_per_s * cost.token_s
+    return tokens_per_s * cost.base_s / left if left > 0 else math.inf
 
 
 def predict(pool: Pool, demand: Demand, objective: Objective) -> Prediction:

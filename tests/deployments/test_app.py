@@ -20,6 +20,16 @@ def test_what_is_taken_for_granted_of_a_variant(precision: Precision, retained: 
         assert (found.name, found.retained, found.measured, found.may_sleep) == (precision, retained, measured, False)
 
 
+@pytest.mark.parametrize(("share", "shares"), [(1.0, False), (0.5, True)])
+def test_variants_that_cannot_reserve_all_of_their_cores_share_them(share: float, shares: bool) -> None:
+    variants = [{"precision": "fp32", "cores": 2}, {"precision": "bf16", "cores": 2}]
+    settings = Settings.model_validate({"models": [{"name": "m", "source": "somewhere", "variants": variants}]})
+    files = {("m", name): VariantFiles.at(Path("somewhere")) for name in ("fp32", "bf16")}
+    app = build_app(settings, files, {}, share=share)
+    (offer,) = app._bound_deployment.init_args[0]
+    assert [variant.shares for variant in offer.variants] == [shares, shares]
+
+
 def test_a_replica_of_one_process_reserves_its_cores() -> None:
     threads = {"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}}}
     assert placed(Variant(precision="bf16", cores=2), 1.0) == {"ray_actor_options": {"num_cpus": 2, **threads}}

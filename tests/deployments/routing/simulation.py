@@ -77,6 +77,7 @@ class Replica:
             slots=SLOTS,
             places=SLOTS + QUEUE,
             step_tokens=STEP_TOKENS,
+            node="node",
         )
 
 
@@ -91,11 +92,24 @@ class Call:
 
 
 class World:
-    """`costs` by variant, in order of quality."""
+    """`costs` by variant, in order of quality. With `shared` cores all compute on the same ones: a step takes as many
+    times as long as replicas compute when it begins, and the router knows (`told`) or does not."""
 
-    def __init__(self, costs: dict[str, StepCost], objective: Objective, report_s: float = 0.1) -> None:
+    def __init__(
+        self,
+        costs: dict[str, StepCost],
+        objective: Objective,
+        report_s: float = 0.1,
+        *,
+        shared: bool = False,
+        told: bool = True,
+    ) -> None:
         self.now = 0.0
-        infos = [VariantInfo(name, retained=1.0 - 0.01 * i, measured=True) for i, name in enumerate(costs)]
+        self.shared = shared
+        shares = shared and told
+        infos = [
+            VariantInfo(name, retained=1.0 - 0.01 * i, measured=True, shares=shares) for i, name in enumerate(costs)
+        ]
         self.router = Router("m", infos, objective, lambda: self.now)
         self.steps: list[tuple[float, Step]] = []
         self.router.on_step = lambda step: self.steps.append((self.now, step))
@@ -151,6 +165,8 @@ class World:
     def _start(self, replica: Replica) -> None:
         seconds, work = replica.step()
         replica.busy = bool(work)
+        if self.shared:
+            seconds *= max(1, sum(one.busy for one in self.replicas.values()))
         if work:
             self.at(self.now + seconds, lambda: self._end(replica, seconds, work))
 

@@ -188,6 +188,32 @@ def test_a_variant_pressed_again_and_again_is_held_longer() -> None:
     assert holds[-1] == MOST_HOLD_S
 
 
+def on(nodes: str, one: Candidate) -> Candidate:
+    return replace(one, shared=frozenset(nodes))
+
+
+def test_on_shared_cores_a_pressed_variant_takes_nothing_beside_a_better_one() -> None:
+    good, fast = on("a", ready("good", pool(0))), on("a", ready("fast", pool(4, 0.002, 0.0002)))
+    pressed = Memory({"good": Pressure(0.0)})
+    decision, memory = choose([good, fast], CHAT, GENERATION, pressed, 1.0)
+    assert (decision.variant, decision.full) == ("fast", ()), "it has room; nothing is passed on for lack of it"
+    assert memory.pressed == pressed.pressed, "and it is let go when its time is over"
+    assert choose([good, fast], CHAT, GENERATION, pressed, HOLD_S + 1.0)[0].variant == "good"
+    elsewhere = on("b", fast)
+    assert choose([good, elsewhere], CHAT, GENERATION, pressed, 1.0)[0].variant == "good", "cores of its own"
+    slower = on("a", ready("slower", pool(4, 0.02, 0.002)))
+    assert choose([good, slower], CHAT, GENERATION, pressed, 1.0)[0].variant == "good", "nothing is gained there"
+
+
+def test_on_shared_cores_the_load_of_all_counts() -> None:
+    """By itself the better variant has room; with what the other one has open it has none."""
+    good, fast = ready("good", pool(40)), ready("fast", pool(60, 0.002, 0.0002))
+    assert choose([good, fast], CHAT, GENERATION, Memory(), 0.0)[0].variant == "good"
+    decision, memory = choose([on("a", good), on("a", fast)], CHAT, GENERATION, Memory(), 0.0)
+    assert (decision.variant, decision.full) == ("fast", ("good",))
+    assert "good" in memory.pressed
+
+
 def test_the_preferred_variant_and_why_it_changed() -> None:
     two = [ready("a", pool()), ready("b", pool())]
     memory = prefer(two, Memory(), 0.0)

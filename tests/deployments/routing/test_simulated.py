@@ -135,3 +135,43 @@ def test_a_caller_with_large_requests_has_fewer_of_them_open() -> None:
     work = world.router.counts.of("bf16").callers
     assert work["large"].requests < work["small"].requests / 2
     assert work["large"].tokens < 8 * work["small"].tokens, "it would be 20 times as many, with as many requests"
+
+
+SHARED_RATE = 20.0
+"""Requests/s that int8 can take on the cores that both share, and bf16 cannot."""
+
+
+@pytest.mark.parametrize("rate", [2, 5, 8, 12, SHARED_RATE])
+def test_on_shared_cores_one_variant_takes_all(rate: float) -> None:
+    world = World(COSTS, OBJECTIVE, shared=True)
+    world.run(poisson(lambda _: rate, 120, rate, seed=int(rate)), 120)
+    held(world, 15, 110)
+    shares = [world.shares(since, since + 15)["bf16"] for since in range(20, 105, 15)]
+    mixed = [share for share in shares if 0.02 < share < 0.9]
+    assert len(mixed) <= 1, shares  # bf16 is tried again now and then
+    assert len(world.steps) <= 4, world.steps
+    assert not world.refused
+
+
+def test_overflowing_on_shared_cores_would_not_keep_the_objective() -> None:
+    """What the rule is for: a router that does not know that they share."""
+    good = {}
+    for told in (True, False):
+        world = World(COSTS, OBJECTIVE, shared=True, told=told)
+        world.run(poisson(lambda _: SHARED_RATE, 120, SHARED_RATE, seed=20), 120)
+        assert OBJECTIVE.token_s is not None
+        late = [token_s > OBJECTIVE.token_s for token_s in world.tpots(15, 110)]
+        good[told] = 1 - sum(late) / len(late)
+    assert good[True] > 0.97
+    assert good[False] < 0.9
+
+
+def test_a_step_on_shared_cores_goes_down_and_comes_back() -> None:
+    world = World(COSTS, OBJECTIVE, shared=True)
+    load = lambda time: SHARED_RATE if 60 <= time < 120 else 2.0  # noqa: E731
+    world.run(poisson(load, 240, SHARED_RATE, seed=2), 240)
+    held(world, 5, 60)
+    held(world, 75, 230)
+    assert world.shares(75, 115)["bf16"] < 0.02
+    assert world.shares(160, 240)["bf16"] > 0.98
+    assert len(world.steps) <= 4
