@@ -25,13 +25,18 @@ Keep = Callable[[str, Sequence[Record]], None]
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One of those that take turns. `at_once` is how many requests it answers at a time, None: as many as come."""
+    """One of those that take turns. `at_once` is how many requests it answers at a time, None: as many as come. `tasks`
+    are those that it does, None: all."""
 
     name: str
     url: str
     at_once: int | None = None
     change: Callable[[Scenario], Scenario] = lambda scenario: scenario
     measure: Measure = measure
+    tasks: tuple[str, ...] | None = None
+
+    def does(self, work: Work) -> bool:
+        return self.tasks is None or work.task in self.tasks
 
 
 @dataclass(slots=True)
@@ -60,7 +65,7 @@ def take_turns(
     """Every work on every server that can do it once a round, after a short round that does not count. `seconds` of
     each measurement; None: the scenario's. `keep` is given each measurement's requests, `after` all that was measured
     when a round is over."""
-    pairs = [(work, server) for work in scenarios for server in servers if _does(server, work)]
+    pairs = [(work, server) for work in scenarios for server in servers if server.does(work)]
     taken: dict[Work, dict[str, Taken]] = {work: {} for work in scenarios}
     everything = turns(pairs, rounds, console, name=_name, warm_up=True, order=other_servers_first)
     for number, (turn, (work, server)) in enumerate(everything, 1):
@@ -89,11 +94,6 @@ def other_servers_first(pairs: Sequence[tuple[Work, Server]], turn: int) -> list
 
 def _name(pair: tuple[Work, Server]) -> str:
     return f"{pair[0].name}, {pair[1].name}"
-
-
-def _does(server: Server, work: Work) -> bool:
-    """Peers generate, and nothing else."""
-    return server.name in (BASELINE, OPTIMIZED) or work.task == "generation"
 
 
 def _warm_up(scenario: Scenario, server: Server, seconds: float) -> Taken:

@@ -58,7 +58,7 @@ def bench_table(plan: Plan, settings: Settings, console: Console, kept: Kept) ->
             console.print(f"Starting {peer.name} ...")
             model = Path() if peer.url else paths[first_of(asked, "generation").name]
             ready = stack.enter_context(started(peer, model, threads))
-            servers.append(Server(peer.name, ready.url, peer.at_once, ready.change))
+            servers.append(Server(peer.name, ready.url, peer.at_once, ready.change, tasks=("generation",)))
             peers[peer.name] = {**peer.about(), "file": model.name}
         facts = {work: baseline_facts(servers[0].url, scenario) for work, scenario in scenarios.items()}
 

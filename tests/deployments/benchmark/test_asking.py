@@ -48,7 +48,7 @@ class Harness:
 
 def servers(harness: Harness, *peers: str) -> list[Server]:
     own = [Server("baseline", SLOW, 1, measure=harness), Server("optimized", FAST, measure=harness)]
-    return [*own, *(Server("peer", url, measure=harness) for url in peers)]
+    return [*own, *(Server("peer", url, measure=harness, tasks=("generation",)) for url in peers)]
 
 
 def turns(
