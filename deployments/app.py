@@ -80,7 +80,7 @@ def build_app(
         graceful_shutdown_timeout_s=DRAIN_S,
         logging_config=QUIET,
     )
-    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, http)
+    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, http, settings.access.keys)
     return app
 
 

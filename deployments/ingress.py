@@ -9,6 +9,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,6 +19,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.access.ring import KeyFile
 from deployments.admin_server import serve_admin
 from deployments.asking import answers
 from deployments.calls import Replicas
@@ -52,17 +54,20 @@ MOST_WAITING = 1000  # requests to a variant while none of its replicas lives; e
 
 
 class Ingress:
-    """`handles` by (model, variant). A model appears as soon as a replica of one of its variants answers."""
+    """`handles` by (model, variant). A model appears as soon as a replica of one of its variants answers. `keys` is the
+    file of API keys, where there is one."""
 
     def __init__(
         self,
         offers: Sequence[Offer],
         handles: dict[tuple[str, str], DeploymentHandle[Any]],
         http: Http,
+        keys: str | None = None,
     ) -> None:
         self.name = own_name()
         self.http = http
         self.several = http.front_doors > 1
+        self.keys = None if keys is None else KeyFile(Path(keys))
         self.registry: CollectorRegistry | None = None
         self.offers = tuple(offers)
         self.handles = handles
@@ -89,6 +94,7 @@ class Ingress:
             limits=Limits(max_body_bytes=self.http.max_body),
             metrics_labels=self.metrics_labels(),
             start=self.settle,
+            keys=self.keys,
         )
         events = asyncio.get_running_loop()
         self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]
@@ -96,6 +102,8 @@ class Ingress:
         for key, channels in self.channels.items():
             on_change(self.handles[key].deployment_name, partial(events.call_soon_threadsafe, channels.changed))
             self.connecting.append(events.create_task(channels.keep()))
+        if self.keys is not None:
+            self.connecting.append(events.create_task(self.keys.watch()))
         app = create_app(service)
         self.registry = app.state.door.metrics.registry
         if self.http.admin_port is not None:

@@ -14,6 +14,7 @@ from ray import serve
 
 import deployments
 from deployments import preflight
+from deployments.access.exposure import check_access
 from deployments.app import build_app
 from deployments.settings import Settings, read_settings
 from deployments.sources import fetch_with_changes
@@ -32,7 +33,8 @@ def application(args: dict[str, Any]) -> serve.Application:
 
     Every replica reserves all of its cores, so that Ray's autoscaler sees what is missing, and one that is replaced
     goes on until its successor answers. The models are fetched on this node, to be judged; each other node fetches what
-    it needs. Raises ConfigError, SourceError and CheckpointError.
+    it needs. Without API keys the configuration has to say that everybody may use it. Raises ConfigError, SourceError and
+    CheckpointError.
     """
     settings = _settings(args)
     paths = {
@@ -56,6 +58,7 @@ def _settings(args: dict[str, Any]) -> Settings:
                 f"args: http.{key}: it means nothing here; set {key} in http_options, beside the applications.",
                 param=f"http.{key}",
             )
+    check_access(settings, to_others=True)
     for i, model in enumerate(settings.models):
         for k, variant in enumerate(model.variants):
             if variant.cores is None:

@@ -50,6 +50,28 @@ class CallerOverShare(Overloaded):
     """This caller has more open requests than is its share while others wait; there is room for other callers."""
 
 
+class RateLimited(Overloaded):
+    """This caller's own limit is used up, of "requests", "tokens" or "concurrency"; there may be room for others."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after_s: float, limit: str) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.limit = limit
+
+
+class NotAuthenticated(StagelineError):
+    """The caller gave no key, or none that holds here."""
+
+    code = "invalid_api_key"
+
+
+class NotAllowed(StagelineError):
+    """The caller's key is a good one, but not for this."""
+
+    code = "insufficient_permissions"
+
+
 class DeadlineExceeded(StagelineError):
     """The caller's own deadline passed before the answer was complete."""
 

@@ -44,7 +44,7 @@ def check_here() -> None:
 @contextmanager
 def served(cluster: LocalCluster, config: Path) -> Iterator[str]:
     """`stageline serve` on the head: its address, from when it is ready."""
-    command = ["-m", "deployments.cli", "serve", str(config), "--address", cluster.address]
+    command = ["-m", "deployments.cli", "serve", str(config), "--address", cluster.address, "--without-keys"]
     with on_head(cluster, command, "/ready") as url:
         yield url
 

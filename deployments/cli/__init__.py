@@ -1,5 +1,5 @@
 """The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
-`benchmark`, `finetune`, `cluster`, `k8s`, `load`.
+`benchmark`, `finetune`, `cluster`, `k8s`, `keys`, `load`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -24,6 +24,7 @@ from deployments.cli.evaluate import evaluate
 from deployments.cli.fetch import fetch
 from deployments.cli.finetune import finetune
 from deployments.cli.k8s import k8s
+from deployments.cli.keys import keys
 from deployments.cli.quantize import quantize
 from deployments.cli.serve import serve
 from engine.errors import ConfigError, StagelineError
@@ -44,6 +45,7 @@ app.add_typer(benchmark, name="benchmark")
 app.add_typer(finetune, name="finetune")
 app.add_typer(cluster, name="cluster")
 app.add_typer(k8s, name="k8s")
+app.add_typer(keys, name="keys")
 app.add_typer(load, name="load")
 
 

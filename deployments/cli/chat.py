@@ -25,10 +25,14 @@ def chat(
     model: Annotated[str | None, typer.Option(help="The model; the server's first if left out.")] = None,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Most tokens of an answer.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="STAGELINE_API_KEY", help="Key of the API, where the server wants one.")
+    ] = None,
 ) -> None:
     """Talk to a model, streaming."""
     console = Console(stderr=True)
-    with httpx.Client(base_url=url or _local_url(), timeout=httpx.Timeout(10.0, read=None)) as client:
+    timeout = httpx.Timeout(10.0, read=None)
+    with httpx.Client(base_url=url or _local_url(), timeout=timeout, headers=bearer(api_key)) as client:
         model = model or _first_model(client)
         options: dict[str, Any] = {"model": model, "stream": True}
         if max_tokens is not None:
@@ -99,6 +103,15 @@ def _error_message(text: str) -> str | None:
         return None
 
 
+def bearer(api_key: str | None) -> dict[str, str]:
+    """The header that sends a key. Raises ConfigError for one that no header can hold."""
+    if not api_key:
+        return {}
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ConfigError("The API key has line ends or letters that no HTTP header can have. Give another.")
+    return {"Authorization": f"Bearer {api_key}"}
+
+
 def _local_url() -> str:
     ready = [server.url for server in running_servers() if server.state == "ready"]
     if len(ready) > 1:
@@ -109,6 +122,12 @@ def _local_url() -> str:
 def _first_model(client: httpx.Client) -> str:
     try:
         response = client.get("/v1/models")
+        if response.status_code == 401:
+            raise ConfigError(
+                f"{client.base_url} wants an API key: give one with --api-key or in STAGELINE_API_KEY. "
+                f"{_error_message(response.text) or ''}",
+                param="api-key",
+            )
         response.raise_for_status()
         return str(response.json()["data"][0]["id"])
     except (httpx.HTTPError, ValueError, LookupError) as error:

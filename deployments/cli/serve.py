@@ -16,12 +16,13 @@ from rich.markup import escape
 
 from cluster.node import RayNode, available_cores, free_ports, joined_cluster, local_node, node_temp_dir
 from cluster.nodes.entering import enter
+from deployments.access.exposure import check_access
 from deployments.cli.cluster_state import ClusterState, local_cluster_at
 from deployments.cli.fetch import ConfigArgument, fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
 from deployments.cli.state import StateFile, clear_leftovers, registered, running_servers
 from deployments.serving import application, local_environment, serve_switches, url_of
-from deployments.settings import DEMO_CONFIG, EVERYWHERE, Model, Settings, load_settings
+from deployments.settings import DEMO_CONFIG, EVERYWHERE, Access, Model, Settings, load_settings
 from engine.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def serve(
     address: Annotated[
         str | None, typer.Option(help="Join this Ray cluster (host:port, auto, or local) instead of starting a node.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys (see `stageline keys`): every request needs one of them.")
+    ] = None,
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Serve anybody who reaches the host, without API keys.")
+    ] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Replace the Stageline that the cluster serves already.")
     ] = False,
@@ -60,7 +67,13 @@ def serve(
         )
     path = config or DEMO_CONFIG
     local = None if address is None else local_cluster_at(address)
-    settings = load_settings(path).with_http(host=host, port=port, admin_port=admin_port)
+    settings = load_settings(path).with_http(
+        host=host, port=port, admin_port=admin_port, without_keys=without_keys or None
+    )
+    if keys is not None:
+        settings = settings.model_copy(update={"access": Access(keys=str(keys.absolute()))})
+    # A local cluster's network ends at this machine: nobody else reaches its nodes, whatever they listen at.
+    check_access(settings, to_others=False if local is not None else None)
     if settings.http.admin_port is None:
         settings = settings.with_http(admin_port=free_ports(1)[0])
     if local is not None and host is None:

@@ -9,6 +9,9 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from deployments.access.account import Accounts
+from deployments.front_door.access import Access, public_need
+from deployments.front_door.access_metrics import AccessMetrics
 from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
 from deployments.front_door.metrics import Metrics
 from deployments.front_door.middleware import BodyLimit, RequestContext
@@ -42,8 +45,8 @@ def create_app(service: Service) -> FastAPI:
     """The front door over `service`, as an ASGI application that knows nothing of Ray. It is `state.door`, from which
     `create_admin_app` makes the operators' application.
 
-    Build it in the process that runs it: it holds locks, so it cannot be pickled. `Authorization` headers are
-    accepted and not looked at.
+    Build it in the process that runs it: it holds locks, so it cannot be pickled. Without keys, `Authorization` headers
+    tell callers apart and nothing else.
     """
     door = FrontDoor(service, Metrics())
     door.metrics.registry.register(RoutingMetrics(service.models, service.ready))
@@ -62,5 +65,8 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, handle_http_exception)
     app.add_exception_handler(RequestValidationError, handle_validation_error)
     app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
+    if service.keys is not None:
+        door.metrics.registry.register(AccessMetrics(service.keys))
+        app.add_middleware(Access, keys=service.keys, accounts=Accounts(), metrics=door.metrics, need=public_need)
     app.add_middleware(RequestContext)  # added last, so outermost
     return app

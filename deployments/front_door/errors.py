@@ -22,8 +22,11 @@ from engine.errors import (
     EngineFailed,
     InvalidRequest,
     ModelNotFound,
+    NotAllowed,
+    NotAuthenticated,
     Overloaded,
     PayloadTooLarge,
+    RateLimited,
     StagelineError,
 )
 
@@ -31,10 +34,13 @@ log = logging.getLogger("stageline.front_door")
 
 STATUSES: Mapping[type[StagelineError], tuple[int, str]] = {
     InvalidRequest: (400, "BadRequestError"),
+    NotAuthenticated: (401, "AuthenticationError"),
+    NotAllowed: (403, "PermissionDeniedError"),
     ModelNotFound: (404, "NotFoundError"),
     DeadlineExceeded: (408, "RequestTimeoutError"),
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     CallerOverShare: (429, "RateLimitError"),
+    RateLimited: (429, "RateLimitError"),
     EngineFailed: (500, "InternalServerError"),
     Overloaded: (503, "ServiceUnavailableError"),
 }
@@ -86,9 +92,11 @@ def to_http(error: Exception, request_id: str = "") -> HttpError:
             if status == 500:
                 log.error("request %s failed: %s", request_id, error, exc_info=error)
             code = getattr(error, "code", status)
-            headers = (
-                {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))} if isinstance(error, Overloaded) else {}
-            )
+            headers = {}
+            if isinstance(error, Overloaded):
+                headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+            elif isinstance(error, NotAuthenticated):
+                headers["WWW-Authenticate"] = "Bearer"
             return HttpError(status, error_object(error.message, name, error.param, code), headers)
     log.error("request %s failed unexpectedly", request_id, exc_info=error)
     return HttpError(500, error_object(INTERNAL_MESSAGE, "InternalServerError", None, 500), {})

@@ -83,8 +83,10 @@ async def _run_job(plan: Plan, job: Job, metrics: Metrics, emit: Emit) -> None:
             if not begun:
                 begun = True
                 plan.target.ticket.begin(len(job.prompt.tokens))
+                plan.target.caller.read(len(job.prompt.tokens), job.prompt_index)
             piece = text.push(delta)
             meter.progress(piece.tokens)
+            plan.target.caller.wrote(piece.tokens)
             if piece.finish_reason is None:
                 await emit(job, piece)
                 continue

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from fastapi import Request as HttpRequest
 
+from deployments.access.caller import ANYBODY, Caller, caller_in
 from deployments.front_door.body import deadline_seconds
 from deployments.front_door.metrics import Metrics
 from deployments.front_door.prompts import Prompt
@@ -57,12 +58,14 @@ class Named(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Target(Generic[M]):
-    """The model and variant that answer, and `asked`: the name to show in the answer. `ticket` is closed at the end."""
+    """The model and variant that answer, and `asked`: the name to show in the answer. `ticket` is closed at the end, and
+    `caller` told what is used."""
 
     model: M
     variant: str
     asked: str
     ticket: Ticket
+    caller: Caller = ANYBODY
 
     @property
     def headers(self) -> dict[str, str]:
@@ -116,17 +119,19 @@ def arrive(request: HttpRequest) -> Arrival:
     )
 
 
-def find_model(service: Service, asked: str | None, kind: type[M]) -> Named[M]:
-    """Resolve a request's `model` to one of a kind; it may be left out where only one is of that kind. Raises
-    `ModelNotFound` or `InvalidRequest`."""
+def find_model(service: Service, request: HttpRequest, asked: str | None, kind: type[M]) -> Named[M]:
+    """Resolve a request's `model` to one of a kind; it may be left out where only one is of that kind. What its caller
+    may not use is as if it were not there. Raises `ModelNotFound` or `InvalidRequest`."""
+    caller = caller_in(request.scope)
+    models = caller.models(service.models)
     if asked is None:
-        able = [name for name, model in service.models.items() if isinstance(model, kind)]
+        able = [name for name, model in models.items() if isinstance(model, kind)]
         if len(able) != 1:
             known = ", ".join(sorted(able)) or "none"
             raise InvalidRequest(f"Say in 'model' which one to use. Models for {kind.task}: {known}.", param="model")
         asked = able[0]
-    name, pinned = split_model_name(asked, service.models)
-    model = service.models.get(name)
+    name, pinned = split_model_name(asked, models)
+    model = models.get(name)
     if model is None:  # withdrawn this very moment
         raise ModelNotFound(f"The model '{name}' is no longer served.", param="model")
     if not isinstance(model, kind):
@@ -135,7 +140,7 @@ def find_model(service: Service, asked: str | None, kind: type[M]) -> Named[M]:
             param="model",
         )
     if pinned is not None:
-        find_variant(name, model.variants, pinned)
+        find_variant(name, caller.variants(name, model.variants), pinned)
     return Named(model, pinned, asked)
 
 

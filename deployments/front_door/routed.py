@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from fastapi import Request
 
+from deployments.access.caller import Caller, caller_in
 from deployments.front_door.plan import FrontDoor, M, Named, Target
 from deployments.front_door.prompts import Prompt
 from deployments.front_door.sampling import asked_tokens
@@ -17,7 +18,7 @@ from deployments.front_door.schemas.inputs import Item, Pair
 from deployments.front_door.served_models import GenerationModel
 from deployments.routing.prediction import Demand
 from deployments.routing.router import Ask
-from engine.errors import CallerOverShare, Overloaded
+from engine.errors import CallerOverShare, Overloaded, RateLimited
 
 TOKEN_CHARACTERS = 4
 """Of a token, about. Texts are cut into tokens after their variant was chosen; for the choice this is near enough."""
@@ -27,20 +28,38 @@ SENTENCE_CHARACTERS = 120
 
 def routed(door: FrontDoor, named: Named[M], request: Request, body: RoutedBody, demand: Demand) -> Target[M]:
     """Choose the variant and count the request as sent to it. Raises `InvalidRequest` and `Overloaded`."""
-    ask = Ask(demand, named.pinned, body.min_quality, body.variant_policy or "best", caller_of(request))
-    name = named.model.name
+    name, router, caller = named.model.name, named.model.router, caller_in(request.scope)
+    ask = Ask(
+        demand,
+        named.pinned,
+        body.min_quality,
+        body.variant_policy or "best",
+        caller_of(request, caller),
+        caller.weight,
+        caller.only(name, router.variants),
+    )
     try:
-        decision, ticket = named.model.router.choose(ask)
+        if caller.has_token_limit:
+            caller.reserve(router.expected_tokens(demand))
+        decision, ticket = router.choose(ask)
     except Overloaded as error:
-        why = "fairness" if isinstance(error, CallerOverShare) else "overloaded"
-        door.metrics.rejected(name, named.pinned or "", why)
+        door.metrics.rejected(name, named.pinned or "", why_refused(error))
         raise
     door.metrics.decided(name, decision.variant, decision.reason)
-    return Target(named.model, decision.variant, named.asked, ticket)
+    return Target(named.model, decision.variant, named.asked, ticket, caller)
 
 
-def caller_of(request: Request) -> str:
-    """Who asks: the bearer token, as a digest, or else the address."""
+def why_refused(error: Overloaded) -> str:
+    """As the metrics name it."""
+    if isinstance(error, RateLimited):
+        return error.limit
+    return "fairness" if isinstance(error, CallerOverShare) else "overloaded"
+
+
+def caller_of(request: Request, caller: Caller) -> str:
+    """Who asks: the key's name; on a server without keys the bearer token, as a digest, or else the address."""
+    if caller.name is not None:
+        return caller.name
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return hashlib.blake2b(token.strip().encode(), digest_size=12).hexdigest()

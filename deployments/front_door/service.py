@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from deployments.access.ring import KeyFile
 from deployments.front_door.served_models import ServedModel
 
 
@@ -41,7 +42,8 @@ class Service:
     `models` may be a live mapping: it is looked at anew by each request. `metrics_sources` gives the metrics of all
     others, replicas and front doors, in Prometheus' text format, `status` what `GET /status` prints. All three
     callables must be cheap and not raise for a replica that is down. `metrics_labels` tell this front door's own
-    metrics from other front doors'. `start` is awaited before the first request is taken.
+    metrics from other front doors'. `start` is awaited before the first request is taken. With
+    `keys`, every request needs one of them.
     """
 
     models: Mapping[str, ServedModel]
@@ -52,3 +54,4 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     metrics_labels: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[], Awaitable[None]] = at_once
+    keys: KeyFile | None = None

@@ -63,6 +63,7 @@ async def run_texts(
         if isinstance(error, Overloaded | DeadlineExceeded):
             metrics.rejected(name, variant, "overloaded" if isinstance(error, Overloaded) else "deadline")
         raise
+    target.caller.read(sum(sizes))
     latency = time.perf_counter() - arrival.started
     metrics.objective(name, variant, target.model.objective).answered(latency)  # one answer, however many texts
 

@@ -18,11 +18,12 @@ class Held:
     room: float
 
 
-def may_add(held: Held, more: float) -> bool:
+def may_add(held: Held, more: float, weight: float = 1.0) -> bool:
     """Whether a caller may bring so much more.
 
     Dynamic thresholds, after Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches"
     (1998): nobody's share has to be fixed, for which one would have to know how many callers will come. A caller who
-    holds nothing is never refused here.
+    holds nothing is never refused here. Of callers who want all they can get, one of twice the `weight` has twice as
+    much.
     """
-    return held.mine <= 0 or held.mine + more <= ALPHA * max(0.0, held.room - held.all)
+    return held.mine <= 0 or held.mine + more <= weight * ALPHA * max(0.0, held.room - held.all)

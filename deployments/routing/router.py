@@ -21,13 +21,16 @@ EXPECTED_OUTPUT = 128.0  # tokens, while no replica has told its mean
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request says about who shall answer, and whose it is."""
+    """What a request says about who shall answer, and whose it is. `only` are the variants that its caller may use, None
+    for all, and `weight` is what the caller may hold against others."""
 
     demand: Demand
     pinned: str | None = None
     min_quality: float | None = None
     policy: Policy = "best"
     caller: str = ""
+    weight: float = 1.0
+    only: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Router:
         Raises ModelNotFound, InvalidRequest, CallerOverShare, and Overloaded where all variants are full.
         """
         now = self._clock()
-        good = allowed(self.model, self.variants, ask.pinned, ask.min_quality)
+        open_to = self.variants if ask.only is None else [one for one in self.variants if one.name in ask.only]
+        good = allowed(self.model, open_to, ask.pinned, ask.min_quality)
         candidates = [self._heard[variant.name].candidate(variant, now) for variant in good]
         tokens = self._tokens(ask.demand, good)
         self._check_share(ask, candidates, tokens)
@@ -110,6 +114,10 @@ class Router:
         ticket = Ticket(heard.mine, ask.caller, ask.demand, tokens)
         heard.peak = max(heard.peak, heard.mine.open)
         return decision, ticket
+
+    def expected_tokens(self, demand: Demand) -> float:
+        """That a request will probably use, prompt and answer."""
+        return self._tokens(demand, self.variants)
 
     def look(self, now: float | None = None) -> None:
         """Sees whether the preferred variant is another one by now."""
@@ -179,7 +187,7 @@ class Router:
         # In requests of average size: who wants more for each may have fewer of them open.
         size = sum(work.tokens for work in everybody) / requests if requests else 0.0
         by_tokens = Held(held / size, open_, places) if size else by_count
-        if may_add(by_count, 1) and may_add(by_tokens, tokens / size if size else 0.0):
+        if may_add(by_count, 1, ask.weight) and may_add(by_tokens, tokens / size if size else 0.0, ask.weight):
             return
         if len({caller for found in callers for caller in found}) == 1:
             raise overloaded(ready, ask.demand, self.objective)  # there is nobody to share with: the room is used up

@@ -4,6 +4,7 @@ Only keys that do something are known; anything else is refused with the line, t
 name. Everything is frozen: what is left open ("cores") is resolved into a new object, never written back.
 """
 
+from deployments.settings.access import Access, is_loopback
 from deployments.settings.file import DEMO_CONFIG, EVERYWHERE, Http, Settings, load_settings, read_settings
 from deployments.settings.model import Gate, Model, Promise, Task
 from deployments.settings.stages import Stages
@@ -12,6 +13,7 @@ from deployments.settings.variant import Replicas, Variant
 __all__ = [
     "DEMO_CONFIG",
     "EVERYWHERE",
+    "Access",
     "Gate",
     "Http",
     "Model",
@@ -21,6 +23,7 @@ __all__ = [
     "Stages",
     "Task",
     "Variant",
+    "is_loopback",
     "load_settings",
     "read_settings",
 ]

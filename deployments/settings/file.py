@@ -8,6 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from deployments.settings.access import Access
 from deployments.settings.model import Model
 from deployments.settings.problems import explain, plain
 from deployments.settings.section import Section, Size, items, refuse_twice
@@ -20,9 +21,9 @@ EVERYWHERE = "0.0.0.0"  # as `http.host`: all addresses of a node
 
 
 class Http(Section):
-    """The front door. Loopback by default: anybody who reaches it may use it. One is on the head's node; of several,
-    each is on a node of its own. Operators have a port of their own, which `stageline serve` chooses where none is set.
-    """
+    """The front door. Loopback by default, and without API keys nothing else, unless `without_keys` says that anybody
+    who reaches it may use it. One is on the head's node; of several, each is on a node of its own. Operators have a
+    port of their own, which `stageline serve` chooses where none is set."""
 
     host: str = Field("127.0.0.1", min_length=1)
     port: int = Field(8000, ge=1, le=65535)
@@ -30,6 +31,7 @@ class Http(Section):
     max_body: Size = Field(8 << 20, ge=1 << 10)
     admin_host: str = Field("127.0.0.1", min_length=1)
     admin_port: int | None = Field(None, ge=1, le=65535)
+    without_keys: bool = False
 
 
 class Settings(Section):
@@ -37,6 +39,7 @@ class Settings(Section):
 
     models: Annotated[tuple[Model, ...], BeforeValidator(items)]
     http: Http = Http()
+    access: Access = Access()
 
     @model_validator(mode="after")
     def _models_differ(self) -> Self:
@@ -50,9 +53,16 @@ class Settings(Section):
         port: int | None = None,
         admin_host: str | None = None,
         admin_port: int | None = None,
+        without_keys: bool | None = None,
     ) -> Settings:
-        """A copy that listens elsewhere; None leaves what is set. Raises `ConfigError`."""
-        changed = {"host": host, "port": port, "admin_host": admin_host, "admin_port": admin_port}
+        """A copy that listens elsewhere, or for everybody; None leaves what is set. Raises `ConfigError`."""
+        changed = {
+            "host": host,
+            "port": port,
+            "admin_host": admin_host,
+            "admin_port": admin_port,
+            "without_keys": without_keys,
+        }
         try:
             http = Http(**{**self.http.model_dump(), **{key: to for key, to in changed.items() if to is not None}})
         except ValidationError as error:
@@ -120,7 +130,14 @@ def read_settings(data: object, folder: Path, where: Callable[[KeyPath], str]) -
         )
         for model in settings.models
     )
-    return settings.model_copy(update={"models": models})
+    keys = settings.access.keys
+    access = settings.access if keys is None else Access(keys=_path(keys, folder))
+    return settings.model_copy(update={"models": models, "access": access})
+
+
+def _path(path: str, folder: Path) -> str:
+    """Absolute, but with its links as they are: Kubernetes changes a mounted Secret by changing a link."""
+    return str((folder / Path(path).expanduser()).absolute())
 
 
 def _from_folder(source: str, folder: Path) -> str:

@@ -27,7 +27,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_chat_completion(request: Request, body: Body) -> Response:
         """Answer a conversation."""
         arrival = arrive(request)
-        named = find_model(door.service, body.model, GenerationModel)
+        named = find_model(door.service, request, body.model, GenerationModel)
         shared = base_sampling(body, named.model, door.service.limits)
         prompt = await chat_prompt(
             named.model,

@@ -34,7 +34,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def classify(request: Request, body: ClassifyRequest) -> Response:
         """The likeliest label and all labels' probabilities for each text."""
         arrival = arrive(request)
-        named = find_model(door.service, body.model, ClassificationModel)
+        named = find_model(door.service, request, body.model, ClassificationModel)
         model = named.model
         cut_to = cut_length(model, body.truncate_prompt_tokens, "truncate_prompt_tokens")
         reading = Reading("input", body.add_special_tokens, cut_to, body.truncation_side)
@@ -61,7 +61,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def predict(request: Request, body: PredictRequest) -> Response:
         """All labels with their scores, the highest first; a list of such lists for a batch."""
         arrival = arrive(request)
-        named = find_model(door.service, body.model, ClassificationModel)
+        named = find_model(door.service, request, body.model, ClassificationModel)
         model = named.model
         reading = Reading("inputs", True, model.max_model_len if body.truncate else None, body.truncation_direction)
         target = routed(door, named, request, body, items_demand(body.inputs.items, reading.cut_to))

@@ -27,7 +27,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_completion(request: Request, body: Body) -> Response:
         """Continue a prompt."""
         arrival = arrive(request)
-        named = find_model(door.service, body.model, GenerationModel)
+        named = find_model(door.service, request, body.model, GenerationModel)
         shared = base_sampling(body, named.model, door.service.limits)
         prompts = await completion_prompts(named.model, body, door.service.limits)
         target = routed(door, named, request, body, generation_demand(body, named.model, prompts))

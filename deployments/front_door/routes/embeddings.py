@@ -35,7 +35,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def create_embeddings(request: Request, body: EmbeddingsRequest) -> Response:
         """A vector for each text."""
         arrival = arrive(request)
-        named = find_model(door.service, body.model, EmbeddingModel)
+        named = find_model(door.service, request, body.model, EmbeddingModel)
         model = named.model
         size = _dimensions(model, body.dimensions)
         cut_to = cut_length(model, body.truncate_prompt_tokens, "truncate_prompt_tokens")
@@ -65,7 +65,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def embed(request: Request, body: EmbedRequest) -> Response:
         """A list of vectors, also for a single text."""
         arrival = arrive(request)
-        named = find_model(door.service, body.model, EmbeddingModel)
+        named = find_model(door.service, request, body.model, EmbeddingModel)
         model = named.model
         size = _dimensions(model, body.dimensions)
         if model.normalized and not body.normalize:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from deployments.access.caller import Caller, caller_in
 from deployments.front_door.plan import FrontDoor
 from deployments.front_door.served_models import ServedModel
 from deployments.variants import VariantInfo, find_variant, split_model_name
 
 
-def _card(model: ServedModel, variant: str | None) -> dict[str, Any]:
+def _card(model: ServedModel, variant: str | None, caller: Caller) -> dict[str, Any]:
     return {
         "id": model.name if variant is None else f"{model.name}:{variant}",
         "object": "model",
@@ -21,7 +22,9 @@ def _card(model: ServedModel, variant: str | None) -> dict[str, Any]:
         "parent": None if variant is None else model.name,
         "max_model_len": model.max_model_len,
         "task": model.task,
-        "variants": [_shown(one) for one in model.router.variants if variant in (None, one.name)],
+        "variants": [
+            _shown(one) for one in caller.variants(model.name, model.router.variants) if variant in (None, one.name)
+        ],
     }
 
 
@@ -43,20 +46,27 @@ def router(door: FrontDoor) -> APIRouter:
     routes = APIRouter(tags=["models"])
 
     @routes.get("/v1/models")
-    async def list_models() -> dict[str, Any]:
-        """All models, then each of their variants by its full name."""
-        models = list(door.service.models.values())
-        plain = [_card(model, None) for model in models]
-        pinned = [_card(model, variant.name) for model in models for variant in model.variants]
+    async def list_models(request: Request) -> dict[str, Any]:
+        """All models that the caller may use, then each of their variants by its full name."""
+        caller = caller_in(request.scope)
+        models = list(caller.models(door.service.models).values())
+        plain = [_card(model, None, caller) for model in models]
+        pinned = [
+            _card(model, variant.name, caller)
+            for model in models
+            for variant in caller.variants(model.name, model.variants)
+        ]
         return {"object": "list", "data": plain + pinned}
 
     @routes.get("/v1/models/{model_id:path}")
-    async def show_model(model_id: str) -> dict[str, Any]:
+    async def show_model(request: Request, model_id: str) -> dict[str, Any]:
         """One model, or one variant of it."""
-        name, pinned = split_model_name(model_id, door.service.models)
-        model = door.service.models[name]
+        caller = caller_in(request.scope)
+        models = caller.models(door.service.models)
+        name, pinned = split_model_name(model_id, models)
+        model = models[name]
         if pinned is not None:
-            find_variant(name, model.variants, pinned)
-        return _card(model, pinned)
+            find_variant(name, caller.variants(name, model.variants), pinned)
+        return _card(model, pinned, caller)
 
     return routes

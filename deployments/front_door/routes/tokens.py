@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from deployments.front_door.body import json_body
 from deployments.front_door.openapi import takes
@@ -24,9 +24,9 @@ def router(door: FrontDoor) -> APIRouter:
     routes = APIRouter(tags=["tokens"])
 
     @routes.post("/tokenize", openapi_extra=takes(TokenizeBody))
-    async def tokenize_text(body: TokenizeRequest) -> dict[str, Any]:
+    async def tokenize_text(request: Request, body: TokenizeRequest) -> dict[str, Any]:
         """Tokens of a prompt, or of messages as the chat template writes them."""
-        model = find_model(door.service, body.model, GenerationModel).model
+        model = find_model(door.service, request, body.model, GenerationModel).model
         if body.messages is not None:
             prompt = await chat_prompt(
                 model,
@@ -49,9 +49,9 @@ def router(door: FrontDoor) -> APIRouter:
         }
 
     @routes.post("/detokenize", openapi_extra=takes(DetokenizeBody))
-    async def detokenize_tokens(body: DetokenizeRequest) -> dict[str, str]:
+    async def detokenize_tokens(request: Request, body: DetokenizeRequest) -> dict[str, str]:
         """The text of tokens, special ones included."""
-        model = find_model(door.service, body.model, GenerationModel).model
+        model = find_model(door.service, request, body.model, GenerationModel).model
         if body.tokens and max(body.tokens) >= model.vocab_size:
             raise InvalidRequest(f"'tokens' has an id that is not under {model.vocab_size}.", param="tokens")
         return {"prompt": await asyncio.to_thread(model.tokenizer.decode, body.tokens, skip_special_tokens=False)}

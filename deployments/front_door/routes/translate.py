@@ -34,7 +34,7 @@ def router(door: FrontDoor) -> APIRouter:
         arrival = arrive(request)
         texts: Texts = body.q
         _check_sizes(texts, door.service.limits)
-        named, source = find_pair(door.service, body.model, body.source, body.target)
+        named, source = find_pair(door.service, request, body.model, body.source, body.target)
         task = Task(
             id=f"translate-{uuid.uuid4().hex}",
             texts=tuple(str(text) for text in texts.items),
@@ -60,9 +60,9 @@ def router(door: FrontDoor) -> APIRouter:
         return await json_answer(request, target.headers, work())
 
     @routes.get("/languages")
-    async def list_languages() -> list[dict[str, Any]]:
+    async def list_languages(request: Request) -> list[dict[str, Any]]:
         """Source languages, and what each can be translated to."""
-        return languages(translators(door.service))
+        return languages(translators(door.service, request))
 
     @routes.post("/detect")
     async def detect() -> Response:

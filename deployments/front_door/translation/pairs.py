@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fastapi import Request
+
+from deployments.access.caller import caller_in
 from deployments.front_door.plan import Named, find_model
 from deployments.front_door.served_models import TranslationModel
 from deployments.front_door.service import Service
@@ -15,25 +18,31 @@ SHOWN = 20
 """Languages or pairs that an error message lists at most."""
 
 
-def translators(service: Service) -> list[TranslationModel]:
-    """The models that translate, in the configuration's order."""
-    return [model for model in service.models.values() if isinstance(model, TranslationModel)]
+def translators(service: Service, request: Request) -> list[TranslationModel]:
+    """The models that translate and that the caller may use, in the configuration's order."""
+    models = caller_in(request.scope).models(service.models)
+    return [model for model in models.values() if isinstance(model, TranslationModel)]
 
 
-def find_pair(service: Service, asked: str | None, source: str, target: str) -> tuple[Named[TranslationModel], str]:
+def find_pair(
+    service: Service, request: Request, asked: str | None, source: str, target: str
+) -> tuple[Named[TranslationModel], str]:
     """The model to use, and the source language, which is another one than `source` only for "auto".
 
     Without a name, it is the first model that has the pair. Raises `InvalidRequest`, which lists what is supported, or
     `ModelNotFound`.
     """
-    models = translators(service) if asked is None else [find_model(service, asked, TranslationModel).model]
+    if asked is None:
+        models = translators(service, request)
+    else:
+        models = [find_model(service, request, asked, TranslationModel).model]
     if not models:
         raise InvalidRequest("No translation model is served here.", param="model")
     if source == "auto":
         source = _only_source(models, target)
     for model in models:
         if (source, target) in model.pairs:
-            return find_model(service, asked or model.name, TranslationModel), source
+            return find_model(service, request, asked or model.name, TranslationModel), source
     known = any(source in model.targets_of for model in models)
     pairs = [f"{one} -> {other}" for model in models for one, other in model.text.pairs]
     raise InvalidRequest(

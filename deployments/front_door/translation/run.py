@@ -94,8 +94,10 @@ async def _translated(
     results = await run_texts(model, arrival, door.metrics, requests, sizes, call, ending)
     written = door.metrics.generated(model.model.name, model.variant)
     for result in results:
+        tokens = sum(len(hypothesis.tokens) for hypothesis in result.hypotheses)
         written.generation_size.observe(len(result.hypotheses[0].tokens))
-        written.generation_tokens.inc(sum(len(hypothesis.tokens) for hypothesis in result.hypotheses))
+        written.generation_tokens.inc(tokens)
+        model.caller.wrote(tokens)
     return results
 
 

@@ -10,6 +10,9 @@ import httpx
 import pytest
 from starlette.requests import Request
 
+from deployments.access.account import Account
+from deployments.access.caller import ANYBODY, Caller
+from deployments.access.keys import Key
 from deployments.front_door.app import create_app
 from deployments.front_door.routed import caller_of, items_demand, texts_demand
 from deployments.front_door.schemas.inputs import Pair
@@ -195,8 +198,10 @@ def test_sizes_are_guessed() -> None:
 def test_callers() -> None:
     def asked(**headers: str) -> Any:
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        return caller_of(Request({"type": "http", "headers": raw, "client": ("10.0.0.1", 5)}))
+        return caller_of(Request({"type": "http", "headers": raw, "client": ("10.0.0.1", 5)}), ANYBODY)
 
     assert asked() == asked(authorization="Basic abc") == asked(authorization="Bearer ") == "10.0.0.1"
     assert asked(authorization="Bearer a") == asked(authorization="bearer  a ") != asked(authorization="Bearer b")
     assert "secret" not in asked(authorization="Bearer secret")
+    request = Request({"type": "http", "headers": [(b"authorization", b"Bearer secret")]})
+    assert caller_of(request, Caller(Account(Key("team-a", b"")))) == "team-a"

@@ -227,6 +227,33 @@ def test_a_caller_over_its_share() -> None:
     assert found.choose(Ask(CHAT, caller="greedy"))
 
 
+def test_shares_go_by_weight() -> None:
+    """Two callers who want all they can get, one of three times the weight."""
+    found = router(Clock(), VariantInfo("a", retained=1.0))
+    found.hear("a", [load(running=4, waiting=4, places=400)])
+    kept = []
+    for _ in range(400):
+        for caller, weight in (("light", 1.0), ("heavy", 3.0)):
+            try:
+                kept.append(found.choose(Ask(CHAT, caller=caller, weight=weight))[1])
+            except Overloaded:
+                continue
+    held = {name: work.requests for name, work in found.counts.of("a").callers.items()}
+    assert 2.5 < held["heavy"] / held["light"] < 3.5
+
+
+def test_only_the_variants_that_the_caller_may_use() -> None:
+    found = router(Clock(), VariantInfo("a", retained=1.0), VariantInfo("b", retained=0.9))
+    for name in ("a", "b"):
+        found.hear(name, [load()])
+    assert found.choose(Ask(CHAT))[0].variant == "a"
+    assert found.choose(Ask(CHAT, only=frozenset({"b"})))[0].variant == "b"
+    with pytest.raises(ModelNotFound, match="has no variant 'a'. Its variants: b"):
+        found.choose(Ask(CHAT, pinned="a", only=frozenset({"b"})))
+    with pytest.raises(ModelNotFound):
+        found.choose(Ask(CHAT, only=frozenset()))
+
+
 def test_what_other_front_doors_sent_takes_up_room_too() -> None:
     found = router(Clock(), VariantInfo("a", retained=1.0))
     found.hear("a", [load(running=4, waiting=4)])
