@@ -33,8 +33,8 @@ def application(args: dict[str, Any]) -> serve.Application:
 
     Every replica reserves all of its cores, so that Ray's autoscaler sees what is missing, and one that is replaced
     goes on until its successor answers. The models are fetched on this node, to be judged; each other node fetches what
-    it needs. Without API keys the configuration has to say that everybody may use it. Raises ConfigError, SourceError and
-    CheckpointError.
+    it needs. Without API keys the configuration has to say that it is for everybody. Raises ConfigError, SourceError
+    and CheckpointError.
     """
     settings = _settings(args)
     paths = {

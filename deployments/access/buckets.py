@@ -1,7 +1,7 @@
 """Token buckets: what may be used in a minute, how it comes back, and when there is enough. Pure.
 
-A bucket holds at most one minute's allowance and fills evenly. What is taken may be corrected later: a bucket goes below
-zero where a request used more than it had reserved, and the debt is paid before anything else is given out.
+A bucket holds at most one minute's allowance and fills evenly. What is taken may be corrected later: a bucket goes
+below zero where a request used more than it had reserved, and the debt is paid before anything else is given out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def level(bucket: Bucket, per_minute: float, now_s: float) -> float:
 
 
 def take(bucket: Bucket, per_minute: float, amount: float, now_s: float) -> tuple[Bucket, float]:
-    """The bucket without `amount`, and 0; or, where it is not there, the bucket as it was and in how many seconds to ask
-    again.
+    """The bucket without `amount`, and 0; or, where there is not so much, the bucket as it was and in how many seconds
+    to ask again.
 
     What is larger than a whole bucket is given by a full one, which is in debt then. So nobody is refused for ever, and
     still nobody gets more than `per_minute` in the long run.

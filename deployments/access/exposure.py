@@ -11,7 +11,7 @@ from engine.errors import ConfigError
 
 def check_access(settings: Settings, *, to_others: bool | None = None) -> None:
     """Raise `ConfigError` for a file of API keys that is not right, and for a front door that would be open to others
-    by oversight. Whether others reach it is told by its host, where `to_others` is None."""
+    by oversight. Whether others reach it is told by its hosts, where `to_others` is None."""
     keys, http = settings.access.keys, settings.http
     if keys is not None and http.without_keys:
         raise ConfigError(
@@ -21,10 +21,11 @@ def check_access(settings: Settings, *, to_others: bool | None = None) -> None:
     if keys is not None:
         read_keys(Path(keys))
         return
+    others = [host for host in (http.host, http.admin_host) if not is_loopback(host)]
     if to_others is None:
-        to_others = not is_loopback(http.host)
+        to_others = bool(others)
     if to_others and not http.without_keys:
-        where = "others reach this one" if is_loopback(http.host) else f"others reach {http.host}"
+        where = f"others reach {others[0]}" if others else "others reach this one"
         raise ConfigError(
             f"Without API keys the front door answers this machine alone, and {where}. Make a key with `stageline keys "
             "new NAME --file keys.yaml` and set access.keys to that file (or --keys); or set http.without_keys to true "

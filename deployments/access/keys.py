@@ -1,7 +1,8 @@
 """API keys: what one is, and the file that they are in.
 
 Of a key only its SHA-256 is kept. Passwords need slow hashes (bcrypt, argon2) because people choose guessable ones; a
-key is 256 random bits, which nobody guesses however fast each try is, and a slow hash would cost every request its time.
+key is 256 random bits, which nobody guesses however fast each try is, and a slow hash would cost every request its
+time.
 """
 
 from __future__ import annotations

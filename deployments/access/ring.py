@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -90,7 +89,7 @@ class KeyFile:
         except ConfigError as error:
             self.broken = True
             log.error(
-                "The changed file of API keys is not taken, so revoked keys still hold and new ones do not; the %d keys "
+                "The changed file of API keys is not taken: revoked keys still hold and new ones do not. The %d keys "
                 "from before stay until it is right. %s",
                 len(before),
                 error.message,
@@ -109,7 +108,7 @@ class KeyFile:
     def _mark(self) -> tuple[int, ...] | None:
         """What changes when the file does: by a write, by another in its place, or by a link on the way to it."""
         try:
-            found = os.stat(self.path)
+            found = self.path.stat()
         except OSError:
             return None
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

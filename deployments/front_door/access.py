@@ -7,12 +7,12 @@ from typing import Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.access.account import Account, Accounts
+from deployments.access.account import Account
 from deployments.access.caller import CALLER_KEY, Caller
 from deployments.access.keys import Key
 from deployments.access.ring import KeyFile
 from deployments.front_door.errors import to_http
-from deployments.front_door.metrics import Metrics
+from deployments.front_door.plan import FrontDoor
 from engine.errors import NotAllowed, RateLimited, StagelineError
 
 Need = Literal["any", "metrics", "admin"]
@@ -40,13 +40,10 @@ class Access:
     It is on the way of every request: it reads one header, and wraps the answer only of keys that have limits.
     """
 
-    def __init__(
-        self, app: ASGIApp, keys: KeyFile, accounts: Accounts, metrics: Metrics, need: Callable[[str], Need | None]
-    ) -> None:
+    def __init__(self, app: ASGIApp, door: FrontDoor, keys: KeyFile, need: Callable[[str], Need | None]) -> None:
         self.app = app
+        self.door = door
         self.keys = keys
-        self.accounts = accounts
-        self.metrics = metrics
         self.need = need
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,11 +57,11 @@ class Access:
                 next((value for name, value in scope["headers"] if name == b"authorization"), None)
             )
             check_scope(key, need)
-            account = self.accounts.of(key)
+            account = self.door.accounts.of(key)
             if need == "any":  # who watches the server shall see it, whatever the key has used
                 account.begin()
         except StagelineError as error:
-            self.metrics.rejected("", "", error.limit if isinstance(error, RateLimited) else "key")
+            self.door.metrics.rejected("", "", error.limit if isinstance(error, RateLimited) else "key")
             await to_http(error).response()(scope, receive, send if account is None else _telling(account, send))
             return
         caller = scope[CALLER_KEY] = Caller(account)

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from deployments.front_door.access import Access, admin_need
 from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
 from deployments.front_door.middleware import RequestContext
 from deployments.front_door.plan import FrontDoor
@@ -14,12 +15,15 @@ from engine.errors import StagelineError
 
 
 def create_admin_app(door: FrontDoor) -> FastAPI:
-    """Of the same front door that answers callers: probes, `/metrics` and `/status`, as there, and `/admin/...`."""
+    """Of the same front door that answers callers: probes, `/metrics` and `/status`, as there, and `/admin/...`.
+    With API keys, `/admin/...` needs one of scope admin."""
     app = FastAPI(title="Stageline's operators", version=door.service.version, docs_url=None, redoc_url=None)
     for family in (operations,):
         app.include_router(family.router(door))
     app.add_exception_handler(StagelineError, handle_stageline_error)
     app.add_exception_handler(HTTPException, handle_http_exception)
     app.add_exception_handler(RequestValidationError, handle_validation_error)
+    if door.service.keys is not None:
+        app.add_middleware(Access, door=door, keys=door.service.keys, need=admin_need)
     app.add_middleware(RequestContext)
     return app

@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from deployments.access.account import Accounts
 from deployments.front_door.access import Access, public_need
 from deployments.front_door.access_metrics import AccessMetrics
 from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
@@ -67,6 +66,6 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
     if service.keys is not None:
         door.metrics.registry.register(AccessMetrics(service.keys))
-        app.add_middleware(Access, keys=service.keys, accounts=Accounts(), metrics=door.metrics, need=public_need)
+        app.add_middleware(Access, door=door, keys=service.keys, need=public_need)
     app.add_middleware(RequestContext)  # added last, so outermost
     return app

@@ -6,11 +6,12 @@ import asyncio
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from fastapi import Request as HttpRequest
 
+from deployments.access.account import Accounts
 from deployments.access.caller import ANYBODY, Caller, caller_in
 from deployments.front_door.body import deadline_seconds
 from deployments.front_door.metrics import Metrics
@@ -34,6 +35,7 @@ class FrontDoor:
 
     service: Service
     metrics: Metrics
+    accounts: Accounts = field(default_factory=Accounts)
 
 
 M = TypeVar("M", bound=ServedModel)
@@ -58,8 +60,8 @@ class Named(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Target(Generic[M]):
-    """The model and variant that answer, and `asked`: the name to show in the answer. `ticket` is closed at the end, and
-    `caller` told what is used."""
+    """The model and variant that answer, and `asked`: the name to show in the answer. `ticket` is closed at the end;
+    `caller` is told what is used."""
 
     model: M
     variant: str

@@ -21,8 +21,8 @@ EXPECTED_OUTPUT = 128.0  # tokens, while no replica has told its mean
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a request says about who shall answer, and whose it is. `only` are the variants that its caller may use, None
-    for all, and `weight` is what the caller may hold against others."""
+    """What a request says about who shall answer, and whose it is. `only` are the variants that its caller may use,
+    None for all, and `weight` is what the caller may hold against others."""
 
     demand: Demand
     pinned: str | None = None

@@ -31,7 +31,8 @@ def args(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Args:
         {"precision": "bf16", "cores": 2, "replicas": {"min": 1, "max": 3}},
         {"precision": "fp32", "cores": 3, "stages": 2},
     ]
-    return {"http": {"front_doors": 2}, "models": [{"name": "org/tiny", "source": "base", "variants": variants}]}
+    model = {"name": "org/tiny", "source": "base", "variants": variants}
+    return {"http": {"front_doors": 2, "without_keys": True}, "models": [model]}
 
 
 def options_of(found: Any) -> dict[str, Any]:
@@ -63,6 +64,9 @@ def test_relative_paths_count_from_the_package() -> None:
         ({"http": {"front_doors": 0}}, r"args: http\.front_doors: .* greater than or equal to 1"),
         ({"http": {"port": 9000}}, r"args: http\.port: it means nothing here; set port in http_options"),
         ({"http": {"host": "0.0.0.0"}}, r"args: http\.host: it means nothing here"),
+        ({"http": {}}, r"others reach this one\. Make a key with `stageline keys new"),
+        ({"http": {}, "access": {"keys": "keys.yaml"}}, r"keys\.yaml: there is no such file"),
+        ({"access": {"keys": "keys.yaml"}}, r"leave one of them out"),
         ({"models": [{"name": "a", "source": "base"}]}, r"args: models\[0\]\.variants\[0\]\.cores: this key is needed"),
     ],
 )
@@ -100,7 +104,7 @@ def service(source: Path, port: int, *, kv_cache: str, deployments: Sequence[Arg
                 "name": "stageline",
                 "route_prefix": "/",
                 "import_path": "deployments.kuberay:application",
-                "args": {"models": [model]},
+                "args": {"models": [model], "http": {"without_keys": True}},
                 "deployments": list(deployments),
             }
         ],

@@ -130,7 +130,7 @@ def test_what_a_caller_may_use() -> None:
     caller = Caller(Account(Key("a", b"", ("tiny:bf16",), weight=3)))
     assert caller.models(served) == {"tiny": 1}
     assert [one.name for one in caller.variants("tiny", variants)] == ["bf16"]
-    assert caller.only("tiny", variants) == {"bf16"}
+    assert caller.only("tiny", variants) == frozenset({"bf16"})
     assert (caller.name, caller.weight) == ("a", 3)
     caller.close()
     assert caller.models(served) == {"tiny": 1}  # its end gives nobody more

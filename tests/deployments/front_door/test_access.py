@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 from deployments.access.keys import digest_of
 from deployments.access.ring import KeyFile
 from deployments.front_door.access import admin_need, public_need
+from deployments.front_door.admin import create_admin_app
 from deployments.front_door.app import create_app
 from engine.errors import EngineFailed
 from tests.deployments.front_door.encoder_fakes import FakeEncoder, classifier, embedder
 from tests.deployments.front_door.fakes import FakeEngine, make_service
+from tests.deployments.front_door.servers import serving
 
 OPEN = ("/health", "/ready", "/version")
 
@@ -53,12 +56,16 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-async def client(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+def keys(tmp_path: Path) -> KeyFile:
     path = tmp_path / "keys.yaml"
     path.write_text(KEYS)
-    service = make_service(engine, keys=KeyFile(path))
-    models = {**service.models, "vectors": embedder(FakeEncoder()), "topics": classifier(FakeEncoder(), name="topics")}
-    app = create_app(make_service(engine, keys=KeyFile(path), models=models))
+    return KeyFile(path)
+
+
+@pytest.fixture
+async def client(engine: FakeEngine, keys: KeyFile) -> AsyncIterator[httpx.AsyncClient]:
+    others = {"vectors": embedder(FakeEncoder()), "topics": classifier(FakeEncoder(), name="topics")}
+    app = create_app(make_service(engine, keys=keys, models={**make_service(engine).models, **others}))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
 
@@ -97,7 +104,7 @@ async def test_models_of_a_key(client: httpx.AsyncClient) -> None:
 
     assert await listed("all") == [
         *("tiny", "vectors", "topics"),
-        *("tiny:bf16", "tiny:fp32", "vectors:bf16", "vectors:fp32", "topics:bf16", "topics:fp32"),
+        *("tiny:bf16", "tiny:fp32", "vectors:fp32", "vectors:bf16", "topics:fp32", "topics:bf16"),
     ]
     assert await listed("one") == ["tiny", "tiny:bf16", "tiny:fp32"]
     assert await listed("pinned") == ["tiny", "tiny:fp32"]
@@ -122,11 +129,10 @@ async def test_what_a_key_may_not_use_is_not_there(client: httpx.AsyncClient) ->
         name = str(body["model"])
         assert hidden.json()["error"]["message"] == unknown.json()["error"]["message"].replace("unknown", name)
     for path in ("/v1/chat/completions", "/tokenize", "/v1/completions"):
-        body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
-        if path == "/v1/completions":
-            body = {"model": "tiny", "prompt": "Hi"}
-        assert (await client.post(path, json=body, headers=bearer("nothing"))).status_code == 404
-        assert (await client.post(path, json=body, headers=bearer("one"))).status_code == 200
+        chat = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+        asked = {"model": "tiny", "prompt": "Hi"} if path == "/v1/completions" else chat
+        assert (await client.post(path, json=asked, headers=bearer("nothing"))).status_code == 404
+        assert (await client.post(path, json=asked, headers=bearer("one"))).status_code == 200
     answer = await client.post("/translate", json={"q": "a", "source": "en", "target": "de"}, headers=bearer("one"))
     assert answer.status_code == 400
     assert (await client.get("/languages", headers=bearer("one"))).json() == []
@@ -165,7 +171,7 @@ async def test_requests_a_minute(client: httpx.AsyncClient) -> None:
     assert (answer.status_code, error["type"], error["code"]) == (429, "RateLimitError", "rate_limit_exceeded")
     assert 25 <= int(answer.headers["Retry-After"]) <= 30
     assert answer.headers["x-ratelimit-remaining-requests"] == "0"
-    assert answer.headers["x-ratelimit-reset-requests"] in ("1m0s", "59.999s") or "59." in str(answer.headers)
+    assert answer.headers["x-ratelimit-reset-requests"].startswith(("1m0s", "59."))
     assert (await complete(client, "all")).status_code == 200
     page = (await client.get("/metrics", headers=bearer("admin"))).text
     assert 'admission_rejections_total{engine="",model_name="",reason="requests"} 1.0' in page
@@ -243,19 +249,35 @@ def test_needs() -> None:
     ]
 
 
-async def test_openai_understands(client: httpx.AsyncClient) -> None:
-    def asking(key: str) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(api_key=key, base_url="http://test/v1", http_client=client, max_retries=0)
+async def test_the_admin_port(engine: FakeEngine, keys: KeyFile) -> None:
+    door = create_app(make_service(engine, keys=keys)).state.door
+    transport = httpx.ASGITransport(create_admin_app(door))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for path in ("/health", "/metrics", "/status"):
+            assert (await client.get(path)).status_code == 200
+        for headers, status in (({}, 401), (bearer("all"), 403), (bearer("metrics"), 403), (bearer("admin"), 404)):
+            assert (await client.get("/admin/nothing", headers=headers)).status_code == status
+    door = create_app(make_service(engine)).state.door
+    transport = httpx.ASGITransport(create_admin_app(door))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/admin/nothing")).status_code == 404
 
-    assert (await asking("all").completions.create(model="tiny", prompt="Hi")).choices
-    with pytest.raises(openai.AuthenticationError) as refused:
-        await asking("wrong").completions.create(model="tiny", prompt="Hi")
-    assert refused.value.code == "invalid_api_key"
-    with pytest.raises(openai.NotFoundError):
-        await asking("nothing").completions.create(model="tiny", prompt="Hi")
-    few = asking("few")
-    for _ in range(2):
-        await few.completions.create(model="tiny", prompt="Hi")
-    with pytest.raises(openai.RateLimitError) as limited:
-        await few.completions.create(model="tiny", prompt="Hi")
-    assert limited.value.code == "rate_limit_exceeded"
+
+def test_openai_understands(engine: FakeEngine, keys: KeyFile) -> None:
+    with serving(create_app(make_service(engine, keys=keys))) as address, ExitStack() as stack:
+
+        def asking(key: str) -> openai.OpenAI:
+            return stack.enter_context(openai.OpenAI(base_url=f"{address}/v1", api_key=key, max_retries=0))
+
+        assert asking("all").completions.create(model="tiny", prompt="Hi").choices
+        with pytest.raises(openai.AuthenticationError) as refused:
+            asking("wrong").completions.create(model="tiny", prompt="Hi")
+        assert refused.value.code == "invalid_api_key"
+        with pytest.raises(openai.NotFoundError):
+            asking("nothing").completions.create(model="tiny", prompt="Hi")
+        few = asking("few")
+        for _ in range(2):
+            few.completions.create(model="tiny", prompt="Hi")
+        with pytest.raises(openai.RateLimitError) as limited:
+            few.completions.create(model="tiny", prompt="Hi")
+        assert limited.value.code == "rate_limit_exceeded"
