@@ -18,7 +18,8 @@ _OF_THE_POD = ("host", "port")  # Serve's own options say these
 
 def filled_arguments(settings: Settings, config: Path, served: Application, facts: Facts) -> dict[str, Any]:
     """What `config` says, as plain values. `settings` are read from it, so their relative paths are resolved; their
-    front doors count, for they may be the overlay's. Raises ConfigError, a line for each path that no pod will have."""
+    front doors and API keys count, for they may be the overlay's. Raises ConfigError, a line for each path that no pod
+    will have."""
     document = YamlDocument(config)
     arguments = copy.deepcopy(document.data)
     problems = []
@@ -44,7 +45,11 @@ def filled_arguments(settings: Settings, config: Path, served: Application, fact
     http = {key: value for key, value in (arguments.pop("http", None) or {}).items() if key not in _OF_THE_POD}
     if settings.http.front_doors != http.get("front_doors", 1):
         http["front_doors"] = settings.http.front_doors
-    return {**({"http": http} if http else {}), **arguments}
+    if settings.http.without_keys:
+        http["without_keys"] = True
+    access = {} if settings.access.keys is None else {"keys": settings.access.keys}
+    arguments.pop("access", None)
+    return {**({"http": http} if http else {}), **({"access": access} if access else {}), **arguments}
 
 
 _ADVICE = (

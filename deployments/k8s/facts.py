@@ -42,6 +42,8 @@ PROXY_PATHS = frozenset({"/-/healthz", "/-/routes"})  # of Serve's proxies, at t
 # whoever has others says so (`stageline k8s check --secret`).
 SECRETS: Mapping[str, frozenset[str]] = {
     "stageline-ray-token": frozenset({"auth_token"}),
+    "stageline-api-keys": frozenset({"keys.yaml"}),
+    "stageline-metrics-key": frozenset({"key"}),
     "stageline-redis": frozenset({"password"}),
     "stageline-ray-ca": frozenset({"tls.crt", "tls.key"}),
 }

@@ -101,13 +101,14 @@ def fill_objects(
         raise ConfigError(f"{overlay} has no RayService with an application to fill.", param="overlay")
     refuse(settings, config, facts)
     settings, kept = with_front_doors(settings, served)
+    settings, access = with_access(settings, served)
     arguments = filled_arguments(settings, config, served, facts)
     sizing = size_workers(settings, served.cluster, worker_cpus, kept_groups(objects, served.cluster))
     operations = [{"op": "replace", "path": "/spec/serveConfigV2", "value": serve_text(served, arguments)}]
     operations += group_operations(served.cluster, sizing)
     patches = [Patch(SERVICE, _RAY_SERVICE | {"name": served.owner.name}, operations)]
     patches += _budgets(objects, served, sizing)
-    return Filled(overlay, tuple(patches), (*kept, *sizing.notes))
+    return Filled(overlay, tuple(patches), (*kept, *sizing.notes, *access))
 
 
 def with_front_doors(settings: Settings, served: Application) -> tuple[Settings, tuple[str, ...]]:
@@ -118,6 +119,18 @@ def with_front_doors(settings: Settings, served: Application) -> tuple[Settings,
         return settings, ()
     http = settings.http.model_copy(update={"front_doors": doors})
     return settings.model_copy(update={"http": http}), (f"http.front_doors: {doors}, as in the overlay.",)
+
+
+def with_access(settings: Settings, served: Application) -> tuple[Settings, tuple[str, ...]]:
+    """The overlay's API keys, or that it has none, where the configuration says neither, with a note of it."""
+    given, overlay = settings, served.settings
+    if given.access.keys is not None or given.http.without_keys or overlay is None:
+        return settings, ()
+    if overlay.access.keys is None and not overlay.http.without_keys:
+        return settings, ()
+    http = given.http.model_copy(update={"without_keys": overlay.http.without_keys})
+    note = "http.without_keys: true" if overlay.access.keys is None else f"access.keys: {overlay.access.keys}"
+    return given.model_copy(update={"access": overlay.access, "http": http}), (f"{note}, as in the overlay.",)
 
 
 def refuse(settings: Settings, config: Path, facts: Facts) -> None:

@@ -48,7 +48,8 @@ def _unknown(one: KubeObject, data: Any, model: Any, path: str) -> Iterator[Faul
 
 
 def stageline_args(objects: Sequence[KubeObject]) -> Iterator[Fault]:
-    """`args` are a Stageline configuration in which every variant says how many cores it takes."""
+    """`args` are a Stageline configuration in which every variant says how many cores it takes, and which has API keys
+    or is meant for everybody."""
     for served in applications(objects):
         for problem in served.problems:
             yield Fault(served.owner, FIELD, problem)
@@ -56,6 +57,13 @@ def stageline_args(objects: Sequence[KubeObject]) -> Iterator[Fault]:
             continue
         for name in without_cores(served.settings):
             yield Fault(served.owner, FIELD, f"{name} needs `cores`: the autoscaler goes by what replicas reserve")
+        if served.settings.access.keys is None and not served.settings.http.without_keys:
+            yield Fault(
+                served.owner,
+                FIELD,
+                "args: name a file of API keys in `access.keys`, or say with `http.without_keys: true` that anybody "
+                "who reaches it may use it",
+            )
         for key in sorted({"host", "port"} & served.settings.http.model_fields_set):
             yield Fault(served.owner, FIELD, f"args.http.{key}: set it in http_options, beside the applications")
 
@@ -69,7 +77,7 @@ def import_path(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fault]:
 
 
 def model_paths(objects: Sequence[KubeObject], facts: Facts) -> Iterator[Fault]:
-    """Models and prepared variants lie in the package, on a volume that all Ray pods mount, or are fetched."""
+    """Models, prepared variants and keys lie in the package, on a volume that all Ray pods mount, or are fetched."""
     for served in applications(objects):
         for where, path in paths_of(served.settings):
             if not path_is_there(path, served, facts):
@@ -142,6 +150,8 @@ def is_loopback(host: str) -> bool:
 
 def paths_of(settings: Settings | None) -> Iterator[tuple[str, str]]:
     """(key, path) of everything that has to lie somewhere."""
+    if settings is not None and settings.access.keys is not None:
+        yield "access.keys", settings.access.keys
     for index, model in enumerate(settings.models if settings is not None else ()):
         for key in ("source", "changes"):
             path = getattr(model, key)

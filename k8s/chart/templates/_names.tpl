@@ -27,6 +27,17 @@ labels:
   app.kubernetes.io/name: {{ .app | default "stageline" }}
 {{- end }}
 
+{{/* The Stageline configuration; with API keys, the file that they are in. */}}
+{{- define "stageline.args" -}}
+{{- $args := deepCopy .Values.stageline -}}
+{{- if .Values.apiKeys.enabled -}}
+{{- $_ := set $args "access" (dict "keys" "/etc/stageline/api-keys/keys.yaml") -}}
+{{- $http := omit ($args.http | default dict) "without_keys" -}}
+{{- $args = ternary (set $args "http" $http) (omit $args "http") (gt (len $http) 0) -}}
+{{- end -}}
+{{ toYaml $args }}
+{{- end }}
+
 {{/* Head and workers, and nothing else of this name. */}}
 {{- define "stageline.ray" -}}
 matchLabels:

@@ -65,6 +65,9 @@ livenessProbe:
 - {name: shm, mountPath: /dev/shm}
 - {name: home, mountPath: /home/stageline}
 - {name: cache, mountPath: /var/cache/stageline}
+{{- if .Values.apiKeys.enabled }}
+- {name: api-keys, mountPath: /etc/stageline/api-keys, readOnly: true}
+{{- end }}
 {{- if .Values.tls.enabled }}
 - {name: tls, mountPath: /etc/ray/tls, readOnly: true}
 {{- end }}
@@ -83,6 +86,9 @@ livenessProbe:
 
 {{/* Volumes that components add, after the others. */}}
 {{- define "stageline.volumes.more" -}}
+{{- if .Values.apiKeys.enabled }}
+- {name: api-keys, secret: {secretName: {{ .Values.apiKeys.secretName }}, defaultMode: 0440}}
+{{- end }}
 {{- if .Values.tls.enabled }}
 - {name: tls, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
 - {name: tls-ca, secret: {secretName: {{ .Values.tls.secretName }}, defaultMode: 0440}}

@@ -47,7 +47,8 @@ def resources(cpu: str, memory: str) -> Document:
 def args() -> Document:
     """What is served: at least 2 cores on one worker, at most 4 on two."""
     variant = {"precision": "int8-dynamic", "prepared": "demo/variant", "cores": 2, "replicas": {"min": 1, "max": 2}}
-    return {"models": [{"name": "small", "source": "pypi:small==1.0/model.gguf", "variants": [variant]}]}
+    model = {"name": "small", "source": "pypi:small==1.0/model.gguf", "variants": [variant]}
+    return {"access": {"keys": "/models/keys.yaml"}, "models": [model]}
 
 
 def serve_config(arguments: Any = None) -> Document:

@@ -72,7 +72,8 @@ def test_the_configuration_becomes_the_arguments_and_sizes_the_workers(tmp_path:
     one = served(documents)
     assert one.application["import_path"] == "deployments.kuberay:application"
     # Where Serve listens is its own affair.
-    assert one.application["args"] == {"http": {"max_body": "4MiB"}, "models": CONFIG["models"]}
+    keys = {"access": {"keys": "/models/keys.yaml"}}  # the overlay's
+    assert one.application["args"] == {"http": {"max_body": "4MiB"}, **keys, "models": CONFIG["models"]}
     assert {key: worker(documents)[key] for key in ("replicas", "minReplicas", "maxReplicas")} == {
         "replicas": 2,
         "minReplicas": 2,

@@ -65,7 +65,8 @@ AGREEMENT = [
     ),
     Planted(
         "references",
-        "no Secret stageline-token here; known Secrets: stageline-ray-ca, stageline-ray-token, stageline-redis; if you "
+        "no Secret stageline-token here; known Secrets: stageline-api-keys, stageline-metrics-key, stageline-ray-ca, "
+        "stageline-ray-token, stageline-redis; if you "
         "make it in the cluster: --secret stageline-token=auth_token",
         lambda d: cluster_of(d)["authOptions"].update(secretName="stageline-token"),
     ),

@@ -15,6 +15,12 @@ SERVED = [
     Planted("stageline-args", "did you mean 'cores'", variant(lambda v: v.update(core=2))),
     Planted("stageline-args", "needs `cores`", variant(lambda v: v.pop("cores"))),
     Planted("stageline-args", "with `models`", config(lambda c: c["applications"][0].pop("args"))),
+    Planted("stageline-args", "name a file of API keys", config(lambda c: c["applications"][0]["args"].pop("access"))),
+    Planted(
+        "model-paths",
+        "args.access.keys: /etc/keys.yaml",
+        config(lambda c: c["applications"][0]["args"].update(access={"keys": "/etc/keys.yaml"})),
+    ),
     Planted(
         "stageline-args",
         "args.http.host",
