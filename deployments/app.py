@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ray import serve
@@ -16,6 +17,7 @@ from deployments.encoder_replica import EncoderReplica
 from deployments.gate import Verdict
 from deployments.generation_replica import GenerationReplica
 from deployments.ingress import Ingress
+from deployments.logs import environment
 from deployments.offers import Offer, OfferedVariant
 from deployments.pipelines import Cut
 from deployments.provision import VariantFiles
@@ -52,7 +54,7 @@ def build_app(
     """
     handles = {
         (model.name, variant.name): variant_deployment(
-            model, variant, files[model.name, variant.name], share, surge=surge
+            model, variant, files[model.name, variant.name], share, surge=surge, env=environment(settings.logs)
         )
         for model in settings.models
         for variant in model.variants
@@ -80,7 +82,9 @@ def build_app(
         graceful_shutdown_timeout_s=DRAIN_S,
         logging_config=QUIET,
     )
-    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(offers, handles, http, settings.access.keys)
+    app: serve.Application = deploy(serve.ingress()(Ingress)).bind(
+        offers, handles, http, settings.access.keys, settings.logs
+    )
     return app
 
 
@@ -113,10 +117,16 @@ def offered(variant: Variant, verdict: Verdict | None, *, shares: bool = False) 
 
 
 def variant_deployment(
-    model: Model, variant: Variant, files: VariantFiles, share: float, *, surge: bool = False
+    model: Model,
+    variant: Variant,
+    files: VariantFiles,
+    share: float,
+    *,
+    surge: bool = False,
+    env: Mapping[str, str] = MappingProxyType({}),
 ) -> serve.Application:
     """One variant's replicas, each with as many threads as cores, of which it reserves a share. A replica of several
-    stages reserves them for each stage, and a place for itself."""
+    stages reserves them for each stage, and a place for itself. `env` is set in their processes."""
     assert variant.cores is not None
     kind = kind_of(model, variant, cores=variant.cores, cut=Cut.of(variant.stages, stage_cpus(variant, share)))
     deploy = serve.deployment(
@@ -130,17 +140,17 @@ def variant_deployment(
         graceful_shutdown_timeout_s=DRAIN_S,
         max_surge_percent=ONE_MORE if surge else 0,
         logging_config=QUIET,
-        **placed(variant, share),
+        **placed(variant, share, env),
     )
     app: serve.Application = deploy(kind.replica).bind(model.name, variant.name, files, *kind.arguments)
     return app
 
 
-def placed(variant: Variant, share: float) -> dict[str, Any]:
+def placed(variant: Variant, share: float, env: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """What a replica reserves, as Serve takes it: of each of its cores a share, and places for its stages."""
     assert variant.cores is not None
     cpus = stage_cpus(variant, share)
-    threads = {"runtime_env": {"env_vars": thread_environment(variant.cores)}}
+    threads = {"runtime_env": {"env_vars": {**thread_environment(variant.cores), **env}}}
     stages = variant.stages
     if stages.count == 1:
         return {"ray_actor_options": {"num_cpus": cpus, **threads}}

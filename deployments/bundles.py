@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from deployments.front_door.trail.record import CURRENT, SHARING, Record
+
 R = TypeVar("R")
 O = TypeVar("O")  # noqa: E741
 
@@ -21,10 +23,11 @@ SMALL = 16  # requests of a caller who shares a call: who brings more would keep
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Generic[R, O]):
-    """A caller's requests, and where their results go."""
+    """A caller's requests, where their results go, and the record of the caller's request."""
 
     requests: Sequence[R]
     results: asyncio.Future[Sequence[O]]
+    record: Record | None = None
 
 
 class Bundles(Generic[R, O]):
@@ -40,7 +43,7 @@ class Bundles(Generic[R, O]):
     async def compute(self, requests: Sequence[R]) -> Sequence[O]:
         """The results, in order. Raises what `call` raises. A call whose callers have all gone is cancelled."""
         events = asyncio.get_running_loop()
-        part: Waiting[R, O] = Waiting(requests, events.create_future())
+        part: Waiting[R, O] = Waiting(requests, events.create_future(), CURRENT.get())
         self._waiting.append(part)
         if self._timer is None:
             # Not at once even then: whoever comes in the same turn of the event loop goes along.
@@ -66,6 +69,7 @@ class Bundles(Generic[R, O]):
 
     async def _compute(self, bundle: list[Waiting[R, O]]) -> None:
         try:
+            SHARING.set([part.record for part in bundle if part.record is not None])
             results = await self.call([request for part in bundle for request in part.requests])
         except Exception as error:
             for part in bundle:

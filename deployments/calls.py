@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deployments.asked import Asked
 from deployments.channels.channel import Call
 from deployments.channels.pool import Channels
+from deployments.front_door.trail.record import Visit, begin_call
 from deployments.load import Load
+from deployments.logs import REQUEST_ID
 from deployments.losses import NOT_READY, cause_of, given_up
 from deployments.presence import Presence
 from deployments.retries import Cause, GiveUp, Trials, after
@@ -47,19 +51,22 @@ async def stream(replicas: Replicas, model: str, variant: str, request: Request)
     Raises what a replica says is wrong with the request, Overloaded where none takes it, and EngineFailed.
     """
     key = model, variant
-    told, trials = Told(request), started()
+    told, trials, trail = Told(request), started(), begin_call()
     while True:
-        asked, run = told.request(), replicas.presence.begin(key)
+        asked, run, visit = told.request(), replicas.presence.begin(key), trail.visit()
         call: Call | None = None
         ended = False
         failure: Exception = ReplicaLost("the replica ended this request without finishing it")
         try:
-            call = await begun(replicas.channels[key], run, asked, trials.until_s)
+            call = await begun(replicas.channels[key], run, asked, trials.until_s, visit)
             while (item := await received(call, run)) is not None:
                 delta: Delta | None
                 delta, load = item if isinstance(item, tuple) else (item, None)
                 if load is not None:
                     replicas.hear(model, variant, load)
+                if delta.timings is not None or not visit.first:
+                    visit.heard(delta)
+                visit.tokens += len(delta.tokens)
                 if delta.error is not None and tells_loss(delta):
                     failure, ended, delta = delta.error, True, rest(delta)
                     if delta is not None:
@@ -73,6 +80,7 @@ async def stream(replicas: Replicas, model: str, variant: str, request: Request)
         except Exception as error:
             failure = error
         finally:
+            visit.ended = time.perf_counter()
             replicas.presence.end(key, run)
             if call is not None and not ended:
                 call.cancel()
@@ -80,6 +88,7 @@ async def stream(replicas: Replicas, model: str, variant: str, request: Request)
             yield end
             return
         cause = cause_of(failure)
+        visit.cause = cause or ""
         replicas.note_ended(key, failure)
         trials = await next_trial(trials, cause, failure)
         if cause in ("died", "silent"):
@@ -94,18 +103,19 @@ async def compute(replicas: Replicas, model: str, variant: str, requests: Sequen
     """
     key = model, variant
     outcomes: dict[int, Any] = {}
-    trials = started()
+    trials, trail = started(), begin_call(len(requests))
     while True:
         left = [i for i in range(len(requests)) if i not in outcomes]
-        asked, run = tuple(requests[i] for i in left), replicas.presence.begin(key)
+        asked, run, visit = tuple(requests[i] for i in left), replicas.presence.begin(key), trail.visit()
         call: Call | None = None
         ended = False
         failure: Exception = ReplicaLost("the replica ended this call without answering it")
         try:
-            call = await begun(replicas.channels[key], run, asked, trials.until_s)
+            call = await begun(replicas.channels[key], run, asked, trials.until_s, visit)
             if (answer := await received(call, run)) is not None:
                 ended = True
                 found, load = answer
+                visit.answered(found)
                 if load is not None:
                     replicas.hear(model, variant, load)
                 missing = [outcome.error for outcome in found if is_missing(outcome.error, trials)]
@@ -119,11 +129,14 @@ async def compute(replicas: Replicas, model: str, variant: str, requests: Sequen
         except Exception as error:
             failure = error
         finally:
+            visit.ended = time.perf_counter()
             replicas.presence.end(key, run)
             if call is not None and not ended:
                 call.cancel()
+        cause = cause_of(failure)
+        visit.cause = cause or ""
         replicas.note_ended(key, failure)
-        trials = await next_trial(trials, cause_of(failure), failure)
+        trials = await next_trial(trials, cause, failure)
         log.warning("%s:%s: a call is asked of another replica: %s", model, variant, failure)
 
 
@@ -140,14 +153,15 @@ def started() -> Trials:
     return Trials(asyncio.get_running_loop().time() + ACCEPT_TIMEOUT_S)
 
 
-async def begun(channels: Channels, run: Run, asked: object, until_s: float) -> Call:
+async def begun(channels: Channels, run: Run, asked: object, until_s: float, visit: Visit) -> Call:
     """Asks a replica; waits until there is one, at most until then by the event loop's clock. Raises Overloaded."""
     try:
         channel = await run.wait(channels.choose, until_s)
     except TimeoutError:
         raise Overloaded(NOT_READY, retry_after_s=5.0) from None
-    run.replica = channel.replica
-    return channel.call(asked)
+    run.replica = visit.replica = channel.replica
+    visit.sent = time.perf_counter()
+    return channel.call(Asked(asked, REQUEST_ID.get(), visit.traces))
 
 
 async def received(call: Call, run: Run) -> Any:

@@ -31,14 +31,17 @@ from deployments.front_door.app import create_app
 from deployments.front_door.metrics_merge import page_of
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
+from deployments.front_door.trail.asking import told as told_of
+from deployments.front_door.trail.ring import Query, Ring
 from deployments.load import Load
 from deployments.load_watch import LoadWatch
+from deployments.logs import set_up
 from deployments.offers import Offer, OfferedVariant, served
 from deployments.own_name import own_name
 from deployments.presence import Key, Presence
 from deployments.provision import base_path
 from deployments.retries import Cause
-from deployments.settings import Http
+from deployments.settings import Http, Logs
 from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
@@ -63,9 +66,14 @@ class Ingress:
         handles: dict[tuple[str, str], DeploymentHandle[Any]],
         http: Http,
         keys: str | None = None,
+        logs: Logs | None = None,
     ) -> None:
+        if logs is not None:
+            set_up(logs, "front-door")
         self.name = own_name()
         self.http = http
+        self.logs = logs or Logs()
+        self.ring: Ring | None = None
         self.several = http.front_doors > 1
         self.keys = None if keys is None else KeyFile(Path(keys))
         self.registry: CollectorRegistry | None = None
@@ -95,6 +103,9 @@ class Ingress:
             metrics_labels=self.metrics_labels(),
             start=self.settle,
             keys=self.keys,
+            slow_s=self.logs.slow_s,
+            log_texts=self.logs.prompts,
+            trails_elsewhere=self.other_trails,
         )
         events = asyncio.get_running_loop()
         self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]
@@ -105,7 +116,7 @@ class Ingress:
         if self.keys is not None:
             self.connecting.append(events.create_task(self.keys.watch()))
         app = create_app(service)
-        self.registry = app.state.door.metrics.registry
+        self.registry, self.ring = app.state.door.metrics.registry, app.state.door.ring
         if self.http.admin_port is not None:
             admin = serve_admin(create_admin_app(app.state.door), self.http.admin_host, self.http.admin_port)
             self.connecting.append(events.create_task(admin))
@@ -234,18 +245,30 @@ class Ingress:
 
     async def other_front_doors(self) -> list[str]:
         """Their own metrics."""
+        return list(await self.ask_others("own_metrics"))
+
+    async def other_trails(self, question: Query | str) -> Sequence[list[dict[str, Any]]]:
+        """What they tell of their requests."""
+        return await self.ask_others("own_trail", question)
+
+    async def ask_others(self, method: str, *arguments: Any) -> Sequence[Any]:
+        """What the other front doors answer, each with its name before it."""
         if not self.several:
-            return []
+            return ()
         context = serve.get_replica_context()
         handle = serve.get_deployment_handle(context.deployment, context.app_name)
-        pages = await answers(handle, "own_metrics", timeout_s=ASK_TIMEOUT_S)
-        return [text for name, text in pages or () if name != self.name]
+        found = await answers(handle, method, *arguments, timeout_s=ASK_TIMEOUT_S)
+        return [answer for name, answer in found or () if name != self.name]
 
     async def own_metrics(self) -> tuple[str, str]:
         """This front door's name, and what it measured itself. Another one asks."""
         if self.registry is None:
             return self.name, ""
         return self.name, await asyncio.to_thread(page_of, self.registry, self.metrics_labels())
+
+    async def own_trail(self, question: Query | str) -> tuple[str, list[dict[str, Any]]]:
+        """This front door's name, and what it knows of its own requests. Another one asks."""
+        return self.name, [] if self.ring is None else told_of(self.ring, question)
 
     def metrics_labels(self) -> dict[str, str]:
         """What tells its own series from other front doors'. Added up, a counter would fall when one of them ends."""

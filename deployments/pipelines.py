@@ -13,6 +13,7 @@ from cluster.pipeline.limits import Limits
 from cluster.pipeline.pipeline import Pipeline
 from cluster.pipeline.placement import Resources
 from cluster.pipeline.state import StageState, layer_range
+from deployments.logs import set_up_here
 from deployments.provision import VariantFiles, variant_path
 from deployments.settings.stages import Placement, Stages
 from engine.checkpoint import Checkpoint, open_checkpoint
@@ -89,6 +90,7 @@ def start_pipeline(task: ModelTask, path: Path, files: VariantFiles, config: Con
 
 def load_stage_here(task: ModelTask, files: VariantFiles, config: Config, first: int, last: int) -> Stage:
     """Layers `first` to `last` - 1, in the stage's own process. Raises what `variant_path` and `load_stage` raise."""
+    set_up_here(f"stage:{layer_range(first, last)}")
     return load_stage(task, variant_path(files), config, first, last)
 
 

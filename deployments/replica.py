@@ -27,6 +27,7 @@ from deployments.channels.handshake import Doorway
 from deployments.channels.server import CallServer
 from deployments.load import Load
 from deployments.load_meter import LoadMeter
+from deployments.logs import set_up_here
 from deployments.own_name import own_name
 from deployments.pipelines import stages_of
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
@@ -63,6 +64,7 @@ class Replica(ABC, Generic[R, P, O, S]):
     """Loads the model when it is made. Raises CheckpointError and ConfigError."""
 
     def __init__(self, model: str, variant: str, threads: int, load: Callable[[], SteppedEngine[R, P, O, S]]) -> None:
+        set_up_here(f"{model}:{variant}")
         self.model, self.variant = model, variant
         self.name = own_name()  # in what it tells of its load
         self.node = get_node_ip_address()

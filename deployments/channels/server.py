@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
+from deployments.asked import TRACES, Asked
 from deployments.channels import frames, handshake, payload
 from deployments.channels.frames import Frame, FrameError, Kind, Reader
 from deployments.channels.handshake import Doorway
 from deployments.channels.outgoing import Outgoing
+from deployments.logs import REQUEST_ID
 from engine.errors import EngineFailed, StagelineError
 
 log = logging.getLogger(__name__)
@@ -119,7 +121,12 @@ class _Connection(asyncio.Protocol):
     async def _answer(self, frame: Frame) -> None:
         call = frame.call
         try:
-            async with aclosing(self._server.answer(payload.loads(frame.payload))) as items:  # type: ignore[type-var]
+            asked = payload.loads(frame.payload)
+            if isinstance(asked, Asked):
+                REQUEST_ID.set(asked.request_id)
+                TRACES.set(asked.traces)
+                asked = asked.what
+            async with aclosing(self._server.answer(asked)) as items:  # type: ignore[type-var]
                 async for item in items:
                     self._out.write(frames.pack(Kind.ITEM, call, payload.dumps(item)))
                     if not self._room.is_set():
@@ -129,7 +136,7 @@ class _Connection(asyncio.Protocol):
             self._out.write(frames.pack(Kind.FAULT, call, payload.dumps(error)))
         except Exception as error:
             log.exception("a call failed")
-            told = EngineFailed(f"the replica failed: {type(error).__name__}: {error}; its log says more")
+            told = EngineFailed(f"the replica failed ({type(error).__name__}); its log says more")
             self._out.write(frames.pack(Kind.FAULT, call, payload.dumps(told)))
         finally:
             self._tasks.pop(call, None)

@@ -1,4 +1,4 @@
-"""The command line: `stageline serve`, `status`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
+"""The command line: `stageline serve`, `status`, `why`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
 `benchmark`, `finetune`, `cluster`, `k8s`, `keys`, `load`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
@@ -27,6 +27,7 @@ from deployments.cli.k8s import k8s
 from deployments.cli.keys import keys
 from deployments.cli.quantize import quantize
 from deployments.cli.serve import serve
+from deployments.cli.why import why
 from engine.errors import ConfigError, StagelineError
 from loadtest.cli import app as load
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, status, stop, chat, fetch, evaluate, quantize):
+for command in (serve, status, why, stop, chat, fetch, evaluate, quantize):
     app.command()(command)
 app.add_typer(bench, name="bench")
 for part in (nodes, scaling, faults):

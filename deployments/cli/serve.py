@@ -21,6 +21,7 @@ from deployments.cli.cluster_state import ClusterState, local_cluster_at
 from deployments.cli.fetch import ConfigArgument, fetch_models
 from deployments.cli.signals import Stopped, StopSignals, stopping
 from deployments.cli.state import StateFile, clear_leftovers, registered, running_servers
+from deployments.logs import set_up
 from deployments.serving import application, local_environment, serve_switches, url_of
 from deployments.settings import DEMO_CONFIG, EVERYWHERE, Access, Model, Settings, load_settings
 from engine.errors import ConfigError
@@ -80,6 +81,8 @@ def serve(
         # Its nodes are machines of their own: at their loopback address nobody here reaches them.
         reached = local.ip if settings.http.front_doors == 1 else EVERYWHERE
         settings = settings.with_http(host=reached, admin_host=reached)
+    # What goes well is on the console already, in words of its own.
+    set_up(settings.logs, "serve", level=None if verbose else "warning")
     with stopping() as signals:
         try:
             _serve(

@@ -13,6 +13,7 @@ from deployments.access.keys import Key
 from deployments.access.ring import KeyFile
 from deployments.front_door.errors import to_http
 from deployments.front_door.plan import FrontDoor
+from deployments.front_door.trail.record import record_of
 from engine.errors import NotAllowed, RateLimited, StagelineError
 
 Need = Literal["any", "metrics", "admin"]
@@ -56,6 +57,7 @@ class Access:
             key = self.keys.identify(
                 next((value for name, value in scope["headers"] if name == b"authorization"), None)
             )
+            record_of(scope).key = key.name
             check_scope(key, need)
             account = self.door.accounts.of(key)
             if need == "any":  # who watches the server shall see it, whatever the key has used

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ from deployments.front_door.middleware import REQUEST_ID_KEY
 from deployments.front_door.plan import Job, Plan
 from deployments.front_door.schemas.generation import GenerationBody
 from deployments.front_door.text_state import Piece, TokenEntry
+from deployments.front_door.trail.record import record_of
 from deployments.front_door.usage import Usage
 
 CLIENT_GONE = 499
@@ -28,6 +28,7 @@ CLIENT_GONE = 499
 async def answer(request: Request, body: GenerationBody, plan: Plan, metrics: Metrics, *, chat: bool) -> Response:
     """Answer as the body asks. Raises the engine's errors, for a stream only by way of its error events."""
     if body.stream:
+        record_of(request.scope).streamed = True
         return StreamedAnswer(plan, metrics, Chunks(plan, body.stream_options, chat=chat))
     try:
         content = await unless_gone(request.receive, _whole(plan, metrics, chat=chat))
@@ -91,8 +92,10 @@ class StreamedAnswer(Response):
         self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with contextlib.suppress(ClientGone):
+        try:
             await unless_gone(receive, self._stream(scope, receive, send))
+        except ClientGone:
+            record_of(scope).gone = True
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +26,9 @@ from deployments.front_door.schemas.embeddings import EmbedBody, EmbeddingsBody
 from deployments.front_door.schemas.tokens import DetokenizeBody, TokenizeBody
 from deployments.front_door.schemas.translate import TranslateBody
 from deployments.front_door.service import Service
+from deployments.front_door.trail.ring import Ring
+from deployments.front_door.trail.slow_log import log_slow
+from deployments.front_door.trail.texts import TextLog
 from engine.errors import StagelineError
 
 BODIES = (
@@ -47,7 +51,8 @@ def create_app(service: Service) -> FastAPI:
     Build it in the process that runs it: it holds locks, so it cannot be pickled. Without keys, `Authorization` headers
     tell callers apart and nothing else.
     """
-    door = FrontDoor(service, Metrics())
+    door = FrontDoor(service, Metrics(), Ring(slow_s=service.slow_s))
+    door.ring.on_end = partial(log_slow, door.ring)
     door.metrics.registry.register(RoutingMetrics(service.models, service.ready))
 
     @asynccontextmanager
@@ -64,8 +69,10 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, handle_http_exception)
     app.add_exception_handler(RequestValidationError, handle_validation_error)
     app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
+    if service.log_texts:
+        app.add_middleware(TextLog)
     if service.keys is not None:
         door.metrics.registry.register(AccessMetrics(service.keys))
         app.add_middleware(Access, door=door, keys=service.keys, need=public_need)
-    app.add_middleware(RequestContext)  # added last, so outermost
+    app.add_middleware(RequestContext, ring=door.ring)  # added last, so outermost
     return app

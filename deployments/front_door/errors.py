@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from deployments.front_door.trail.record import CURRENT
 from engine.errors import (
     CallerOverShare,
     DeadlineExceeded,
@@ -32,11 +33,17 @@ from engine.errors import (
 
 log = logging.getLogger("stageline.front_door")
 
+
+class RecordNotFound(StagelineError):
+    """No front door remembers a request of this id."""
+
+
 STATUSES: Mapping[type[StagelineError], tuple[int, str]] = {
     InvalidRequest: (400, "BadRequestError"),
     NotAuthenticated: (401, "AuthenticationError"),
     NotAllowed: (403, "PermissionDeniedError"),
     ModelNotFound: (404, "NotFoundError"),
+    RecordNotFound: (404, "NotFoundError"),
     DeadlineExceeded: (408, "RequestTimeoutError"),
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     CallerOverShare: (429, "RateLimitError"),
@@ -85,7 +92,10 @@ def error_object(message: str, kind: str, param: str | None, code: int | str) ->
 
 
 def to_http(error: Exception, request_id: str = "") -> HttpError:
-    """Translate any exception. Those that are the server's fault are logged here, with the request's id."""
+    """Translate any exception. Those that are the server's fault are logged here, with the request's id, and the
+    request's record is told."""
+    if (record := CURRENT.get()) is not None:
+        record.fail(error)
     for kind in type(error).__mro__:
         if kind in STATUSES and isinstance(error, StagelineError):
             status, name = STATUSES[kind]

@@ -12,6 +12,7 @@ from deployments.front_door.deadline import in_time
 from deployments.front_door.metrics import Metrics
 from deployments.front_door.plan import Job, Plan
 from deployments.front_door.text_state import ChoiceText, Piece
+from deployments.front_door.trail.record import CURRENT
 from engine.errors import EngineFailed, Overloaded
 from engine.request import Delta, FinishReason
 
@@ -34,6 +35,8 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
+        if (record := CURRENT.get()) is not None:
+            record.gone = True
         raise ClientGone
     finally:
         watch.cancel()

@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from deployments.front_door.objective_metrics import ObjectiveMetrics, VariantObjective
+from deployments.front_door.trail.record import CURRENT
 from deployments.routing.prediction import Objective
 from engine.request import Timings
 
@@ -168,7 +169,10 @@ class Meter:
         if self._tokens > 1:
             token_s = (self._last_at - self._first_at) / (self._tokens - 1)
             metrics.per_output_token.observe(token_s)
-        self._objective.answered(self._first_at - self._started, token_s)
+        first_s = self._first_at - self._started
+        parts = self._objective.answered(first_s, token_s)
+        if (record := CURRENT.get()) is not None:
+            record.answered(parts, first_s, token_s)
         if timings is not None:
             metrics.queue.observe(timings.queue_s)
             metrics.prefill.observe(timings.prefill_s)
@@ -178,3 +182,6 @@ class Meter:
     def done(self, outcome: str) -> None:
         """Count how it ended: `stop`, `length`, `abort` or `error`."""
         self._metrics.outcomes[outcome].inc()
+        if (record := CURRENT.get()) is not None:
+            record.prompt_tokens += self._prompt_tokens
+            record.output_tokens += self._tokens

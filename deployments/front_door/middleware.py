@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.front_door.errors import to_http
+from deployments.front_door.trail.record import CURRENT, MOST_FLUSHES, RECORD_KEY, Record
+from deployments.front_door.trail.ring import Ring
+from deployments.logs import REQUEST_ID
 from engine.errors import PayloadTooLarge
 
 REQUEST_ID_KEY = "stageline.request_id"
@@ -20,10 +24,12 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 
 class RequestContext:
     """Gives each request an id (the caller's `X-Request-Id` if it is a sane one), echoes it on every answer, and
-    turns any exception that nobody caught into a 500 that keeps to the error format."""
+    turns any exception that nobody caught into a 500 that keeps to the error format. Begins the request's record, and
+    hands it to `ring`, if there is one, where it asks for work (POST)."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, ring: Ring | None = None) -> None:
         self.app = app
+        self.ring = ring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -31,23 +37,46 @@ class RequestContext:
             return
         given = _header(scope, b"x-request-id")
         request_id = given if given is not None and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex.encode()
-        scope[REQUEST_ID_KEY] = request_id.decode()
+        name = scope[REQUEST_ID_KEY] = request_id.decode()
+        method = scope["method"]
+        record = scope[RECORD_KEY] = Record(name, method, "", time.time(), time.perf_counter())
         started = False
 
         async def send_with_id(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                record.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                await send(message)
+                return
+            before = time.perf_counter()
             await send(message)
+            now = time.perf_counter()
+            record.sending_s += now - before
+            record.flushes += 1
+            if record.flushed is not None and record.flushes <= MOST_FLUSHES:
+                record.flushed.append((now, len(message.get("body", b""))))
 
+        ring = self.ring if method == "POST" else None
+        was, now_at = REQUEST_ID.set(name), CURRENT.set(record)
+        if ring is not None:
+            ring.begin(record)
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
-            answer = to_http(error, scope[REQUEST_ID_KEY])  # logs it
+            answer = to_http(error, name)  # logs it
             if started:
                 raise  # the body cannot be mended; the server cuts the connection
             await answer.response()(scope, receive, send_with_id)
+        finally:
+            record.ended = time.perf_counter()
+            # As it is declared: an unknown one may be any text.
+            record.path = getattr(scope.get("route"), "path", "")
+            CURRENT.reset(now_at)
+            REQUEST_ID.reset(was)
+            if ring is not None:
+                ring.end(record)
 
 
 class BodyLimit:

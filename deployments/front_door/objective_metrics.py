@@ -61,8 +61,10 @@ class VariantObjective:
     def __init__(self, answers: Counter, missed: dict[str, Counter], objective: Objective) -> None:
         self._answers, self._missed, self._objective = answers, missed, objective
 
-    def answered(self, first_s: float, token_s: float | None = None) -> None:
-        """As for `missed`."""
+    def answered(self, first_s: float, token_s: float | None = None) -> tuple[str, ...]:
+        """As `missed`."""
         self._answers.inc()
-        for part in missed(self._objective, first_s, token_s):
+        parts = missed(self._objective, first_s, token_s)
+        for part in parts:
             self._missed[part].inc()
+        return parts

@@ -23,6 +23,8 @@ from deployments.front_door.schemas.generation import GenerationBody
 from deployments.front_door.served_models import GenerationModel, ServedModel
 from deployments.front_door.service import Service
 from deployments.front_door.text_state import TextOptions
+from deployments.front_door.trail.record import record_of
+from deployments.front_door.trail.ring import Ring
 from deployments.routing.open_requests import Ticket
 from deployments.variants import find_variant, split_model_name
 from engine.errors import InvalidRequest, ModelNotFound
@@ -36,6 +38,7 @@ class FrontDoor:
     service: Service
     metrics: Metrics
     accounts: Accounts = field(default_factory=Accounts)
+    ring: Ring = field(default_factory=Ring)
 
 
 M = TypeVar("M", bound=ServedModel)
@@ -111,10 +114,11 @@ class Plan:
 
 def arrive(request: HttpRequest) -> Arrival:
     """Note the time, and the deadline if the caller set one. Raises `InvalidRequest`."""
-    now = time.time()
+    now, started = time.time(), time.perf_counter()
+    record_of(request.scope).read = started
     seconds = deadline_seconds(request)
     return Arrival(
-        started=time.perf_counter(),
+        started=started,
         wall_s=now,
         deadline_at=None if seconds is None else asyncio.get_running_loop().time() + seconds,
         deadline_s=None if seconds is None else now + seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable
 
 from fastapi import Request
@@ -16,8 +17,10 @@ from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.schemas.completions import CompletionBody
 from deployments.front_door.schemas.inputs import Item, Pair
 from deployments.front_door.served_models import GenerationModel
+from deployments.front_door.trail.record import record_of
 from deployments.routing.prediction import Demand
 from deployments.routing.router import Ask
+from deployments.routing.situation import Situation
 from engine.errors import CallerOverShare, Overloaded, RateLimited
 
 TOKEN_CHARACTERS = 4
@@ -38,13 +41,23 @@ def routed(door: FrontDoor, named: Named[M], request: Request, body: RoutedBody,
         caller.weight,
         caller.only(name, router.variants),
     )
+    record = record_of(request.scope)
+    record.model, record.task = name, named.model.task
+
+    def note(situation: Situation) -> None:
+        record.situation = situation
+
+    record.choosing = time.perf_counter()
     try:
         if caller.has_token_limit:
             caller.reserve(router.expected_tokens(demand))
-        decision, ticket = router.choose(ask)
+        decision, ticket = router.choose(ask, note)
     except Overloaded as error:
         door.metrics.rejected(name, named.pinned or "", why_refused(error))
         raise
+    finally:
+        record.chosen = time.perf_counter()
+    record.decision = decision
     door.metrics.decided(name, decision.variant, decision.reason)
     return Target(named.model, decision.variant, named.asked, ticket, caller)
 

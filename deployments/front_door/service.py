@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.access.ring import KeyFile
 from deployments.front_door.served_models import ServedModel
+from deployments.front_door.trail.asking import Elsewhere, nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,10 @@ class Service:
     `models` may be a live mapping: it is looked at anew by each request. `metrics_sources` gives the metrics of all
     others, replicas and front doors, in Prometheus' text format, `status` what `GET /status` prints. All three
     callables must be cheap and not raise for a replica that is down. `metrics_labels` tell this front door's own
-    metrics from other front doors'. `start` is awaited before the first request is taken. With
-    `keys`, every request needs one of them.
+    metrics from other front doors'. `start` is awaited before the first request is taken. A request that takes longer
+    than `slow_s` seconds is a slow one; where that is None, one that misses its model's objective. `log_texts` has what
+    is asked and answered logged. `trails_elsewhere` asks the other front doors for their requests' records. With `keys`,
+    every request needs one of them.
     """
 
     models: Mapping[str, ServedModel]
@@ -55,3 +58,6 @@ class Service:
     metrics_labels: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[], Awaitable[None]] = at_once
     keys: KeyFile | None = None
+    slow_s: float | None = None
+    log_texts: bool = False
+    trails_elsewhere: Elsewhere = nobody

@@ -15,6 +15,7 @@ from deployments.front_door.answers import CLIENT_GONE
 from deployments.front_door.generation import ClientGone, first_error, unless_gone
 from deployments.front_door.metrics import Metrics
 from deployments.front_door.plan import Arrival, Target
+from deployments.front_door.trail.record import CURRENT
 from engine.encoder.request import Encoded, EncodeRequest
 from engine.errors import DeadlineExceeded, EngineFailed, Overloaded
 from engine.seq2seq.request import Translated, TranslateRequest
@@ -65,7 +66,10 @@ async def run_texts(
         raise
     target.caller.read(sum(sizes))
     latency = time.perf_counter() - arrival.started
-    metrics.objective(name, variant, target.model.objective).answered(latency)  # one answer, however many texts
+    parts = metrics.objective(name, variant, target.model.objective).answered(latency)  # one, however many texts
+    if (record := CURRENT.get()) is not None:
+        record.answered(parts, latency)
+        record.prompt_tokens = sum(sizes)
 
     def count() -> None:
         for size, result in zip(sizes, results, strict=True):

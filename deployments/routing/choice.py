@@ -109,29 +109,23 @@ def choose(
     free = _check_room(ready, demand, objective)
     if pinned:
         return Decision(free[0].name, "pinned"), memory
-    found = {one.name: _prediction(one, ready, demand, objective) for one in free}
-    known = {name: one for name, one in found.items() if one is not None}
+    known = predictions(free, ready, demand, objective)
     if not known:
         return Decision(_fewest(free).name, "stale"), memory
     alone = {one.name: predict(one.pool.alone, demand, objective) for one in free if one.pool is not None}
-    # A request that would take too long anywhere is judged by what the load adds to that.
-    beyond = all(one.share_of(objective) > 1 for one in alone.values())
-    used = {name: one.share_of(objective, alone[name] if beyond else None) for name, one in known.items()}
+    beyond, used = shares(known, alone, objective)
     if policy == "fast":
         name = min(used, key=lambda name: used[name])  # the first, which is the best, of equals
         return Decision(name, "fast"), memory
-    share = BALANCED if policy == "balanced" else 1.0
     passed: list[str] = []
     chosen: str | None = None
     for one in free:
         name = one.name
         if name not in used:
             continue
-        pressure = memory.pressed.get(name)
-        eased = pressure is not None and pressure.holds(now)
-        if used[name] > share * (EASED if eased else 1.0):
+        if used[name] > most_share(name, policy, memory, now):
             passed.append(name)
-        elif not eased or not any(one.beside(other) and used.get(other.name, math.inf) < used[name] for other in free):
+        elif not gives_way(one, free, used, memory, now):
             chosen = name
             break
     # What no load made slow does not tell of load.
@@ -172,11 +166,43 @@ def prefer(candidates: Sequence[Candidate], memory: Memory, now: float) -> Memor
     return replace(memory, preferred=name, cause=cause)
 
 
-def _prediction(one: Candidate, ready: Sequence[Candidate], demand: Demand, objective: Objective) -> Prediction | None:
-    if one.pool is None:
-        return None
-    others = [other.pool for other in ready if one.beside(other) and other.pool is not None]
-    return predict(together(one.pool, others), demand, objective)
+def predictions(
+    free: Sequence[Candidate], ready: Sequence[Candidate], demand: Demand, objective: Objective
+) -> dict[str, Prediction]:
+    """Of those that are `free` and whose load is known, with that of all that are `ready` on the same cores."""
+    found = {}
+    for one in free:
+        if one.pool is not None:
+            others = [other.pool for other in ready if one.beside(other) and other.pool is not None]
+            found[one.name] = predict(together(one.pool, others), demand, objective)
+    return found
+
+
+def shares(
+    known: Mapping[str, Prediction], alone: Mapping[str, Prediction], objective: Objective
+) -> tuple[bool, dict[str, float]]:
+    """How much of the objective each uses. A request that would take too long anywhere, which comes first, is judged by
+    what the load adds to what it takes `alone`."""
+    beyond = all(one.share_of(objective) > 1 for one in alone.values())
+    return beyond, {name: one.share_of(objective, alone[name] if beyond else None) for name, one in known.items()}
+
+
+def most_share(name: str, policy: Policy, memory: Memory, now: float) -> float:
+    """Of the objective, that a variant may use."""
+    return (BALANCED if policy == "balanced" else 1.0) * (EASED if is_eased(name, memory, now) else 1.0)
+
+
+def is_eased(name: str, memory: Memory, now: float) -> bool:
+    """Whether it passed requests on a short time ago."""
+    pressure = memory.pressed.get(name)
+    return pressure is not None and pressure.holds(now)
+
+
+def gives_way(one: Candidate, free: Sequence[Candidate], used: Mapping[str, float], memory: Memory, now: float) -> bool:
+    """Whether a pressed variant leaves its cores to a quicker one that computes on the same."""
+    return is_eased(one.name, memory, now) and any(
+        one.beside(other) and used.get(other.name, math.inf) < used[one.name] for other in free
+    )
 
 
 def _check_room(ready: Sequence[Candidate], demand: Demand, objective: Objective) -> list[Candidate]:

@@ -13,6 +13,7 @@ from deployments.routing.fairness import Held, may_add
 from deployments.routing.heard import Heard, queued
 from deployments.routing.open_requests import OpenRequests, Ticket
 from deployments.routing.prediction import Demand, Objective
+from deployments.routing.situation import Situation
 from deployments.variants import Policy, VariantInfo, allowed
 from engine.errors import CallerOverShare
 
@@ -80,15 +81,30 @@ class Router:
         """The variant that takes all requests that ask for nothing special, None before the first of them."""
         return self.memory.preferred
 
-    def choose(self, ask: Ask) -> tuple[Decision, Ticket]:
-        """The variant that answers, with the request counted as sent to it; close the ticket when it has ended.
+    def choose(self, ask: Ask, note: Callable[[Situation], None] = lambda _: None) -> tuple[Decision, Ticket]:
+        """The variant that answers, with the request counted as sent to it; close the ticket when it has ended. `note`
+        is told what the decision is made from.
 
         Raises ModelNotFound, InvalidRequest, CallerOverShare, and Overloaded where all variants are full.
         """
         now = self._clock()
-        open_to = self.variants if ask.only is None else [one for one in self.variants if one.name in ask.only]
+        variants = self.variants
+        open_to = variants if ask.only is None else [one for one in variants if one.name in ask.only]
         good = allowed(self.model, open_to, ask.pinned, ask.min_quality)
         candidates = [self._heard[variant.name].candidate(variant, now) for variant in good]
+        note(
+            Situation(
+                variants,
+                candidates,
+                ask.demand,
+                self.objective,
+                self.memory,
+                now,
+                ask.policy,
+                ask.pinned,
+                ask.min_quality,
+            )
+        )
         tokens = self._tokens(ask.demand, good)
         self._check_share(ask, candidates, tokens)
         decision, self.memory = choose(

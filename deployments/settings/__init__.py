@@ -6,6 +6,7 @@ name. Everything is frozen: what is left open ("cores") is resolved into a new o
 
 from deployments.settings.access import Access, is_loopback
 from deployments.settings.file import DEMO_CONFIG, EVERYWHERE, Http, Settings, load_settings, read_settings
+from deployments.settings.logs import Logs
 from deployments.settings.model import Gate, Model, Promise, Task
 from deployments.settings.stages import Stages
 from deployments.settings.variant import Replicas, Variant
@@ -16,6 +17,7 @@ __all__ = [
     "Access",
     "Gate",
     "Http",
+    "Logs",
     "Model",
     "Promise",
     "Replicas",

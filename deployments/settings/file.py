@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from deployments.settings.access import Access
+from deployments.settings.logs import Logs
 from deployments.settings.model import Model
 from deployments.settings.problems import explain, plain
 from deployments.settings.section import Section, Size, items, refuse_twice
@@ -40,6 +41,7 @@ class Settings(Section):
     models: Annotated[tuple[Model, ...], BeforeValidator(items)]
     http: Http = Http()
     access: Access = Access()
+    logs: Logs = Logs()
 
     @model_validator(mode="after")
     def _models_differ(self) -> Self:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from deployments.bundles import MOST, SMALL, Bundles
+from deployments.front_door.trail.record import CURRENT, SHARING, Record
 from engine.errors import EngineFailed
 
 
@@ -89,3 +90,21 @@ async def test_a_call_is_cancelled_when_the_last_of_its_callers_has_gone() -> No
     for task in tasks:
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_the_records_of_all_who_go_together_are_told() -> None:
+    seen: list[Sequence[Record]] = []
+
+    async def call(numbers: Sequence[int]) -> Sequence[int]:
+        seen.append(SHARING.get())
+        return numbers
+
+    bundles, records = Bundles(call), [Record("a"), Record("b")]
+
+    async def one(record: Record) -> None:
+        CURRENT.set(record)
+        await bundles.compute([1])
+
+    await asyncio.gather(*map(one, records), bundles.compute([2]))
+    assert [list(found) for found in seen] == [records]
+    assert not SHARING.get()

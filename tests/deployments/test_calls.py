@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -11,6 +11,7 @@ import pytest
 from deployments import calls, retries
 from deployments.calls import Replicas, begun, compute, stream
 from deployments.channels.channel import ChannelLost
+from deployments.front_door.trail.record import CURRENT, SHARING, Record, Visit
 from deployments.load import Load
 from deployments.presence import Presence
 from deployments.retries import DEATHS_IN_A_ROW
@@ -61,6 +62,7 @@ class Replica:
         return self
 
     def call(self, asked: Any) -> Call:
+        asked = asked.what
         self.asked.append(asked)
         play = self.plays.pop(0) if len(self.plays) > 1 else self.plays[0]
         self.calls.append(Call(play(asked)))
@@ -74,7 +76,7 @@ class Nobody:
 
 async def test_a_request_that_no_replica_takes_is_given_up() -> None:
     with pytest.raises(Overloaded, match="no replica"):
-        await begun(cast(Any, Nobody()), Run(), REQUEST, asyncio.get_running_loop().time())
+        await begun(cast(Any, Nobody()), Run(), REQUEST, asyncio.get_running_loop().time(), Visit(0.0))
 
 
 class World:
@@ -283,6 +285,8 @@ async def test_the_load_that_comes_with_a_delta_is_heard() -> None:
 class Outcome:
     value: int
     error: Exception | None = None
+    queue_s: float = 0.01
+    run_s: float = 0.02
 
 
 async def doubles(numbers: tuple[int, ...]) -> AsyncIterator[Any]:
@@ -399,3 +403,44 @@ async def test_a_caller_who_goes_takes_the_call_along() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [call.cancelled for call in world.replica.calls] == [True]
+
+
+@pytest.fixture
+def record() -> Iterator[Record]:
+    made = Record("r")
+    token = CURRENT.set(made)
+    yield made
+    CURRENT.reset(token)
+
+
+async def test_the_record_tells_who_had_a_stream(record: Record) -> None:
+    world = World(Replica(writes(3, LOST_CHANNEL), refuses(ReplicaEnded("ended", replica="r")), writes()))
+    await read(world.stream())
+    (call,) = record.calls
+    assert [(one.replica, one.tokens, one.cause) for one in call.visits] == [
+        ("a", 3, "died"),
+        ("a", 0, "refused"),
+        ("a", 5, ""),
+    ]
+    first, _, last = call.visits
+    assert first.begun <= first.sent <= first.first <= first.ended <= last.begun <= last.first <= last.ended
+    assert last.timings == Timings(0.1, 0.2, 0.3)
+    assert (first.cached_tokens, last.cached_tokens) == (1, 4)
+
+
+async def test_the_record_tells_who_had_texts(record: Record) -> None:
+    world = World(Replica(refuses(LOST_CHANNEL), doubles))
+    await world.compute((1, 2, 3))
+    (call,) = record.calls
+    assert call.texts == 3
+    assert [one.cause for one in call.visits] == ["died", ""]
+    assert call.visits[-1].timings == Timings(0.01, 0.02, 0.0)
+
+
+async def test_a_call_that_is_shared_is_in_all_records() -> None:
+    records = [Record("a"), Record("b")]
+    token = SHARING.set(records)
+    await World(Replica(doubles)).compute((1, 2, 3))
+    SHARING.reset(token)
+    assert records[0].calls == records[1].calls
+    assert records[0].calls[0].texts == 3

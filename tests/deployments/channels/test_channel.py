@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from deployments.asked import TRACES, Asked
 from deployments.channels import handshake
 from deployments.channels.channel import Call, Channel, ChannelLost, connect
 from deployments.channels.frames import Kind, pack
 from deployments.channels.server import CallServer
+from deployments.logs import REQUEST_ID
 from engine.errors import EngineFailed, Overloaded
 
 HOST = "127.0.0.1"
@@ -83,7 +85,7 @@ async def test_what_goes_wrong_is_told_and_the_rest_goes_on(world: World, caplog
     with pytest.raises(Overloaded, match="full") as told:
         await read(channel.call(-1))
     assert told.value.retry_after_s == 3
-    with pytest.raises(EngineFailed, match="ValueError: a bug"):
+    with pytest.raises(EngineFailed, match=r"ValueError.*its log says more"):
         await read(channel.call(-2))
     assert "a call failed" in caplog.text
     assert await read(channel.call(2)) == [0, 1]
@@ -205,3 +207,16 @@ async def stranger(words: bytes) -> AsyncIterator[int]:
     server = await asyncio.start_server(talk, HOST, 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+
+
+async def test_the_replica_knows_whose_request_it_is(world: World) -> None:
+    seen = []
+
+    async def answer(asked: int) -> AsyncIterator[tuple[int, str, tuple[str, ...]]]:
+        yield asked, REQUEST_ID.get(), TRACES.get()
+
+    world.server.answer = answer
+    channel = await world.connect()
+    for asked in (Asked(7, "r-1", ("00-a-b-01",)), 8):
+        seen += await read(channel.call(asked))
+    assert seen == [(7, "r-1", ("00-a-b-01",)), (8, "", ())]
