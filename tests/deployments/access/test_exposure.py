@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,18 +12,18 @@ from engine.errors import ConfigError
 MODELS = [{"name": "tiny", "source": "pypi:x==1/y"}]
 
 
-def settings(keys: Path | None = None, **http: object) -> Settings:
+def settings(keys: Path | None = None, **http: Any) -> Settings:
     given = read_settings({"models": MODELS, "http": http}, Path("/nowhere"), lambda at: "")
     return given if keys is None else given.model_copy(update={"access": Access(keys=str(keys))})
 
 
 @pytest.mark.parametrize("http", [{}, {"host": "::1"}, {"host": "localhost"}, {"host": "127.0.0.2"}])
-def test_this_machine_needs_no_keys(http: dict[str, object]) -> None:
+def test_this_machine_needs_no_keys(http: Any) -> None:
     check_access(settings(**http))
 
 
 @pytest.mark.parametrize("http", [{"host": "0.0.0.0"}, {"host": "::"}, {"host": "10.0.0.1"}, {"admin_host": "0.0.0.0"}])
-def test_others_do(http: dict[str, object], tmp_path: Path) -> None:
+def test_others_do(http: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"others reach .* `stageline keys new NAME .* http\.without_keys") as caught:
         check_access(settings(**http))
     assert caught.value.param == "access.keys"
