@@ -3,12 +3,16 @@
 Whoever waits on a link is told with `LinkLost`: at once when the other process ended, when `close` is called here by
 another thread, or when anything arrives that should not; after `silence_s` when nothing arrives at all, as the other
 end gives a sign of life every `ALIVE_EVERY_S`. A link that is lost stays lost.
+
+With TLS (see `cluster.tls`) a link is encrypted, and nothing else of it changes. A TLS connection may be used by one
+thread at a time: a sender's is, under its lock, and a receiver's is too.
 """
 
 from __future__ import annotations
 
 import select
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
@@ -16,13 +20,15 @@ from dataclasses import dataclass
 
 from cluster.pipeline import frames
 from cluster.pipeline.handshake import HELLO_BYTES, REPLY_BYTES, Place
+from cluster.tls import client_context, plainly, server_context
 from engine.errors import EngineFailed
 from engine.pipeline.message import Message
 
 ALIVE_EVERY_S = 0.5
 _HANDSHAKE_S = 0.5  # for a stranger who connects and says nothing, while the right one waits behind him
+_TLS_HANDSHAKE_S = 2.0  # the same where keys have to be computed first, on a machine that has other work
 _SOCKET_BYTES = 4 << 20  # in each direction: so much can lie ready while the receiver computes
-_READ_AHEAD = 64 << 10  # small messages come whole with one read
+_READ_AHEAD = 64 << 10  # small messages come whole with one read, and go in one TLS record or few
 
 Address = tuple[str, int]
 
@@ -42,9 +48,11 @@ class LinkLimits:
 
 
 class Listener:
-    """Waits for the one connection of a place in the ring, at a free port of `host` (IPv4 or IPv6)."""
+    """Waits for the one connection of a place in the ring, at a free port of `host` (IPv4 or IPv6). Raises ConfigError
+    for certificates that are no good."""
 
     def __init__(self, host: str, place: Place, limits: LinkLimits) -> None:
+        self._tls = server_context()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, 0), family=family, backlog=8)
         self._place, self._limits = place, limits
@@ -67,7 +75,9 @@ class Listener:
                     reason = "it was closed here" if self._closed else str(error)
                     raise LinkLost(f"no link was made to {self.address}: {reason}") from None
                 try:
-                    connection.settimeout(min(_HANDSHAKE_S, left))
+                    connection.settimeout(min(_HANDSHAKE_S if self._tls is None else _TLS_HANDSHAKE_S, left))
+                    if self._tls is not None:
+                        connection = self._tls.wrap_socket(connection, server_side=True)
                     hello = _read_exactly(connection, HELLO_BYTES)
                     refusal = self._place.refusal(hello)
                     if refusal is None:
@@ -75,7 +85,7 @@ class Listener:
                         return Receiver(connection, self._limits)
                     turned_away = f"; somebody was turned away: {refusal}"
                 except OSError as error:
-                    turned_away = f"; somebody was turned away: {error}"
+                    turned_away = f"; somebody was turned away: {plainly(error)}"
                 connection.close()
         reason = "it was closed here" if self._closed else f"nobody came within {self._limits.connect_s} s"
         raise LinkLost(f"no link was made to {self.address}: {reason}{turned_away}")
@@ -90,7 +100,7 @@ class Sender:
     """The sending end. One thread sends; another, of its own, gives signs of life when there is nothing to send.
 
     Made without waiting for the other end, which replies when it gets round to it: call `confirm` before sending.
-    Raises LinkLost.
+    Raises LinkLost, and ConfigError for certificates that are no good.
     """
 
     def __init__(self, to: Address, place: Place, limits: LinkLimits) -> None:
@@ -100,27 +110,57 @@ class Sender:
         self._lost: str | None = None
         self._number = 0
         self._sent_at = time.monotonic()
+        tls = client_context()
         try:
             self._socket = socket.create_connection(to, timeout=limits.connect_s)
         except OSError as error:
             raise LinkLost(f"no link can be made to {to}: {error}") from None
         try:
             _tune(self._socket, limits)
-            self._socket.sendall(place.hello())
+            if tls is None:
+                self._socket.sendall(place.hello())
+            else:
+                self._socket = tls.wrap_socket(self._socket, server_hostname=to[0], do_handshake_on_connect=False)
         except OSError as error:
             self._socket.close()
             raise LinkLost(f"no link can be made to {to}: {error}") from None
-        self._alive = threading.Thread(target=self._give_signs_of_life, name="link-alive", daemon=True)
+        self._made = threading.Event()
+        self._alive = threading.Thread(target=self._live, name="link-alive", daemon=True)
         self._alive.start()
 
     def confirm(self) -> None:
         """Waits for the other end's reply. Raises LinkLost."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            if not self._made.wait(2 * self._limits.connect_s):
+                raise self._loss(f"{self._to} did not take the link on in time")
+            if self._lost is not None:
+                raise LinkLost(self._lost)
+        else:
+            self._read_reply()
+
+    def _live(self) -> None:
+        # Whoever makes a ring waits for its other end next, so the handshake of TLS has to go on beside that.
+        if isinstance(self._socket, ssl.SSLSocket):
+            try:
+                with self._lock:
+                    self._socket.do_handshake()
+                    self._socket.sendall(self._place.hello())
+                    self._read_reply()
+            except OSError as error:
+                self._loss(f"no link can be made to {self._to}: {plainly(error)}")
+            except LinkLost as error:
+                self._loss(error.message)
+            finally:
+                self._made.set()
+        self._give_signs_of_life()
+
+    def _read_reply(self) -> None:
         try:
             if not self._place.replied(_read_exactly(self._socket, REPLY_BYTES)):
                 raise LinkLost(f"who listens at {self._to} does not know this pipeline")
             self._socket.settimeout(self._limits.send_s)
         except OSError as error:
-            raise self._loss(f"{self._to} did not take the link on: {error}") from None
+            raise self._loss(f"{self._to} did not take the link on: {plainly(error)}") from None
 
     def pack(self, message: Message) -> list[bytes | memoryview]:
         """The next message's frame, for `send`. Raises FrameError for what cannot be sent."""
@@ -148,8 +188,13 @@ class Sender:
     def _write(self, pieces: list[bytes | memoryview]) -> None:
         deadline = time.monotonic() + self._limits.send_s
         views = [memoryview(piece) for piece in pieces]
+        over_tls = isinstance(self._socket, ssl.SSLSocket)
+        if over_tls:
+            views = [view for view in views if view]
+            if sum(map(len, views)) <= _READ_AHEAD:
+                views = [memoryview(b"".join(views))]
         while True:
-            sent = self._socket.sendmsg(views)
+            sent = self._socket.send(views[0]) if over_tls else self._socket.sendmsg(views)
             while views and sent >= len(views[0]):
                 sent -= len(views.pop(0))
             if not views:
@@ -296,6 +341,8 @@ class Receiver:
                 return got
         except ConnectionError:
             pass
+        except TimeoutError:
+            raise TimeoutError("timed out") from None  # TLS has other words for it
         raise ConnectionError("the other end of the link is gone")
 
 
@@ -309,6 +356,8 @@ def _tune(connection: socket.socket, limits: LinkLimits) -> None:
 
 def _ready(connection: socket.socket, event: int) -> bool:
     """Whether a socket can be read from (POLLIN) or written to (POLLOUT) at this moment; also where it is lost."""
+    if event == select.POLLIN and isinstance(connection, ssl.SSLSocket) and connection.pending():
+        return True
     poll = select.poll()  # unlike `select`, for any number of open files
     poll.register(connection, event)
     return bool(poll.poll(0))
@@ -327,7 +376,8 @@ def _read_exactly(connection: socket.socket, size: int) -> bytes:
 def _shut(connection: socket.socket, in_use: threading.Lock) -> None:
     """Wakes whoever waits on a socket, then closes it once nobody uses it: its number may be another's right after."""
     with suppress(OSError):  # it may not be connected any more
-        connection.shutdown(socket.SHUT_RDWR)
+        # Not TLS' own: that forgets its keys first, and another thread could send in clear until the end.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
     if in_use.acquire(timeout=5.0):
         connection.close()
         in_use.release()

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from cluster.tls import client_context, plainly
 from deployments.channels import frames, handshake, payload
 from deployments.channels.frames import Frame, FrameError, Kind, Reader
 from deployments.channels.handshake import Doorway
@@ -110,7 +111,7 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
-        reason = ChannelLost(f"the connection to the replica has ended: {error or 'it was closed'}")
+        reason = ChannelLost(f"the connection to the replica has ended: {plainly(error) if error else 'it was closed'}")
         if not self._welcome.done():
             self._welcome.set_exception(reason)
         calls, self._calls = self._calls, {}
@@ -155,12 +156,19 @@ async def connect(doorway: Doorway, on_lost: Callable[[Channel], None]) -> Chann
     """A connection on which calls can be made. Raises ChannelLost."""
     events = asyncio.get_running_loop()
     channel: Channel | None = None
+    tls = client_context()
     try:
         async with asyncio.timeout(handshake.SECONDS):
-            _, channel = await events.create_connection(lambda: Channel(doorway, on_lost), doorway.host, doorway.port)
+            _, channel = await events.create_connection(
+                lambda: Channel(doorway, on_lost),
+                doorway.host,
+                doorway.port,
+                ssl=tls,
+                server_hostname=None if tls is None else doorway.host,
+            )
             await channel.welcome()
             return channel
     except (OSError, TimeoutError) as error:
         if channel is not None:
             channel.close()
-        raise ChannelLost(f"no connection to replica {doorway.replica} can be made: {error}") from None
+        raise ChannelLost(f"no connection to replica {doorway.replica} can be made: {plainly(error)}") from None

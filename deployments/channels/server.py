@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any, cast
 
+from cluster.tls import server_context
 from deployments.asked import TRACES, Asked
 from deployments.channels import frames, handshake, payload
 from deployments.channels.frames import Frame, FrameError, Kind, Reader
@@ -36,13 +37,18 @@ class CallServer:
         self._server: asyncio.Server | None = None
 
     async def doorway(self, host: str) -> Doorway:
-        """Where it listens: from now on, at a free port of this address. Raises OSError where it cannot."""
+        """Where it listens: from now on, at a free port of this address. Raises OSError where it cannot,
+        and ConfigError for certificates that are no good."""
         if self._listening is None or (self._listening.done() and self._listening.exception() is not None):
             self._listening = asyncio.ensure_future(self._listen(host))
         return await asyncio.shield(self._listening)
 
     async def _listen(self, host: str) -> Doorway:
-        self._server = await asyncio.get_running_loop().create_server(lambda: _Connection(self), host, 0)
+        events, tls = asyncio.get_running_loop(), server_context()
+        timeout_s = None if tls is None else handshake.SECONDS
+        self._server = await events.create_server(
+            lambda: _Connection(self), host, 0, ssl=tls, ssl_handshake_timeout=timeout_s
+        )
         return Doorway(self.name, host, self._server.sockets[0].getsockname()[1], self.secret)
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from contextlib import suppress
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.node import has_ended
+from deployments.cli.chat import bearer
 from deployments.cli.state import ServerState, find_server
 from deployments.sizes import format_size
 from engine.errors import EngineFailed
@@ -121,10 +123,19 @@ def _shown(number: float | None, form: str) -> str:
 
 def _ask(server: ServerState) -> list[dict[str, Any]]:
     try:
-        response = httpx.get(f"{server.url}/status", timeout=10.0)
+        response = _status_of(server)
         response.raise_for_status()
         models = response.json()["models"]
         assert isinstance(models, list)
         return models
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise EngineFailed(f"The server at {server.url} does not answer: {error}.") from error
+
+
+def _status_of(server: ServerState) -> httpx.Response:
+    """Asked at the operators' port, which wants no key for it; or, where that is another node's, as any caller."""
+    if server.admin_url:
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{server.admin_url}/status", timeout=10.0)
+    headers = bearer(os.environ.get("STAGELINE_API_KEY"))
+    return httpx.get(f"{server.url}/status", timeout=10.0, headers=headers)
