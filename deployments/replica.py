@@ -29,6 +29,7 @@ from deployments.load import Load
 from deployments.load_meter import LoadMeter
 from deployments.own_name import own_name
 from deployments.pipelines import stages_of
+from deployments.profiles.gather import ReplicaProfile, profile_replica
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
@@ -152,6 +153,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         """This replica's line in `GET /status`."""
         return {
             "variant": self.variant,
+            "replica": self.name[:8],
             "pid": os.getpid(),
             "node": self.node,
             "state": "ready" if self.loop.healthy else "failed",
@@ -164,6 +166,12 @@ class Replica(ABC, Generic[R, P, O, S]):
         """This replica's metrics in Prometheus' text format."""
         more = stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels)
         return self.metrics.exposition(self.measures(self.loop.stats()), more)
+
+    async def profile(self, replica: str, seconds: float) -> ReplicaProfile | None:
+        """What the replica of this name and its stages do in that time, while they do it. None from any other."""
+        if replica != self.name[:8]:
+            return None
+        return await asyncio.to_thread(profile_replica, self.name, self.loop.engine, seconds)
 
     def check_engine(self) -> None:
         """Raises ReplicaEnded where the engine has stopped working."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaLost, StagelineError
+from engine.spans import span
 from engine.steps import O, P, R, S, SteppedEngine
 
 log = logging.getLogger(__name__)
@@ -186,7 +187,8 @@ class EngineLoop(Generic[R, P, O, S]):
     def _step(self) -> None:
         started = time.perf_counter()
         try:
-            outputs = self.engine.step()
+            with span("engine step"):
+                outputs = self.engine.step()
             if self.engine.last_step_tokens:  # nothing is proven where nothing was computed
                 self._failures = 0
         except ReplicaLost:
@@ -224,7 +226,8 @@ class EngineLoop(Generic[R, P, O, S]):
         self._stats = self.engine.stats()
         if outputs:
             self._close([request_id for request_id, output in outputs if output.finished])
-            self.deliver(outputs)
+            with span("hand out"):
+                self.deliver(outputs)
 
     def _close(self, ids: Iterable[str]) -> None:
         with self._wake:

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from engine.errors import (
+    Busy,
     CallerOverShare,
     DeadlineExceeded,
     EngineFailed,
@@ -38,6 +39,7 @@ STATUSES: Mapping[type[StagelineError], tuple[int, str]] = {
     NotAllowed: (403, "PermissionDeniedError"),
     ModelNotFound: (404, "NotFoundError"),
     DeadlineExceeded: (408, "RequestTimeoutError"),
+    Busy: (409, "ConflictError"),
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     CallerOverShare: (429, "RateLimitError"),
     RateLimited: (429, "RateLimitError"),
