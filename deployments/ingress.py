@@ -31,6 +31,7 @@ from deployments.front_door.app import create_app
 from deployments.front_door.metrics_merge import page_of
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
+from deployments.inspecting import Inspector
 from deployments.load import Load
 from deployments.load_watch import LoadWatch
 from deployments.offers import Offer, OfferedVariant, served
@@ -85,6 +86,7 @@ class Ingress:
         return Channels(partial(self.doorways, key), names, SHUNNED, partial(self.wake, *key), MOST_WAITING)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        inspector = Inspector(self.handles, self.ask)
         service = Service(
             models=self.models,
             ready=self.ready,
@@ -95,6 +97,8 @@ class Ingress:
             metrics_labels=self.metrics_labels(),
             start=self.settle,
             keys=self.keys,
+            profile=inspector.profile,
+            stacks=inspector.stacks,
         )
         events = asyncio.get_running_loop()
         self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]

@@ -29,7 +29,7 @@ from deployments.load import Load
 from deployments.load_meter import LoadMeter
 from deployments.own_name import own_name
 from deployments.pipelines import stages_of
-from deployments.profiles.gather import ReplicaProfile, profile_replica
+from deployments.profiles.gather import ReplicaProfile, profile_replica, replica_stacks
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
@@ -172,6 +172,10 @@ class Replica(ABC, Generic[R, P, O, S]):
         if replica != self.name[:8]:
             return None
         return await asyncio.to_thread(profile_replica, self.name, self.loop.engine, seconds)
+
+    async def stacks(self) -> dict[str, str]:
+        """Where all threads of this process and its stages are, by names of processes."""
+        return await asyncio.to_thread(replica_stacks, self.name, self.loop.engine)
 
     def check_engine(self) -> None:
         """Raises ReplicaEnded where the engine has stopped working."""

@@ -23,7 +23,6 @@ from torch.autograd.profiler import profile
 from engine import spans
 from engine.errors import Busy, EngineFailed
 
-MOST_SECONDS = 30.0
 MOST_BYTES = 512 << 20  # of a trace as torch writes it, some 250 for each operator
 
 _taking = threading.Lock()
@@ -53,13 +52,13 @@ def prepare() -> None:
 
 
 def take(seconds: float) -> Part:
-    """Profiles for so long, at most `MOST_SECONDS`. Raises Busy, and EngineFailed for more than `MOST_BYTES`."""
+    """Profiles for so long. Raises Busy, and EngineFailed for more than `MOST_BYTES`."""
     with _alone():
         profiler = _profiler()
         profiler.__enter__()
         spans.record(True)
         try:
-            time.sleep(min(seconds, MOST_SECONDS))
+            time.sleep(seconds)
         finally:
             spans.record(False)
             profiler.__exit__(None, None, None)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ray.util.placement_group import PlacementGroup
 
+from cluster.pipeline.actors import in_short
 from cluster.pipeline.clock import Traced
 from cluster.pipeline.crew import Crew, NotYet
 from cluster.pipeline.frames import FrameError
@@ -184,6 +185,13 @@ class Pipeline:
     def profile(self, seconds: float) -> list[StageProfile]:
         """What all stages do in that time, by torch's profiler, while they do it; from any thread."""
         return profile_stages(self._crew, seconds)
+
+    def stacks(self, timeout_s: float) -> list[str]:
+        """Where all threads of each stage are, or why it does not say; from any thread."""
+        return [
+            one if isinstance(one, str) else f"It does not answer: {in_short(one)}"
+            for one in self._crew.ask_each("stacks", timeout_s=timeout_s)
+        ]
 
     def close(self) -> None:
         """Ends the stages and what else was started for them."""

@@ -24,7 +24,7 @@ from cluster.pipeline.clock import Beat, Phase, StageClock, Traced
 from cluster.pipeline.frames import FrameError
 from cluster.pipeline.handshake import Place
 from cluster.pipeline.link import Address, LinkLimits, LinkLost, Listener, Receiver, Sender
-from engine import profiling
+from engine import profiling, stacks
 from engine.pipeline.message import Message, Stage
 from engine.profiling import Part
 from engine.spans import span
@@ -149,6 +149,10 @@ class StageWorker:
     def profile(self, seconds: float) -> Part:
         """What this process does in that time. Raises Busy, and EngineFailed for what is too large."""
         return profiling.take(seconds)
+
+    def stacks(self) -> str:
+        """Where all threads of this process are."""
+        return stacks.stacks()
 
     def _load(self, make: MakeStage, index: int, threads: int) -> Loaded:
         began = time.perf_counter()

@@ -8,6 +8,7 @@ from typing import Any
 
 from deployments.access.ring import KeyFile
 from deployments.front_door.served_models import ServedModel
+from deployments.profiles.ask import ProfileAsk
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Service:
     others, replicas and front doors, in Prometheus' text format, `status` what `GET /status` prints. All three
     callables must be cheap and not raise for a replica that is down. `metrics_labels` tell this front door's own
     metrics from other front doors'. `start` is awaited before the first request is taken. With
-    `keys`, every request needs one of them.
+    `keys`, every request needs one of them. `profile` takes a profile of a replica (see `Profiles.profile`), `stacks`
+    gives those of all processes by their names; None where there is nobody to ask.
     """
 
     models: Mapping[str, ServedModel]
@@ -55,3 +57,5 @@ class Service:
     metrics_labels: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[], Awaitable[None]] = at_once
     keys: KeyFile | None = None
+    profile: Callable[[ProfileAsk], Awaitable[bytes]] | None = None
+    stacks: Callable[[], Awaitable[Mapping[str, str]]] | None = None

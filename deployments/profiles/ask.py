@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deployments.profiles.gather import ReplicaProfile
 from deployments.profiles.merge import Process, merge_in_child
 from engine.errors import Busy, EngineFailed, InvalidRequest, ModelNotFound
-from engine.profiling import MOST_SECONDS
 
+if TYPE_CHECKING:
+    from deployments.profiles.gather import ReplicaProfile  # which brings torch and Ray
+
+MOST_SECONDS = 30.0
 GRACE_S = 150.0  # beside the profile's own seconds: to get ready, to write it down, to bring it here
 
 Key = tuple[str, str]  # model, variant
@@ -91,9 +93,7 @@ class Profiles:
         found = [one for key in keys for one in candidates(key, await self.describe(key))]
         chosen = choose(found, asked)
         name = f"{chosen.model}:{chosen.variant}"
-        taken = await self.take(
-            (chosen.model, chosen.variant), chosen.replica, asked.seconds, asked.seconds + GRACE_S
-        )
+        taken = await self.take((chosen.model, chosen.variant), chosen.replica, asked.seconds, asked.seconds + GRACE_S)
         if taken is None:
             raise EngineFailed(
                 f"Replica {chosen.replica} of {name} (process {chosen.pid}) ended while its profile was taken, or did "

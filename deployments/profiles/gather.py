@@ -10,6 +10,9 @@ from cluster.pipeline.profile import StageProfile
 from deployments.pipelines import pipeline_of
 from engine import profiling
 from engine.errors import Busy
+from engine.stacks import stacks
+
+STACKS_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +42,13 @@ def profile_replica(replica: str, engine: object, seconds: float) -> ReplicaProf
             return ReplicaProfile(replica, (own, *theirs.result()))
     except Busy as error:
         return ReplicaProfile(replica, busy=error.message)
+
+
+def replica_stacks(replica: str, engine: object) -> dict[str, str]:
+    """Where all threads of this process and of its stages are, by names of processes. Blocks."""
+    name = f"replica {replica[:8]}"
+    found = {name: stacks()}
+    pipeline = pipeline_of(engine)
+    if pipeline is not None:
+        found |= {f"{name}, stage {i}": text for i, text in enumerate(pipeline.stacks(STACKS_S))}
+    return found

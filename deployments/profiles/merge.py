@@ -140,7 +140,9 @@ async def merge_in_child(processes: Sequence[Process], traces: Sequence[bytes | 
         try:
             _, said = await asyncio.wait_for(child.communicate(), MERGE_S)
         except TimeoutError:
-            raise EngineFailed(f"Joining the profile took more than {MERGE_S:.0f} s: take one of fewer seconds.") from None
+            raise EngineFailed(
+                f"Joining the profile took more than {MERGE_S:.0f} s: take one of fewer seconds."
+            ) from None
         finally:
             if child.returncode is None:
                 child.kill()

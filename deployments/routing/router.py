@@ -80,6 +80,12 @@ class Router:
         """The variant that takes all requests that ask for nothing special, None before the first of them."""
         return self.memory.preferred
 
+    @property
+    def pressed(self) -> frozenset[str]:
+        """The variants that had to pass requests on of late, and take new ones only up to a part of the objective."""
+        now = self._clock()
+        return frozenset(name for name, pressure in self.memory.pressed.items() if pressure.holds(now))
+
     def choose(self, ask: Ask) -> tuple[Decision, Ticket]:
         """The variant that answers, with the request counted as sent to it; close the ticket when it has ended.
 
