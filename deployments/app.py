@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ray import serve
@@ -50,9 +51,10 @@ def build_app(
     Replicas reserve this `share` of their cores. With `surge` a replica that is to be replaced goes on until its
     successor answers, for which the cluster needs room for one more; otherwise it ends first.
     """
+    watching = settings.watchdog.limits.environment()
     handles = {
         (model.name, variant.name): variant_deployment(
-            model, variant, files[model.name, variant.name], share, surge=surge
+            model, variant, files[model.name, variant.name], share, surge=surge, environment=watching
         )
         for model in settings.models
         for variant in model.variants
@@ -72,9 +74,12 @@ def build_app(
         for model in settings.models
     )
     http = settings.http
+    doors = front_doors(http.front_doors)
+    if watching:
+        doors["ray_actor_options"]["runtime_env"] = {"env_vars": watching}
     deploy = serve.deployment(
         name=FRONT_DOOR,
-        **front_doors(http.front_doors),
+        **doors,
         max_ongoing_requests=10_000,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
@@ -113,10 +118,16 @@ def offered(variant: Variant, verdict: Verdict | None, *, shares: bool = False) 
 
 
 def variant_deployment(
-    model: Model, variant: Variant, files: VariantFiles, share: float, *, surge: bool = False
+    model: Model,
+    variant: Variant,
+    files: VariantFiles,
+    share: float,
+    *,
+    surge: bool = False,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> serve.Application:
     """One variant's replicas, each with as many threads as cores, of which it reserves a share. A replica of several
-    stages reserves them for each stage, and a place for itself."""
+    stages reserves them for each stage, and a place for itself. `environment` is added to that of their processes."""
     assert variant.cores is not None
     kind = kind_of(model, variant, cores=variant.cores, cut=Cut.of(variant.stages, stage_cpus(variant, share)))
     deploy = serve.deployment(
@@ -130,17 +141,17 @@ def variant_deployment(
         graceful_shutdown_timeout_s=DRAIN_S,
         max_surge_percent=ONE_MORE if surge else 0,
         logging_config=QUIET,
-        **placed(variant, share),
+        **placed(variant, share, environment),
     )
     app: serve.Application = deploy(kind.replica).bind(model.name, variant.name, files, *kind.arguments)
     return app
 
 
-def placed(variant: Variant, share: float) -> dict[str, Any]:
+def placed(variant: Variant, share: float, environment: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """What a replica reserves, as Serve takes it: of each of its cores a share, and places for its stages."""
     assert variant.cores is not None
     cpus = stage_cpus(variant, share)
-    threads = {"runtime_env": {"env_vars": thread_environment(variant.cores)}}
+    threads = {"runtime_env": {"env_vars": {**thread_environment(variant.cores), **environment}}}
     stages = variant.stages
     if stages.count == 1:
         return {"ray_actor_options": {"num_cpus": cpus, **threads}}

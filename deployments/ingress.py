@@ -40,6 +40,7 @@ from deployments.presence import Key, Presence
 from deployments.provision import base_path
 from deployments.retries import Cause
 from deployments.settings import Http
+from deployments.stalls import watch_front_door
 from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class Ingress:
             self.connecting.append(events.create_task(self.keys.watch()))
         app = create_app(service)
         self.registry = app.state.door.metrics.registry
+        watch_front_door(app.state.door.metrics.registry)
         if self.http.admin_port is not None:
             admin = serve_admin(create_admin_app(app.state.door), self.http.admin_host, self.http.admin_port)
             self.connecting.append(events.create_task(admin))

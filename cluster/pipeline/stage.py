@@ -24,10 +24,13 @@ from cluster.pipeline.clock import Beat, Phase, StageClock, Traced
 from cluster.pipeline.frames import FrameError
 from cluster.pipeline.handshake import Place
 from cluster.pipeline.link import Address, LinkLimits, LinkLost, Listener, Receiver, Sender
+from cluster.watch_limits import limits_here
+from cluster.watching import watch
 from engine import profiling, stacks
 from engine.pipeline.message import Message, Stage
 from engine.profiling import Part
 from engine.spans import span
+from engine.watchdog import Suspect
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +162,7 @@ class StageWorker:
         torch.set_num_threads(threads)
         self._index = index
         self._stage = make()
+        watch(f"stage {index}", [Suspect("a batch", self._clock.busy_s, limits_here().step_s)])
         return Loaded(
             self._stage.weight_bytes,
             self._stage.cache_bytes,

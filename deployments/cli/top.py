@@ -82,15 +82,14 @@ def look(client: httpx.Client) -> Snapshot:
 @contextmanager
 def keys(ended: threading.Event) -> Iterator[None]:
     """Sets `ended` when q is pressed, where there is a terminal to press it at; leaves that as it was."""
-    try:
-        import termios
-        import tty
-
-        terminal = sys.stdin.fileno()
-        before = termios.tcgetattr(terminal)
-    except (ImportError, OSError, ValueError, termios.error):
+    if not sys.stdin.isatty():
         yield
         return
+    import termios
+    import tty
+
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal)
     threading.Thread(target=_read_keys, args=(terminal, ended), daemon=True).start()
     try:

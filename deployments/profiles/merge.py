@@ -1,4 +1,4 @@
-"""Several processes' traces as one that chrome://tracing and ui.perfetto.dev show: a row for each process, on one clock.
+"""Several processes' traces as one for chrome://tracing and ui.perfetto.dev: a row for each process, on one clock.
 
 Reading traces takes the interpreter for seconds, so that this runs in a process of its own: `merge_in_child`.
 """

@@ -13,6 +13,7 @@ from deployments.settings.model import Model
 from deployments.settings.problems import explain, plain
 from deployments.settings.section import Section, Size, items, refuse_twice
 from deployments.settings.variant import Variant
+from deployments.settings.watchdog import Watchdog
 from deployments.yaml_lines import KeyPath, YamlDocument, show
 from engine.errors import ConfigError
 
@@ -40,6 +41,7 @@ class Settings(Section):
     models: Annotated[tuple[Model, ...], BeforeValidator(items)]
     http: Http = Http()
     access: Access = Access()
+    watchdog: Watchdog = Watchdog()
 
     @model_validator(mode="after")
     def _models_differ(self) -> Self:

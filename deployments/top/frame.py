@@ -158,9 +158,7 @@ def _variant(before: Snapshot, now: Snapshot, model: str, task: str, variant: Ma
     labels = {"model_name": model, "engine": str(variant["name"])}
     replicas = tuple(_replica(replica) for replica in variant["replicas"])
     whole = task != "text-generation"
-    tokens = (
-        "vllm:generation_tokens_total" if task in ("text-generation", "translation") else "vllm:prompt_tokens_total"
-    )
+    counted = "generation" if task in ("text-generation", "translation") else "prompt"
     return VariantRow(
         name=str(variant["name"]),
         state=str(variant["state"]),
@@ -171,7 +169,7 @@ def _variant(before: Snapshot, now: Snapshot, model: str, task: str, variant: Ma
         waiting=sum(one.waiting for one in replicas),
         kv=max((one.kv for one in replicas if one.kv is not None), default=None),
         requests_per_s=rate(before, now, "vllm:request_success_total", **labels),
-        tokens_per_s=rate(before, now, tokens, **labels),
+        tokens_per_s=rate(before, now, f"vllm:{counted}_tokens_total", **labels),
         first=None if whole else _quantiles(before, now, "vllm:time_to_first_token_seconds", labels),
         token=None if whole else _quantiles(before, now, "vllm:inter_token_latency_seconds", labels),
         latency=_quantiles(before, now, "vllm:e2e_request_latency_seconds", labels),
