@@ -32,7 +32,7 @@ from deployments.load_meter import LoadMeter
 from deployments.own_name import own_name
 from deployments.pipelines import stages_of
 from deployments.profiles.gather import ReplicaProfile, profile_replica, replica_stacks
-from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
+from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics, room_family, start_family
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
 from deployments.stalls import EVENTS, STEP, event_loop, stall_family
@@ -172,9 +172,13 @@ class Replica(ABC, Generic[R, P, O, S]):
 
     async def exposition(self) -> str:
         """This replica's metrics in Prometheus' text format."""
-        more = stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels)
-        stalls = stall_family({STEP: 0, EVENTS: 0} | self.watchdog.stalls(), self.model, self.variant)
-        return self.metrics.exposition(self.measures(self.loop.stats()), [*more, stalls])
+        more = [
+            *stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels),
+            stall_family({STEP: 0, EVENTS: 0} | self.watchdog.stalls(), self.model, self.variant),
+            start_family(asdict(self.start), self.name[:8], self.metrics.labels),
+            room_family(self.metrics.steps * self.loop.engine.limits.max_batch_tokens, self.metrics.labels),
+        ]
+        return self.metrics.exposition(self.measures(self.loop.stats()), more)
 
     async def profile(self, replica: str, seconds: float) -> ReplicaProfile | None:
         """What the replica of this name and its stages do in that time, while they do it. None from any other."""

@@ -48,6 +48,11 @@ def variants(models: Iterable[ServedModel]) -> Families:
     quality = GaugeMetricFamily(
         "stageline:variant_quality", "Share of the model's quality that a variant keeps.", labels=LABELS
     )
+    measured = GaugeMetricFamily(
+        "stageline:variant_quality_measured",
+        "1 for a variant whose quality was measured, as the gate wants it.",
+        labels=LABELS,
+    )
     preferred = GaugeMetricFamily(
         "stageline:variant_preferred", "1 for the variant that takes all requests at present.", labels=LABELS
     )
@@ -66,12 +71,13 @@ def variants(models: Iterable[ServedModel]) -> Families:
             labels = (model.name, variant.name)
             replicas.add_metric(labels, variant.replicas)
             quality.add_metric(labels, variant.quality)
+            measured.add_metric(labels, float(variant.measured))
             preferred.add_metric(labels, float(variant.name == router.preferred))
             pressed.add_metric(labels, float(variant.name in names))
             open_.add_metric(labels, router.counts.of(variant.name).open)
             for one in STATES:
                 state.add_metric((*labels, one), float(variant.state == one))
-    yield from (replicas, state, quality, preferred, pressed, open_)
+    yield from (replicas, state, quality, measured, preferred, pressed, open_)
 
 
 def steps(models: Iterable[ServedModel]) -> Families:

@@ -135,6 +135,7 @@ def test_it_looks_by_itself(watchdog: Watchdog, steps: Steps, monkeypatch: pytes
 
 
 def test_stacks_tell_no_values() -> None:
-    secret = "only in a variable"
-    assert secret[:4] and "test_stacks_tell_no_values" in stacks.stacks()
-    assert "only in a " + "variable" not in stacks.stacks().replace('secret = "only in a variable"', "")
+    secret = "".join(reversed("drowssap"))
+    text = stacks.stacks()
+    assert "test_stacks_tell_no_values" in text
+    assert secret not in text

@@ -51,6 +51,7 @@ HEALTHY = {
     f'stageline:stage_restarts_total{{{BF16},replica="a",stage="1"}}': "0x100 1x300",
     f'ray_serve_deployment_replica_healthy{{{FRONT_DOOR},replica="a"}}': "1x400",
     f"ray_serve_autoscaling_target_replicas{{{FRONT_DOOR}}}": "1x400",
+    f'stageline:stalls_total{{{BF16},what="step"}}': "0x400",
     f"ray_node_mem_used{{{RAY}}}": "80x400",
     f"ray_node_mem_total{{{RAY}}}": "100x400",
     f"ray_node_disk_utilization_percentage{{{RAY}}}": "80x400",
@@ -120,6 +121,13 @@ CASES = (
         {f'stageline:objective_missed_total{{{BF16},part="ttft"}}': "0x380 600x20"},
         "383m",
     ),
+    Case(
+        "a step that hung",
+        {f'stageline:stalls_total{{{BF16},what="step"}}': "0x20 1x380"},
+        "25m",
+        {"StagelineStalls": 1},
+    ),
+    Case("a step that hung an hour ago", {f'stageline:stalls_total{{{BF16},what="step"}}': "0x20 1x380"}, "80m"),
     Case("queue", {f"vllm:num_requests_waiting{{{BF16}}}": "0+5x400"}, "30m", {"StagelineQueueGrowing": 1}),
     Case("queue that shrinks", {f"vllm:num_requests_waiting{{{BF16}}}": "2000-5x390"}, "60m"),
     Case(
