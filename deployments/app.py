@@ -70,6 +70,7 @@ def build_app(
             ),
             model.pairs,
             model.promised,
+            settings.drift.share,
         )
         for model in settings.models
     )

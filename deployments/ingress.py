@@ -26,6 +26,8 @@ from deployments.calls import Replicas
 from deployments.channels.handshake import Doorway
 from deployments.channels.pool import Channels
 from deployments.choosable import SHUNNED, listed, on_change
+from deployments.drift.metrics import DriftMetrics
+from deployments.drift.watched import watched
 from deployments.front_door.admin import create_admin_app
 from deployments.front_door.app import create_app
 from deployments.front_door.metrics_merge import page_of
@@ -71,6 +73,7 @@ class Ingress:
         self.several = http.front_doors > 1
         self.keys = None if keys is None else KeyFile(Path(keys))
         self.registry: CollectorRegistry | None = None
+        self.drift = DriftMetrics()
         self.offers = tuple(offers)
         self.handles = handles
         self.models: dict[str, ServedModel] = {}
@@ -110,8 +113,9 @@ class Ingress:
         if self.keys is not None:
             self.connecting.append(events.create_task(self.keys.watch()))
         app = create_app(service)
-        self.registry = app.state.door.metrics.registry
-        watch_front_door(app.state.door.metrics.registry)
+        self.registry = registry = app.state.door.metrics.registry
+        registry.register(self.drift)
+        watch_front_door(registry)
         if self.http.admin_port is not None:
             admin = serve_admin(create_admin_app(app.state.door), self.http.admin_host, self.http.admin_port)
             self.connecting.append(events.create_task(admin))
@@ -144,6 +148,7 @@ class Ingress:
                 path = await asyncio.to_thread(base_path, offer.files)  # while the replicas start
                 told = await self.first_described(offer)
                 model = await asyncio.to_thread(served, offer, path, told["max_model_len"], self.replicas)
+                model = watched(model, offer.drift, self.drift)
                 model.router.wake = partial(self.wake, offer.name)
                 self.watches.append(LoadWatch(model.router, partial(self.loads, offer.name)))
                 await self.heard(model)

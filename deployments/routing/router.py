@@ -169,6 +169,11 @@ class Router:
         """Whether anything was sent to it that is not answered."""
         return self.counts.of(variant).open > 0
 
+    def idle(self, variant: str) -> bool:
+        """Whether it answers, and has nothing to do, of ours or of anybody's."""
+        heard = self._heard[variant]
+        return self._variants[variant].state == "ready" and not heard.mine.open and not heard.beside.open
+
     def _see(self, variant: str, now: float) -> None:
         self._variants[variant] = self._heard[variant].seen(self._variants[variant], now)
 

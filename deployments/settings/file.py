@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from deployments.settings.access import Access
+from deployments.settings.drift import Drift
 from deployments.settings.model import Model
 from deployments.settings.problems import explain, plain
 from deployments.settings.section import Section, Size, items, refuse_twice
@@ -42,6 +43,7 @@ class Settings(Section):
     http: Http = Http()
     access: Access = Access()
     watchdog: Watchdog = Watchdog()
+    drift: Drift = Drift()
 
     @model_validator(mode="after")
     def _models_differ(self) -> Self:

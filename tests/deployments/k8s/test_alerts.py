@@ -52,6 +52,9 @@ HEALTHY = {
     f'ray_serve_deployment_replica_healthy{{{FRONT_DOOR},replica="a"}}': "1x400",
     f"ray_serve_autoscaling_target_replicas{{{FRONT_DOOR}}}": "1x400",
     f'stageline:stalls_total{{{BF16},what="step"}}': "0x400",
+    f"stageline:drift_answers_total{{{INT8}}}": "0+1x400",
+    f"stageline:drift_compared_total{{{INT8}}}": "0+100x400",
+    f"stageline:drift_agreed_total{{{INT8}}}": "0+95x400",
     f"ray_node_mem_used{{{RAY}}}": "80x400",
     f"ray_node_mem_total{{{RAY}}}": "100x400",
     f"ray_node_disk_utilization_percentage{{{RAY}}}": "80x400",
@@ -120,6 +123,21 @@ CASES = (
         "a bad minute",
         {f'stageline:objective_missed_total{{{BF16},part="ttft"}}': "0x380 600x20"},
         "383m",
+    ),
+    Case(
+        "answers that differ",
+        {f"stageline:drift_agreed_total{{{INT8}}}": "0+60x400"},
+        "60m",
+        {"StagelineDrift": 1},
+    ),
+    Case(
+        "few answers that differ",
+        {
+            f"stageline:drift_agreed_total{{{INT8}}}": "0+60x20 1200x380",
+            f"stageline:drift_compared_total{{{INT8}}}": "0+100x20 2000x380",
+            f"stageline:drift_answers_total{{{INT8}}}": "0+0x20 15x380",
+        },
+        "60m",
     ),
     Case(
         "a step that hung",

@@ -24,8 +24,14 @@ METRICS_PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 STAGED = ("stageline:stage_", "stageline:pipeline_")
 """Only replicas of several stages have these; without Ray, `tests/deployments/k8s/test_monitoring.py` sees them."""
 
-UNTIL_IT_HAPPENS = {"vllm:admission_rejections_total", "stageline:variant_steps_total"}
-"""Their families are there, without series until the first refusal and the first step."""
+UNTIL_IT_HAPPENS = {
+    "vllm:admission_rejections_total",
+    "stageline:variant_steps_total",
+    "stageline:drift_answers_total",
+    "stageline:drift_compared_total",
+    "stageline:drift_agreed_total",
+}
+"""Their families are there, without series until the first refusal, step, and comparison."""
 
 
 def ray_page(server: Server) -> str:
