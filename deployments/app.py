@@ -52,9 +52,11 @@ def build_app(
     Replicas reserve this `share` of their cores. With `surge` a replica that is to be replaced goes on until its
     successor answers, for which the cluster needs room for one more; otherwise it ends first.
     """
+    watching = settings.watchdog.limits.environment()
+    env = {**watching, **environment(settings.logs)}
     handles = {
         (model.name, variant.name): variant_deployment(
-            model, variant, files[model.name, variant.name], share, surge=surge, env=environment(settings.logs)
+            model, variant, files[model.name, variant.name], share, surge=surge, env=env
         )
         for model in settings.models
         for variant in model.variants
@@ -70,13 +72,17 @@ def build_app(
             ),
             model.pairs,
             model.promised,
+            settings.drift.share,
         )
         for model in settings.models
     )
     http = settings.http
+    doors = front_doors(http.front_doors)
+    if watching:
+        doors["ray_actor_options"]["runtime_env"] = {"env_vars": watching}
     deploy = serve.deployment(
         name=FRONT_DOOR,
-        **front_doors(http.front_doors),
+        **doors,
         max_ongoing_requests=10_000,
         health_check_period_s=HEALTH_CHECK_PERIOD_S,
         graceful_shutdown_timeout_s=DRAIN_S,
@@ -126,7 +132,7 @@ def variant_deployment(
     env: Mapping[str, str] = MappingProxyType({}),
 ) -> serve.Application:
     """One variant's replicas, each with as many threads as cores, of which it reserves a share. A replica of several
-    stages reserves them for each stage, and a place for itself. `env` is set in their processes."""
+    stages reserves them for each stage, and a place for itself. `env` is added to their environment."""
     assert variant.cores is not None
     kind = kind_of(model, variant, cores=variant.cores, cut=Cut.of(variant.stages, stage_cpus(variant, share)))
     deploy = serve.deployment(

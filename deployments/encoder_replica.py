@@ -48,7 +48,13 @@ class EncoderReplica(ComputeReplica[EncodeRequest, Encoded, EncoderStats]):
         assert isinstance(engine, EncoderEngine)
         return Measures(
             gauges=load_gauges(stats.running, stats.waiting),
-            counters={"stageline:texts": ("Texts encoded.", stats.texts)},
+            counters={
+                "stageline:texts": ("Texts encoded.", stats.texts),
+                "stageline:padding_avoided_tokens": (
+                    "Tokens that padding would have added to batches.",
+                    stats.padding_tokens,
+                ),
+            },
             status={
                 "running": stats.running,
                 "waiting": stats.waiting,

@@ -26,6 +26,8 @@ from deployments.calls import Replicas
 from deployments.channels.handshake import Doorway
 from deployments.channels.pool import Channels
 from deployments.choosable import SHUNNED, listed, on_change
+from deployments.drift.metrics import DriftMetrics
+from deployments.drift.watched import watched
 from deployments.front_door.admin import create_admin_app
 from deployments.front_door.app import create_app
 from deployments.front_door.metrics_merge import page_of
@@ -33,6 +35,7 @@ from deployments.front_door.served_models import ServedModel
 from deployments.front_door.service import Limits, Service
 from deployments.front_door.trail.asking import told as told_of
 from deployments.front_door.trail.ring import Query, Ring
+from deployments.inspecting import Inspector
 from deployments.load import Load
 from deployments.load_watch import LoadWatch
 from deployments.logs import set_up
@@ -42,6 +45,7 @@ from deployments.presence import Key, Presence
 from deployments.provision import base_path
 from deployments.retries import Cause
 from deployments.settings import Http, Logs
+from deployments.stalls import watch_front_door
 from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
@@ -77,6 +81,7 @@ class Ingress:
         self.several = http.front_doors > 1
         self.keys = None if keys is None else KeyFile(Path(keys))
         self.registry: CollectorRegistry | None = None
+        self.drift = DriftMetrics()
         self.offers = tuple(offers)
         self.handles = handles
         self.models: dict[str, ServedModel] = {}
@@ -93,6 +98,7 @@ class Ingress:
         return Channels(partial(self.doorways, key), names, SHUNNED, partial(self.wake, *key), MOST_WAITING)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        inspector = Inspector(self.handles, self.ask)
         service = Service(
             models=self.models,
             ready=self.ready,
@@ -106,6 +112,8 @@ class Ingress:
             slow_s=self.logs.slow_s,
             log_texts=self.logs.prompts,
             trails_elsewhere=self.other_trails,
+            profile=inspector.profile,
+            stacks=inspector.stacks,
         )
         events = asyncio.get_running_loop()
         self.connecting = [events.create_task(self.connect(offer)) for offer in self.offers]
@@ -117,6 +125,9 @@ class Ingress:
             self.connecting.append(events.create_task(self.keys.watch()))
         app = create_app(service)
         self.registry, self.ring = app.state.door.metrics.registry, app.state.door.ring
+        registry = app.state.door.metrics.registry
+        registry.register(self.drift)
+        watch_front_door(registry)
         if self.http.admin_port is not None:
             admin = serve_admin(create_admin_app(app.state.door), self.http.admin_host, self.http.admin_port)
             self.connecting.append(events.create_task(admin))
@@ -149,6 +160,7 @@ class Ingress:
                 path = await asyncio.to_thread(base_path, offer.files)  # while the replicas start
                 told = await self.first_described(offer)
                 model = await asyncio.to_thread(served, offer, path, told["max_model_len"], self.replicas)
+                model = watched(model, offer.drift, self.drift)
                 model.router.wake = partial(self.wake, offer.name)
                 self.watches.append(LoadWatch(model.router, partial(self.loads, offer.name)))
                 await self.heard(model)

@@ -45,7 +45,8 @@ class OfferedVariant:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A model to offer: its name, task, files (the front door has the tokenizer of them), the variants (those of equal
-    quality in order of preference), pairs of languages where they are given, and what is promised."""
+    quality in order of preference), pairs of languages where they are given, what is promised, and the share of answers
+    that are compared with the best variant's."""
 
     name: str
     task: str
@@ -53,6 +54,7 @@ class Offer:
     variants: tuple[OfferedVariant, ...]
     pairs: tuple[tuple[str, str], ...] | None = None
     objective: Objective = TEXT_OBJECTIVE
+    drift: float = 0.0
 
 
 def served(offer: Offer, path: Path, max_model_len: int, replicas: Replicas) -> ServedModel:

@@ -119,8 +119,14 @@ def layer_caches(checkpoint: Checkpoint, task: ModelTask, config: Config) -> lis
     return [0] * layers
 
 
-def stages_of(engine: object) -> list[StageState]:
-    """What its stages do; none where it computes by itself."""
+def pipeline_of(engine: object) -> Pipeline | None:
+    """What computes for an engine elsewhere; None where it computes by itself."""
     runner = getattr(engine, "runner", None)
     pipeline = runner.pipeline if isinstance(runner, Messenger) else None
-    return pipeline.stages() if isinstance(pipeline, Pipeline) else []
+    return pipeline if isinstance(pipeline, Pipeline) else None
+
+
+def stages_of(engine: object) -> list[StageState]:
+    """What its stages do; none where it computes by itself."""
+    pipeline = pipeline_of(engine)
+    return [] if pipeline is None else pipeline.stages()

@@ -22,6 +22,8 @@ from ray.exceptions import ActorUnavailableError
 from ray.util import get_node_ip_address
 
 from cluster.pipeline.state import StageState
+from cluster.watch_limits import limits_here
+from cluster.watching import watch
 from deployments import IMPORTED_S
 from deployments.channels.handshake import Doorway
 from deployments.channels.server import CallServer
@@ -30,12 +32,15 @@ from deployments.load_meter import LoadMeter
 from deployments.logs import set_up_here
 from deployments.own_name import own_name
 from deployments.pipelines import stages_of
-from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics
+from deployments.profiles.gather import ReplicaProfile, profile_replica, replica_stacks
+from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics, room_family, start_family
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
+from deployments.stalls import EVENTS, STEP, event_loop, stall_family
 from engine.errors import ReplicaEnded
 from engine.loop import EngineLoop
 from engine.steps import O, P, R, S, SteppedEngine
+from engine.watchdog import Suspect
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +83,8 @@ class Replica(ABC, Generic[R, P, O, S]):
         made_s = time.time()
         self.loop = EngineLoop(load, self.deliver, self.observe)
         self.loop.start()
+        self.watchdog = watch(f"{model}:{variant} {self.name[:8]}")
+        self.watchdog.suspects.append(Suspect(STEP, self.loop.busy_s, limits_here().step_s))
         self.start = Start(
             process_s=IMPORTED_S - psutil.Process().create_time(),
             imports_s=made_s - IMPORTED_S,
@@ -113,6 +120,8 @@ class Replica(ABC, Generic[R, P, O, S]):
     async def load(self, front_door: str, turned_away_per_s: float = 0.0) -> Load:
         """This replica's load. Each front door asks several times a second, by its name, and tells how many tokens/s
         for this variant it took elsewhere, for each replica."""
+        if len(self.watchdog.suspects) == 1:  # the event loop is known from the first question on
+            self.watchdog.suspects.append(event_loop(asyncio.get_running_loop()))
         self.meter.turned_away(front_door, turned_away_per_s)
         return self.load_now()
 
@@ -154,6 +163,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         """This replica's line in `GET /status`."""
         return {
             "variant": self.variant,
+            "replica": self.name[:8],
             "pid": os.getpid(),
             "node": self.node,
             "state": "ready" if self.loop.healthy else "failed",
@@ -164,8 +174,23 @@ class Replica(ABC, Generic[R, P, O, S]):
 
     async def exposition(self) -> str:
         """This replica's metrics in Prometheus' text format."""
-        more = stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels)
+        more = [
+            *stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels),
+            stall_family({STEP: 0, EVENTS: 0} | self.watchdog.stalls(), self.model, self.variant),
+            start_family(asdict(self.start), self.name[:8], self.metrics.labels),
+            room_family(self.metrics.steps * self.loop.engine.limits.max_batch_tokens, self.metrics.labels),
+        ]
         return self.metrics.exposition(self.measures(self.loop.stats()), more)
+
+    async def profile(self, replica: str, seconds: float) -> ReplicaProfile | None:
+        """What the replica of this name and its stages do in that time, while they do it. None from any other."""
+        if replica != self.name[:8]:
+            return None
+        return await asyncio.to_thread(profile_replica, self.name, self.loop.engine, seconds)
+
+    async def stacks(self) -> dict[str, str]:
+        """Where all threads of this process and its stages are, by names of processes."""
+        return await asyncio.to_thread(replica_stacks, self.name, self.loop.engine)
 
     def check_engine(self) -> None:
         """Raises ReplicaEnded where the engine has stopped working."""
@@ -194,6 +219,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         # calls that come over channels it knows nothing.
         if getattr(self, "loop", None) is None:
             return None
+        self.watchdog.stop()
         if self.server.connections:
             return self.end()
         self.loop.stop()

@@ -70,10 +70,12 @@ class ReplicaMetrics(Collector):
         self.step_tokens = histogram.labels(*self.labels)
         busy = Gauge("stageline:engine_busy_seconds", "Time spent in engine steps.", LABELS, registry=self.registry)
         self.busy_s = busy.labels(*self.labels)
+        self.steps = 0
 
     def observe_step(self, tokens: int, seconds: float) -> None:
         """Called by the engine's loop after each step."""
         if tokens:
+            self.steps += 1
             self.step_tokens.observe(tokens)
             self.busy_s.inc(seconds)
 
@@ -93,3 +95,23 @@ class ReplicaMetrics(Collector):
             counter.add_metric(self.labels, value)
             families.append(counter)
         return [*families, *self.more]
+
+
+def start_family(parts_s: Mapping[str, float], replica: str, labels: Sequence[str]) -> GaugeMetricFamily:
+    """What a replica's start took, by its parts ("load_s"). Each replica is a series of its own: added up they would
+    say nothing."""
+    family = GaugeMetricFamily(
+        "stageline:replica_start_seconds", "What the replica's start took.", labels=(*LABELS, "replica", "part")
+    )
+    for part, seconds in parts_s.items():
+        family.add_metric((*labels, replica, part.removesuffix("_s")), seconds)
+    return family
+
+
+def room_family(tokens: int, labels: Sequence[str]) -> CounterMetricFamily:
+    """What the steps so far had room for: with `vllm:iteration_tokens_total` it tells how full batches are."""
+    family = CounterMetricFamily(
+        "stageline:step_room_tokens", "Tokens that the engine's steps had room for.", labels=LABELS
+    )
+    family.add_metric(labels, tokens)
+    return family

@@ -54,6 +54,10 @@ class TranslationReplica(ComputeReplica[TranslateRequest, Translated, Seq2SeqSta
             counters={
                 "vllm:num_preemptions": ("Requests whose cache was given to others for a while.", stats.preemptions),
                 "stageline:sentences": ("Sentences translated.", stats.sentences),
+                "stageline:padding_avoided_tokens": (
+                    "Tokens that padding would have added to batches.",
+                    stats.padding_tokens,
+                ),
             },
             status={
                 "running": stats.running,

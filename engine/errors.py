@@ -72,6 +72,10 @@ class NotAllowed(StagelineError):
     code = "insufficient_permissions"
 
 
+class Busy(StagelineError):
+    """What was asked for can be done once at a time, and is being done. Not a matter of load: see `Overloaded`."""
+
+
 class DeadlineExceeded(StagelineError):
     """The caller's own deadline passed before the answer was complete."""
 

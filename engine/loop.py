@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Generic
 
 from engine.errors import EngineFailed, InvalidRequest, Overloaded, ReplicaLost, StagelineError
+from engine.spans import span
 from engine.steps import O, P, R, S, SteppedEngine
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5  # between two looks at an idle engine
+FIRST_STEP_S = 300.0  # what a first step may take longer than others: it may compile
 FAILED_STEPS_IN_A_ROW = 3  # after so many the loop gives up and `healthy` turns false
 
 
@@ -53,6 +55,8 @@ class EngineLoop(Generic[R, P, O, S]):
         self._open: set[str] = set()  # ids submitted and not yet finished; guarded by _wake
         self._stopping = self._ended = False
         self._failures = 0
+        self._stepped = False
+        self._step_began: float | None = None
         self._made: Future[SteppedEngine[R, P, O, S]] = Future()
         self._thread = threading.Thread(target=self._run, args=(make_engine,), name="engine-loop", daemon=True)
 
@@ -66,6 +70,14 @@ class EngineLoop(Generic[R, P, O, S]):
     def healthy(self) -> bool:
         """Whether the thread runs and its steps succeed."""
         return self._thread.is_alive() and not self._ended and self._failures < FAILED_STEPS_IN_A_ROW
+
+    def busy_s(self) -> float:
+        """For how long the present step has lasted, a first one less what it may take longer; 0 between steps. From any
+        thread."""
+        began = self._step_began
+        if began is None:
+            return 0.0
+        return max(0.0, time.perf_counter() - began - (0.0 if self._stepped else FIRST_STEP_S))
 
     @property
     def open_requests(self) -> int:
@@ -184,9 +196,10 @@ class EngineLoop(Generic[R, P, O, S]):
             return bool(self._wake.wait_for(lambda: self._inbox or self._stopping, patience_s))
 
     def _step(self) -> None:
-        started = time.perf_counter()
+        started = self._step_began = time.perf_counter()
         try:
-            outputs = self.engine.step()
+            with span("engine step"):
+                outputs = self.engine.step()
             if self.engine.last_step_tokens:  # nothing is proven where nothing was computed
                 self._failures = 0
         except ReplicaLost:
@@ -195,6 +208,7 @@ class EngineLoop(Generic[R, P, O, S]):
             log.exception("an engine step failed; its requests end with an error")
             self._failures += 1
             outputs = self._fail_all(error)
+        self._step_began, self._stepped = None, True
         self.observe(self.engine.last_step_tokens, time.perf_counter() - started)
         self._hand_out(outputs)
 
@@ -208,6 +222,7 @@ class EngineLoop(Generic[R, P, O, S]):
 
     def _end(self) -> None:
         """Tells whoever is still here; `submit` takes no more."""
+        self._step_began = None  # what was thrown out of has ended, too
         with self._wake:
             self._ended = True
             self._inbox.clear()
@@ -224,7 +239,8 @@ class EngineLoop(Generic[R, P, O, S]):
         self._stats = self.engine.stats()
         if outputs:
             self._close([request_id for request_id, output in outputs if output.finished])
-            self.deliver(outputs)
+            with span("hand out"):
+                self.deliver(outputs)
 
     def _close(self, ids: Iterable[str]) -> None:
         with self._wake:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 TRACE_BATCHES = 20_000
+FIRST_BATCH_S = 300.0  # what a first batch may take longer than others: it may compile
 
 
 class Phase(Enum):
@@ -68,6 +69,13 @@ class StageClock:
         totals = {**totals, phase: totals[phase] + lasted}
         busy, waiting, sending = totals[Phase.BUSY], totals[Phase.WAITING], totals[Phase.SENDING]
         return Beat(epoch, number, phase, lasted, batches, busy, waiting, sending, rss_bytes)
+
+    def busy_s(self) -> float:
+        """For how long it has been at the present batch, a first one less what it may take longer; 0 while at none."""
+        phase, since, _, batches, _ = self._state
+        if phase is not Phase.BUSY:
+            return 0.0
+        return max(0.0, time.perf_counter() - since - (0.0 if batches else FIRST_BATCH_S))
 
     def trace(self, batch: Traced) -> None:
         self._trace.append(batch)

@@ -163,14 +163,20 @@ class Crew:
 
     def ask(self, method: str, *arguments: Any) -> list[Any]:
         """What the stages answer, in their order. Raises EngineFailed where one does not."""
-        calls = {i: getattr(self._actor(i), method).remote(*arguments) for i in range(len(self.seats))}
-        found = actors.answers(calls, _ASK_S)
-        for index in calls:
-            if index not in found or isinstance(found[index], Exception):
-                raise EngineFailed(
-                    f"Stage {index} does not answer: {actors.in_short(found.get(index, 'it took too long'))}"
-                )
-        return [found[index] for index in calls]
+        found = self.ask_each(method, *arguments, timeout_s=_ASK_S)
+        for index, result in enumerate(found):
+            if isinstance(result, Exception):
+                raise EngineFailed(f"Stage {index} does not answer: {actors.in_short(result)}")
+        return found
+
+    def ask_each(self, method: str, *arguments: Any, timeout_s: float, only: int | None = None) -> list[Any]:
+        """What the stages, or the `only` one, answer in that time; in the place of one that does not, why: an
+        exception. From any thread, and while stages are replaced."""
+        indices = range(len(self.seats)) if only is None else [only]
+        present = {index: actor for index in indices if (actor := self.seats[index].actor) is not None}
+        found = actors.answers({i: getattr(a, method).remote(*arguments) for i, a in present.items()}, timeout_s)
+        late, absent = EngineFailed("it took too long"), EngineFailed("it has no process at present")
+        return [found.get(index, late) if index in present else absent for index in indices]
 
     def keep_spares(self) -> None:
         """Starts spare processes where there are to be some and are none. Does not wait for them."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ray.util.placement_group import PlacementGroup
 
+from cluster.pipeline.actors import in_short
 from cluster.pipeline.clock import Traced
 from cluster.pipeline.crew import Crew, NotYet
 from cluster.pipeline.frames import FrameError
@@ -17,11 +18,13 @@ from cluster.pipeline.handshake import Membership, Place
 from cluster.pipeline.limits import Limits
 from cluster.pipeline.link import Address, LinkLost, Listener, Receiver, Sender
 from cluster.pipeline.placement import Resources, Strategy
+from cluster.pipeline.profile import StageProfile, prepare_stages, profile_stages
 from cluster.pipeline.stage import FAILED, PROBE, MakeStage
 from cluster.pipeline.state import StageState
 from cluster.pipeline.watch import Watch
 from engine.errors import EngineFailed, ReplicaLost, StageLost
 from engine.pipeline.message import Message
+from engine.spans import span
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +109,8 @@ class Pipeline:
         if self._lost is not None or sender is None:
             raise StageLost(f"The pipeline is not whole: {self._lost}.")
         try:
-            sender.send(sender.pack(message))
+            with span(f"send {message.kind}"):
+                sender.send(sender.pack(message))
         except FrameError as error:
             raise EngineFailed(f"A batch cannot be sent to the stages: {error}.") from error
         except LinkLost as error:
@@ -124,7 +128,8 @@ class Pipeline:
         assert self._under_way > 0, "nothing was submitted that has no answer"
         try:
             # Whatever goes wrong is noticed earlier, by links and beats. This is for what nobody thought of.
-            message = receiver.receive(self.limits.step_s * (self.depth + 1))
+            with span(f"wait for batch {receiver.number}"):
+                message = receiver.receive(self.limits.step_s * (self.depth + 1))
         except LinkLost as error:
             raise self._stage_lost(str(error)) from None
         self._under_way -= 1
@@ -172,6 +177,21 @@ class Pipeline:
     def take_trace(self) -> list[list[Traced]]:
         """What each stage remembered since the last call."""
         return self._crew.ask("take_trace")
+
+    def prepare_profile(self) -> list[StageProfile]:
+        """Gets all stages ready for `profile`; from any thread. Tells of those that cannot be asked."""
+        return prepare_stages(self._crew)
+
+    def profile(self, seconds: float) -> list[StageProfile]:
+        """What all stages do in that time, by torch's profiler, while they do it; from any thread."""
+        return profile_stages(self._crew, seconds)
+
+    def stacks(self, timeout_s: float) -> list[str]:
+        """Where all threads of each stage are, or why it does not say; from any thread."""
+        return [
+            one if isinstance(one, str) else f"It does not answer: {in_short(one)}"
+            for one in self._crew.ask_each("stacks", timeout_s=timeout_s)
+        ]
 
     def close(self) -> None:
         """Ends the stages and what else was started for them."""

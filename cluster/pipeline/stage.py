@@ -24,7 +24,13 @@ from cluster.pipeline.clock import Beat, Phase, StageClock, Traced
 from cluster.pipeline.frames import FrameError
 from cluster.pipeline.handshake import Place
 from cluster.pipeline.link import Address, LinkLimits, LinkLost, Listener, Receiver, Sender
+from cluster.watch_limits import limits_here
+from cluster.watching import watch
+from engine import profiling, stacks
 from engine.pipeline.message import Message, Stage
+from engine.profiling import Part
+from engine.spans import span
+from engine.watchdog import Suspect
 
 log = logging.getLogger(__name__)
 
@@ -135,11 +141,28 @@ class StageWorker:
         """What was remembered since the last call."""
         return self._clock.take_trace()
 
+    def now(self) -> float:
+        """This node's clock, in seconds since 1970."""
+        return time.time()
+
+    def prepare_profile(self) -> None:
+        """See `engine/profiling.py`. Raises Busy."""
+        profiling.prepare()
+
+    def profile(self, seconds: float) -> Part:
+        """What this process does in that time. Raises Busy, and EngineFailed for what is too large."""
+        return profiling.take(seconds)
+
+    def stacks(self) -> str:
+        """Where all threads of this process are."""
+        return stacks.stacks()
+
     def _load(self, make: MakeStage, index: int, threads: int) -> Loaded:
         began = time.perf_counter()
         torch.set_num_threads(threads)
         self._index = index
         self._stage = make()
+        watch(f"stage {index}", [Suspect("a batch", self._clock.busy_s, limits_here().step_s)])
         return Loaded(
             self._stage.weight_bytes,
             self._stage.cache_bytes,
@@ -185,19 +208,22 @@ class StageWorker:
     def _step(self, receiver: Receiver, sender: Sender) -> None:
         number = receiver.number
         self._clock.enter(Phase.WAITING, number)
-        message = receiver.receive()
+        with span("wait"):
+            message = receiver.receive()
         if message.kind == PROBE:
             sender.send(sender.pack(message))
             return
         received, traced = time.time(), self._clock.tracing
+        rows = message.tensors[0].shape[0] if message.tensors and message.tensors[0].dim() else 0
         self._clock.enter(Phase.BUSY, number)
-        frame = self._computed(message, sender)
+        with span(f"batch {number}: {message.kind}, {rows} rows"):
+            frame = self._computed(message, sender)
         computed = time.time()
         self._clock.enter(Phase.SENDING, number)
-        sender.send(frame)
+        with span("send"):
+            sender.send(frame)
         self._clock.enter(Phase.WAITING, number + 1, batches=1)
         if traced:  # asked when it came: its answer may be known before this line
-            rows = message.tensors[0].shape[0] if message.tensors and message.tensors[0].dim() else 0
             self._clock.trace(Traced(number, message.kind, rows, received, received, computed, time.time()))
 
     def _computed(self, message: Message, sender: Sender) -> list[bytes | memoryview]:

@@ -1,5 +1,5 @@
-"""The command line: `stageline serve`, `status`, `why`, `stop`, `chat`, `fetch`, `evaluate`, `quantize`, `bench`,
-`benchmark`, `finetune`, `cluster`, `k8s`, `keys`, `load`.
+"""The command line: `stageline serve`, `status`, `why`, `top`, `profile`, `stacks`, `stop`, `chat`, `fetch`,
+`evaluate`, `quantize`, `bench`, `benchmark`, `finetune`, `cluster`, `k8s`, `keys`, `load`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -25,8 +25,10 @@ from deployments.cli.fetch import fetch
 from deployments.cli.finetune import finetune
 from deployments.cli.k8s import k8s
 from deployments.cli.keys import keys
+from deployments.cli.profile import profile, stacks
 from deployments.cli.quantize import quantize
 from deployments.cli.serve import serve
+from deployments.cli.top import top
 from deployments.cli.why import why
 from engine.errors import ConfigError, StagelineError
 from loadtest.cli import app as load
@@ -37,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, status, why, stop, chat, fetch, evaluate, quantize):
+for command in (serve, status, why, top, profile, stacks, stop, chat, fetch, evaluate, quantize):
     app.command()(command)
 app.add_typer(bench, name="bench")
 for part in (nodes, scaling, faults):

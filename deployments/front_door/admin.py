@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from deployments.front_door.access import Access, admin_need
-from deployments.front_door.admin_routes import requests
+from deployments.front_door.admin_routes import profile, requests, stacks
 from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
 from deployments.front_door.middleware import RequestContext
 from deployments.front_door.plan import FrontDoor
@@ -19,7 +19,7 @@ def create_admin_app(door: FrontDoor) -> FastAPI:
     """Of the same front door that answers callers: probes, `/metrics` and `/status`, as there, and `/admin/...`.
     With API keys, `/admin/...` needs one of scope admin."""
     app = FastAPI(title="Stageline's operators", version=door.service.version, docs_url=None, redoc_url=None)
-    for family in (operations, requests):
+    for family in (operations, requests, profile, stacks):
         app.include_router(family.router(door))
     app.add_exception_handler(StagelineError, handle_stageline_error)
     app.add_exception_handler(HTTPException, handle_http_exception)

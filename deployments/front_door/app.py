@@ -51,7 +51,7 @@ def create_app(service: Service) -> FastAPI:
     Build it in the process that runs it: it holds locks, so it cannot be pickled. Without keys, `Authorization` headers
     tell callers apart and nothing else.
     """
-    door = FrontDoor(service, Metrics(), Ring(slow_s=service.slow_s))
+    door = FrontDoor(service, Metrics(), ring=Ring(slow_s=service.slow_s))
     door.ring.on_end = partial(log_slow, door.ring)
     door.metrics.registry.register(RoutingMetrics(service.models, service.ready))
 

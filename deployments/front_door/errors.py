@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 
 from deployments.front_door.trail.record import CURRENT
 from engine.errors import (
+    Busy,
     CallerOverShare,
     DeadlineExceeded,
     EngineFailed,
@@ -45,6 +46,7 @@ STATUSES: Mapping[type[StagelineError], tuple[int, str]] = {
     ModelNotFound: (404, "NotFoundError"),
     RecordNotFound: (404, "NotFoundError"),
     DeadlineExceeded: (408, "RequestTimeoutError"),
+    Busy: (409, "ConflictError"),
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     CallerOverShare: (429, "RateLimitError"),
     RateLimited: (429, "RateLimitError"),

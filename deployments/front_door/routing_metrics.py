@@ -48,8 +48,16 @@ def variants(models: Iterable[ServedModel]) -> Families:
     quality = GaugeMetricFamily(
         "stageline:variant_quality", "Share of the model's quality that a variant keeps.", labels=LABELS
     )
+    measured = GaugeMetricFamily(
+        "stageline:variant_quality_measured",
+        "1 for a variant whose quality was measured, as the gate wants it.",
+        labels=LABELS,
+    )
     preferred = GaugeMetricFamily(
         "stageline:variant_preferred", "1 for the variant that takes all requests at present.", labels=LABELS
+    )
+    pressed = GaugeMetricFamily(
+        "stageline:variant_pressed", "1 for a variant that had to pass requests on of late.", labels=LABELS
     )
     open_ = GaugeMetricFamily(
         "stageline:variant_open_requests",
@@ -58,15 +66,18 @@ def variants(models: Iterable[ServedModel]) -> Families:
     )
     for model in models:
         router = model.router
+        names = router.pressed
         for variant in router.variants:
             labels = (model.name, variant.name)
             replicas.add_metric(labels, variant.replicas)
             quality.add_metric(labels, variant.quality)
+            measured.add_metric(labels, float(variant.measured))
             preferred.add_metric(labels, float(variant.name == router.preferred))
+            pressed.add_metric(labels, float(variant.name in names))
             open_.add_metric(labels, router.counts.of(variant.name).open)
             for one in STATES:
                 state.add_metric((*labels, one), float(variant.state == one))
-    yield from (replicas, state, quality, preferred, open_)
+    yield from (replicas, state, quality, measured, preferred, pressed, open_)
 
 
 def steps(models: Iterable[ServedModel]) -> Families:

@@ -9,6 +9,7 @@ from typing import Any
 from deployments.access.ring import KeyFile
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.trail.asking import Elsewhere, nobody
+from deployments.profiles.ask import ProfileAsk
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,9 @@ class Service:
     callables must be cheap and not raise for a replica that is down. `metrics_labels` tell this front door's own
     metrics from other front doors'. `start` is awaited before the first request is taken. A request that takes longer
     than `slow_s` seconds is a slow one; where that is None, one that misses its model's objective. `log_texts` has what
-    is asked and answered logged. `trails_elsewhere` asks the other front doors for their requests' records. With `keys`,
-    every request needs one of them.
+    is asked and answered logged. `trails_elsewhere` asks the other front doors for their requests' records. With
+    `keys`, every request needs one of them. `profile` takes a profile of a replica (see `Profiles.profile`), `stacks`
+    gives those of all processes by their names; None where there is nobody to ask.
     """
 
     models: Mapping[str, ServedModel]
@@ -61,3 +63,5 @@ class Service:
     slow_s: float | None = None
     log_texts: bool = False
     trails_elsewhere: Elsewhere = nobody
+    profile: Callable[[ProfileAsk], Awaitable[bytes]] | None = None
+    stacks: Callable[[], Awaitable[Mapping[str, str]]] | None = None

@@ -81,6 +81,12 @@ class Router:
         """The variant that takes all requests that ask for nothing special, None before the first of them."""
         return self.memory.preferred
 
+    @property
+    def pressed(self) -> frozenset[str]:
+        """The variants that had to pass requests on of late, and take new ones only up to a part of the objective."""
+        now = self._clock()
+        return frozenset(name for name, pressure in self.memory.pressed.items() if pressure.holds(now))
+
     def choose(self, ask: Ask, note: Callable[[Situation], None] = lambda _: None) -> tuple[Decision, Ticket]:
         """The variant that answers, with the request counted as sent to it; close the ticket when it has ended. `note`
         is told what the decision is made from.
@@ -178,6 +184,11 @@ class Router:
     def busy(self, variant: str) -> bool:
         """Whether anything was sent to it that is not answered."""
         return self.counts.of(variant).open > 0
+
+    def idle(self, variant: str) -> bool:
+        """Whether it answers, and has nothing to do, of ours or of anybody's."""
+        heard = self._heard[variant]
+        return self._variants[variant].state == "ready" and not heard.mine.open and not heard.beside.open
 
     def _see(self, variant: str, now: float) -> None:
         self._variants[variant] = self._heard[variant].seen(self._variants[variant], now)

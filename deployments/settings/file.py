@@ -9,11 +9,13 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from deployments.settings.access import Access
+from deployments.settings.drift import Drift
 from deployments.settings.logs import Logs
 from deployments.settings.model import Model
 from deployments.settings.problems import explain, plain
 from deployments.settings.section import Section, Size, items, refuse_twice
 from deployments.settings.variant import Variant
+from deployments.settings.watchdog import Watchdog
 from deployments.yaml_lines import KeyPath, YamlDocument, show
 from engine.errors import ConfigError
 
@@ -42,6 +44,8 @@ class Settings(Section):
     http: Http = Http()
     access: Access = Access()
     logs: Logs = Logs()
+    watchdog: Watchdog = Watchdog()
+    drift: Drift = Drift()
 
     @model_validator(mode="after")
     def _models_differ(self) -> Self:

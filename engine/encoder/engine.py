@@ -56,6 +56,7 @@ class EncoderStats:
     waiting: int
     texts: int
     prompt_tokens: int
+    padding_tokens: int  # that batches would have had, each text as long as the longest
     steps: int
 
 
@@ -105,7 +106,7 @@ class EncoderEngine:
         self.orders = itertools.count()
         self.last_step_tokens = self.last_batch = 0
         self.last_end_s = 0.0
-        self.texts = self.prompt_tokens = self.steps = 0
+        self.texts = self.prompt_tokens = self.padding_tokens = self.steps = 0
 
     def prepare(self, request: EncodeRequest) -> None:
         """Checks a request. Touches no state: may be called off the loop. Raises InvalidRequest."""
@@ -187,6 +188,7 @@ class EncoderEngine:
             waiting=len(self.queue),
             texts=self.texts,
             prompt_tokens=self.prompt_tokens,
+            padding_tokens=self.padding_tokens,
             steps=self.steps,
         )
 
@@ -234,6 +236,8 @@ class EncoderEngine:
         self.last_step_tokens = sum(len(entry.request.tokens) for entry in flight.entries)
         self.texts += self.last_batch
         self.prompt_tokens += self.last_step_tokens
+        longest = max(len(entry.request.tokens) for entry in flight.entries)
+        self.padding_tokens += longest * self.last_batch - self.last_step_tokens
         self.steps += 1
         outputs = []
         for entry, row in zip(flight.entries, values, strict=True):

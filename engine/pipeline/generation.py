@@ -15,6 +15,7 @@ from engine.request import TokenLogprobs
 from engine.sampling.logprobs import prompt_logprobs
 from engine.sampling.pick import Pick
 from engine.sampling.sampler import Sampled, sample
+from engine.spans import span
 
 PROMPT_LOGPROB_ROWS = 64  # logits of so many prompt tokens at a time: a whole chunk of them is a lot of memory
 
@@ -64,7 +65,8 @@ class DecoderLayers:
         if device.type != "cpu":
             batch = on_device(batch, device)
             hidden = None if hidden is None else hidden.to(device)
-        return self.decoder.forward(batch, self.caches, hidden)
+        with span(f"layers, {len(batch.tokens)} tokens"):
+            return self.decoder.forward(batch, self.caches, hidden)
 
     def answer(self, work: Work, hidden: Tensor) -> Answer:
         """What the last layers' hidden states (T, C) say."""
@@ -72,7 +74,8 @@ class DecoderLayers:
         if work.rows:
             # Choosing rows takes time for each: not while everybody is decoding.
             all_rows = len(work.rows) == len(hidden) and work.rows == tuple(range(len(hidden)))
-            found = sample(self.decoder.logits(hidden if all_rows else hidden[list(work.rows)]), work.picks)
+            with span("choose tokens"):
+                found = sample(self.decoder.logits(hidden if all_rows else hidden[list(work.rows)]), work.picks)
         return Answer(found, [self._prompt_logprobs(ask, hidden) for ask in work.prompts])
 
     def _prompt_logprobs(self, ask: PromptAsk, hidden: Tensor) -> list[TokenLogprobs]:

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from engine.spans import span
+
 W = TypeVar("W")
 A = TypeVar("A")
 W_in = TypeVar("W_in", contravariant=True)
@@ -55,7 +57,8 @@ class LocalRunner(Generic[W, A]):
         self._waiting.append(work)
 
     def answer(self) -> A:
-        return self.compute(self._waiting.popleft())
+        with span("compute"):
+            return self.compute(self._waiting.popleft())
 
     def repair(self) -> None:
         raise AssertionError("there is nothing here that could be lost")

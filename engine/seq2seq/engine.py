@@ -59,6 +59,7 @@ class Seq2SeqStats:
     slots_total: int
     sentences: int
     prompt_tokens: int
+    padding_tokens: int  # that encoded batches would have had, each sentence as long as the longest
     generated_tokens: int
     preemptions: int
     steps: int
@@ -109,6 +110,7 @@ class Seq2SeqEngine:
         self.waited = 0  # steps for which sentences have waited though there was room
         self.last_step_tokens = 0
         self.sentences = self.prompt_tokens = self.generated_tokens = self.preemptions = self.steps = 0
+        self.padding_tokens = 0
 
     def prepare(self, request: TranslateRequest) -> None:
         """Checks a request. Touches no state: may be called off the loop. Raises InvalidRequest."""
@@ -178,6 +180,7 @@ class Seq2SeqEngine:
             slots_total=self.slots.total,
             sentences=self.sentences,
             prompt_tokens=self.prompt_tokens,
+            padding_tokens=self.padding_tokens,
             generated_tokens=self.generated_tokens,
             preemptions=self.preemptions,
             steps=self.steps,
@@ -304,6 +307,8 @@ class Seq2SeqEngine:
         texts = pack([Text(sentence.request.source) for sentence in joining], self.arch.encoder)
         slots = np.concatenate([sentence.source_slots for sentence in joining]).astype(np.int64)
         self.runner.submit(EncodeWork(texts, torch.from_numpy(slots)))
+        longest = max(len(sentence.request.source) for sentence in joining)
+        self.padding_tokens += longest * len(joining) - sum(len(sentence.request.source) for sentence in joining)
         self.in_flight.append(Flight(lane, sources=tuple(joining)))
         return len(slots)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import signal
 import socket
@@ -168,6 +170,43 @@ def test_a_batch_that_fails_is_told_in_its_place(shared: Pipeline) -> None:
         shared.submit(Message("x", {"a": object()}, ()))
     check_works(shared)
     assert pids(shared) == before
+
+
+def test_a_profile_of_all_stages_while_they_work(shared: Pipeline) -> None:
+    """A stage that is lost while it is taken is told, and the others' parts are there."""
+    check_works(shared)
+    assert shared.prepare_profile() == []
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(shared.profile, 0.5)
+        while not taken.done():
+            shared.submit(message(7))
+            shared.answer()
+    for index, one in enumerate(taken.result()):
+        assert one.name == f"stage {index}: layers layers {index}"
+        assert one.part is not None
+        assert one.part.pid == shared.stages()[index].pid
+        events = json.loads(gzip.decompress(one.part.trace))["traceEvents"]
+        batches = [event for event in events if event["name"].startswith("batch ")]
+        assert {one.part.threads[event["tid"]] for event in batches} == {"stage_0"}
+        assert {event["name"].partition(": ")[2] for event in batches} == {"x, 2 rows"}
+    with ThreadPoolExecutor(1) as pool:
+        taken = pool.submit(shared.profile, 1.5)
+        time.sleep(0.3)
+        os.kill(shared.stages()[1].pid, signal.SIGKILL)
+        lose(shared)
+        shared.repair()
+        first, lost, last = taken.result()
+    assert first.part is not None
+    assert last.part is not None
+    assert lost.part is None
+    assert lost.why
+    check_works(shared)
+
+
+def test_stacks_of_all_stages(shared: Pipeline) -> None:
+    for text in shared.stacks(WAIT_S):
+        assert "Thread stage_0 (" in text
+        assert "receive" in text, "it waits for work"
 
 
 def test_only_the_stage_that_died_is_replaced(shared: Pipeline) -> None:

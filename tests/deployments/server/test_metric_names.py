@@ -5,6 +5,8 @@ Ray reports what its processes count every ten seconds, so that the first of it 
 from __future__ import annotations
 
 import contextlib
+import re
+from pathlib import Path
 
 import httpx
 import psutil
@@ -17,11 +19,19 @@ from tests.deployments.server.running import ROOMY, Server, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 
+METRICS_PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+
 STAGED = ("stageline:stage_", "stageline:pipeline_")
 """Only replicas of several stages have these; without Ray, `tests/deployments/k8s/test_monitoring.py` sees them."""
 
-UNTIL_IT_HAPPENS = {"vllm:admission_rejections_total", "stageline:variant_steps_total"}
-"""Their families are there, without series until the first refusal and the first step."""
+UNTIL_IT_HAPPENS = {
+    "vllm:admission_rejections_total",
+    "stageline:variant_steps_total",
+    "stageline:drift_answers_total",
+    "stageline:drift_compared_total",
+    "stageline:drift_agreed_total",
+}
+"""Their families are there, without series until the first refusal, step, and comparison."""
 
 
 def ray_page(server: Server) -> str:
@@ -56,6 +66,20 @@ def test_ours(server: Server) -> None:
                 continue
             assert use.metric in found, where
             assert use.labels - ADDED <= found[use.metric], where
+
+
+def test_the_documentation_lists_what_there_is(server: Server) -> None:
+    """By name and kind; of what only replicas with stages have, the names alone are known here."""
+    listed = dict(re.findall(r"^\| `([\w:]+)` \| (\w+) \|", METRICS_PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    text = httpx.get(f"{server.url}/metrics", timeout=30).raise_for_status().text
+    found = {
+        f"{name}_total" if kind == "counter" else name: kind
+        for name, kind in re.findall(r"^# TYPE (\S+?)(?:_total)? (\w+)$", text, re.MULTILINE)
+        if name.startswith(("vllm:", "stageline:")) and not name.endswith("_created")
+    }
+    # (A histogram may well have a name that ends so.)
+    found["vllm:iteration_tokens_total"] = found.pop("vllm:iteration_tokens")
+    assert {name: kind for name, kind in listed.items() if not name.startswith(STAGED)} == found
 
 
 def test_rays(server: Server) -> None:

@@ -1,0 +1,1 @@
+"""Profiles of running replicas: taken there, joined here into one trace."""
