@@ -3,7 +3,7 @@
 import { drawn } from "../page/dom.js";
 import { linear, timeMarks } from "./scale.js";
 
-export const LEFT = 4;
+export const LEFT = 56; // for the words of values
 export const RIGHT = 4;
 export const FOOT = 20; // below a chart, for the marks of time
 
@@ -22,12 +22,12 @@ export function timeAxis(fromMs, toMs, width, height, left = LEFT) {
   });
 }
 
-/** Lines at 0, the half and the top, with the latter two in words. */
+/** Lines at 0, the half and the top, with words before them. */
 export function valueLines(top, y, width, words) {
   return [0, top / 2, top].flatMap((value) => {
     const at = y(value).toFixed(1);
-    const line = drawn("path", { class: value ? "grid" : "grid zero", d: `M0 ${at}H${width}` });
-    if (!value) return [line];
-    return [line, drawn("text", { class: "mark", x: 0, y: Number(at) + 11 }, words(value))];
+    const line = drawn("path", { class: value ? "grid" : "grid zero", d: `M${LEFT} ${at}H${width}` });
+    const text = { class: "mark", x: LEFT - 8, y: Number(at) + 4, "text-anchor": "end" };
+    return [line, drawn("text", text, value ? words(value) : "0")];
   });
 }

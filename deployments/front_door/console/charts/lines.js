@@ -4,7 +4,7 @@ import { drawn } from "../page/dom.js";
 import { FOOT, timeAxis, timeScale, valueLines } from "./axes.js";
 import { linear, linePath, niceTop } from "./scale.js";
 
-const HEAD = 4;
+const HEAD = 8;
 
 /** The SVG children of a chart of `series`: [{tone, points: [[atMs, value or null]]}]. */
 export function drawLines({ width, height, fromMs, toMs, series, words, least = 0 }) {

@@ -4,7 +4,7 @@ import { drawn } from "../page/dom.js";
 import { FOOT, timeAxis, timeScale, valueLines } from "./axes.js";
 import { linear, runs } from "./scale.js";
 
-const HEAD = 4;
+const HEAD = 8;
 const ALONE_MS = 1000;
 
 /** The SVG children of a chart of `points`: [[atMs, Map from key to share, or null]]. `keys` are stacked from the ground

@@ -3,8 +3,9 @@
 import { drawn } from "../page/dom.js";
 import { FOOT, timeAxis, timeScale } from "./axes.js";
 
-const WORDS = 14; // above each row, for its name
-const [LEAST, MOST, FULL] = [26, 80, 230]; // of a row's height; few rows share what many would fill
+const LEFT = 4; // names are above the rows, not before them
+const WORDS = 16; // above each row, for its name
+const [LEAST, MOST, FULL] = [26, 130, 290]; // of a row's height; few rows share what many would fill
 
 function rowHeight(rows) {
   return Math.max(LEAST, Math.min(MOST, FULL / Math.max(1, rows)));
@@ -20,7 +21,7 @@ export function drawStrip({ width, fromMs, toMs, rows }) {
   const height = stripHeight(rows.length);
   const high = rowHeight(rows.length);
   const most = Math.max(1, ...rows.flatMap(({ points }) => points.map(([, count]) => count)));
-  const x = timeScale(fromMs, toMs, width);
+  const x = timeScale(fromMs, toMs, width, LEFT);
   const parts = rows.flatMap(({ name, note, tone, points }, place) => {
     const top = place * (high + WORDS);
     const ground = top + high + WORDS - 4;
@@ -28,11 +29,11 @@ export function drawStrip({ width, fromMs, toMs, rows }) {
       drawn("text", { class: "row-name", x: 4, y: top + 11 }, name),
       drawn("text", { class: "mark", x: width - 4, y: top + 11, "text-anchor": "end" }, note),
       drawn("path", { class: "grid zero", d: `M0 ${ground}H${width}` }),
-      drawn("path", { class: `area ${tone}`, d: blocks(points, x, toMs, ground, (high - 6) / most) }),
+      drawn("path", { class: `block ${tone}`, d: blocks(points, x, toMs, ground, (high - 6) / most) }),
       drawn("path", { class: "alarm-line", d: alarms(points, x, toMs, ground) }),
     ];
   });
-  return [...parts, ...timeAxis(fromMs, toMs, width, height)];
+  return [...parts, ...timeAxis(fromMs, toMs, width, height, LEFT)];
 }
 
 function blocks(points, x, toMs, ground, unit) {

@@ -28,6 +28,11 @@ export function bytes(count) {
   return `${Math.round(count / 2 ** 20)} MiB`;
 }
 
+/** A time of day, to the second. */
+export function timeOfDay(atMs) {
+  return new Date(atMs).toLocaleTimeString([], { hourCycle: "h23" });
+}
+
 export function plural(count, one, many = `${one}s`) {
   return `${count} ${count === 1 ? one : many}`;
 }

@@ -56,6 +56,12 @@ export class RequestForm {
     return second === NO_SECOND ? [byId("variant").value] : [byId("variant").value, second];
   }
 
+  /** What is known of a variant of the model that is asked; undefined where there is none of that name. */
+  variant(name) {
+    const model = this.models.find((one) => one.name === byId("model").value);
+    return model?.variants.find((one) => one.name === name);
+  }
+
   /** The name to ask the API for. */
   modelName(variant) {
     const model = byId("model").value;

@@ -13,9 +13,9 @@ export class Lane {
   stopwatch = new Stopwatch(0);
   #answer = null;
 
-  /** `asked` is the variant that is asked for, or "" for any. */
-  constructor(asked) {
-    this.asked = asked;
+  /** `asked` is the variant that is asked for, or "" for any; `noteOf` says what is known of a variant. */
+  constructor(asked, noteOf) {
+    Object.assign(this, { asked, noteOf });
     this.name = element("h3", { class: "variant" }, asked || "any variant");
     this.note = element("p", { class: "lane-note" }, asked ? "pinned" : "");
     this.state = element("p", { class: "lane-state" });
@@ -57,7 +57,8 @@ export class Lane {
   identify(variant, requestId) {
     if (variant) {
       setText(this.name, variant);
-      if (!this.asked) setText(this.note, "chosen by the server");
+      const how = this.asked ? "pinned" : "chosen by the server";
+      setText(this.note, [how, this.noteOf(variant)].filter(Boolean).join(", "));
       this.name.className = `variant ${tone(variant)}`;
       this.node.className = `card lane ${tone(variant)}`;
     }

@@ -19,10 +19,13 @@ export function loadLanguages() {
   return askJson("languages", { timeoutS: 10 });
 }
 
-/** What a choice of variants says of one: its state where it does not answer at once, its quality where that is known. */
-export function describeVariant({ name, state, quality, measured }) {
-  const notes = [];
-  if (state !== "ready") notes.push(state);
-  if (measured && quality !== null) notes.push(`${(quality * 100).toFixed(1)}% of the quality`);
-  return notes.length ? `${name} (${notes.join(", ")})` : name;
+/** What a choice of variants says of one: its state too, where it does not answer at once. */
+export function describeVariant({ name, state }) {
+  return state === "ready" ? name : `${name} (${state})`;
+}
+
+/** What is known of how good a variant's answers are; "" where nobody measured it. */
+export function qualityWords(variant) {
+  if (!variant?.measured || variant.quality === null) return "";
+  return `keeps ${(variant.quality * 100).toFixed(1)}% of the quality`;
 }

@@ -8,7 +8,7 @@ import { embedding } from "./embedding.js";
 import { RequestForm } from "./form.js";
 import { chat, completion } from "./generating.js";
 import { Lane } from "./lane.js";
-import { loadLanguages, loadModels } from "./models.js";
+import { loadLanguages, loadModels, qualityWords } from "./models.js";
 import { translation } from "./translating.js";
 
 const LEAST_SPAN_MS = 250; // of the rhythm's scale
@@ -28,7 +28,7 @@ export function tryView() {
   function setUp() {
     const before = JSON.stringify(lanes.map((lane) => lane.asked));
     const same = form.task.goesOn && before === JSON.stringify(form.asked);
-    if (!same) lanes = form.asked.map((variant) => new Lane(variant));
+    if (!same) lanes = form.asked.map((variant) => new Lane(variant, (name) => qualityWords(form.variant(name))));
     byId("lanes").replaceChildren(...lanes.map((lane) => lane.node));
     byId("lanes").classList.toggle("two", lanes.length === 2);
   }

@@ -2,6 +2,13 @@
 
 import { plural } from "../page/words.js";
 
+const CAUSES = {
+  ttft: "first tokens would come late",
+  tpot: "tokens would come slowly",
+  latency: "answers would come late",
+  recovered: "there is room again",
+  unavailable: "the former is gone",
+};
 const LOST = { died: "died", silent: "fell silent" };
 
 /** Events out of counters that grew: [{kind, words}], `kind` being "fault", "recovery", "step" or "scale". */
@@ -12,7 +19,7 @@ export function countedEvents(grown) {
     if (!times) continue;
     const whose = `${labels.model_name}:${labels.engine}`;
     if (name === "stageline:variant_steps_total") {
-      const why = labels.reason ? ` (${labels.reason.replaceAll("_", " ")})` : "";
+      const why = labels.reason ? ` (${CAUSES[labels.reason] ?? labels.reason.replaceAll("_", " ")})` : "";
       found.push(event("step", `${labels.model_name}: requests go from ${labels.from} to ${labels.to}${why}`));
     } else if (name === "stageline:stream_resumptions_total") {
       const how = LOST[labels.cause] ?? labels.cause;

@@ -1,5 +1,7 @@
 // A chart's values as lines of a table: a line for every tenth of its time, the newest first. Pure.
 
+import { timeOfDay } from "../page/words.js";
+
 const LINES = 10;
 
 /** `series` is [{name, points: [[atMs, value or null]]}]; the first line has the heads. */
@@ -9,8 +11,7 @@ export function tableRows({ fromMs, toMs }, series, words) {
     const at = toMs - (line * (toMs - fromMs)) / LINES;
     const cells = series.map(({ points }) => before(points, at));
     if (cells.every((cell) => cell === undefined)) continue; // the page did not watch yet
-    const time = new Date(at).toLocaleTimeString();
-    lines.push([time, ...cells.map((cell) => (cell === null || cell === undefined ? "–" : words(cell)))]);
+    lines.push([timeOfDay(at), ...cells.map((cell) => (cell === null || cell === undefined ? "–" : words(cell)))]);
   }
   return lines;
 }

@@ -2,7 +2,7 @@
 
 import { byId, element, setOptions, setText } from "../page/dom.js";
 import { noticeKey } from "../page/key.js";
-import { plural } from "../page/words.js";
+import { plural, timeOfDay } from "../page/words.js";
 import { makeCharts } from "./charts.js";
 import { polling } from "./poll.js";
 import { replicasOf, replicaTable, stageLines } from "./replicas.js";
@@ -94,7 +94,7 @@ function showEvents(events) {
     element(
       "li",
       { class: `event ${kind}` },
-      element("time", { datetime: new Date(atMs).toISOString() }, new Date(atMs).toLocaleTimeString()),
+      element("time", { datetime: new Date(atMs).toISOString() }, timeOfDay(atMs)),
       element("span", { class: "kind" }, NAMES[kind]),
       element("span", { class: "what" }, words),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ def test_metrics_are_read_as_prometheus_client_reads_them(scripts: Page) -> None
     assert call(scripts, "watch/metrics_text.js", "m.parseMetrics('a +Inf\\nb -Inf').map((s) => 1 / s.value)") == [0, 0]
 
 
-def grown(scripts: Page, *looks: list[tuple[dict[str, str], float]]) -> list[list[float]]:
+def grown(scripts: Page, *looks: Sequence[tuple[dict[str, str], float]]) -> list[list[float]]:
     """How much the series of a counter grew at each look, in the series' order."""
     samples = [[{"name": "c", "labels": labels, "value": value} for labels, value in look] for look in looks]
     script = (

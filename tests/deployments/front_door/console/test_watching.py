@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ BF16 = 'model_name="m",engine="bf16"'
 INT8 = 'model_name="m",engine="int8-dynamic"'
 
 
-def watched(scripts: Page, looks: list[tuple[float, str]], expression: str) -> Any:
+def watched(scripts: Page, looks: Sequence[tuple[float, str]], expression: str) -> Any:
     """What `expression` gives after these looks at (seconds, metrics); in it `w` is the watcher."""
     told = [[at_s * 1000, {"models": []}, text] for at_s, text in looks]
     script = f"((w) => {{ for (const look of a[0]) w.take(...look); return {expression}; }})(new m.Watcher())"
@@ -83,7 +84,7 @@ def state(name: str, replicas: int) -> str:
 
 def test_what_happened_between_looks(scripts: Page) -> None:
     extra = (
-        'stageline:variant_steps_total{model_name="m",from="bf16",to="int8-dynamic",reason="queue"} 1\n'
+        'stageline:variant_steps_total{model_name="m",from="bf16",to="int8-dynamic",reason="tpot"} 1\n'
         f'stageline:stream_resumptions_total{{{BF16},cause="died"}} 2\n'
         f'stageline:stage_restarts_total{{{BF16},replica="r1",stage="1"}} 1\n'
         f'vllm:admission_rejections_total{{{BF16},reason="overloaded"}} 7\n'
@@ -94,7 +95,7 @@ def test_what_happened_between_looks(scripts: Page) -> None:
     assert found == [
         [2000, "recovery", "m:bf16 is ready (was unavailable)"],
         [2000, "scale", "m:bf16 has 1 replica (had 0)"],
-        [1000, "step", "m: requests go from bf16 to int8-dynamic (queue)"],
+        [1000, "step", "m: requests go from bf16 to int8-dynamic (tokens would come slowly)"],
         [1000, "recovery", "m:bf16: 2 streams went on at another replica; theirs died"],
         [1000, "recovery", "m:bf16: stage 1 of r1 was replaced"],
         [1000, "fault", "m:bf16: 7 requests refused or given up (overloaded)"],
