@@ -241,7 +241,8 @@ def _wait_for_signal(settings: Settings, url: str, node: RayNode, state: StateFi
 
 def banner(settings: Settings, url: str) -> str:
     """What is served and how to try it, in rich's markup."""
-    lines = [f"\n[bold green]Ready[/] at [bold]{url}[/]  (API: {url}/v1, metrics: {url}/metrics)\n"]
+    lines = [f"\n[bold green]Ready[/] at [bold]{url}[/]  (API: {url}/v1, metrics: {url}/metrics)"]
+    lines.append(f"A page to try and watch it: [bold]{url}/console[/]\n")
     for model in settings.models:
         variants = ", ".join(variant.name for variant in model.variants)
         lines.append(f"  [bold]{escape(model.name)}[/]  {model.task}  {variants}")

@@ -17,7 +17,17 @@ from deployments.front_door.metrics import Metrics
 from deployments.front_door.middleware import BodyLimit, RequestContext
 from deployments.front_door.openapi import describe_bodies
 from deployments.front_door.plan import FrontDoor
-from deployments.front_door.routes import chat, classify, completions, embeddings, models, operations, tokens, translate
+from deployments.front_door.routes import (
+    chat,
+    classify,
+    completions,
+    console,
+    embeddings,
+    models,
+    operations,
+    tokens,
+    translate,
+)
 from deployments.front_door.routing_metrics import RoutingMetrics
 from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.schemas.classify import ClassifyBody, PredictBody
@@ -64,6 +74,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.door = door
     for family in (models, completions, chat, classify, embeddings, translate, tokens, operations):
         app.include_router(family.router(door))
+    app.include_router(console.router())
     describe_bodies(app, BODIES)
     app.add_exception_handler(StagelineError, handle_stageline_error)
     app.add_exception_handler(HTTPException, handle_http_exception)
