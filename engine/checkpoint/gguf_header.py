@@ -20,6 +20,9 @@ from engine.errors import CheckpointError
 _VERSIONS = (2, 3)
 _DEFAULT_ALIGNMENT = 32
 _MAX_DIMENSIONS = 4
+# Far more than any vocabulary needs. A file of holes can claim gigabytes of either, and weighs nothing.
+_MAX_HEAD_BYTES = 256 << 20
+_MAX_ITEMS = 8 << 20  # of all arrays together
 
 _SCALARS = {
     GGUFValueType.UINT8: "<B",
@@ -142,6 +145,8 @@ class _Cursor:
     def __init__(self, file: MemoryMap) -> None:
         self.file = file
         self.at = 0
+        self._end = min(file.size, _MAX_HEAD_BYTES)
+        self._items_left = _MAX_ITEMS
 
     def broken(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self.file.path} is not a sound GGUF file: {what}. Fetch it again.")
@@ -150,6 +155,8 @@ class _Cursor:
         start = self.at
         if size > self.file.size - start:
             raise self.broken(f"{size} bytes expected at byte {start} of {self.file.size} (is it truncated?)")
+        if size > self._end - start:
+            raise self.broken(f"its head is longer than the {_MAX_HEAD_BYTES} bytes that are read of it")
         self.at = start + size
         return self.file.buffer[start : self.at]
 
@@ -165,7 +172,7 @@ class _Cursor:
 
     def strings(self, count: int) -> list[str]:
         """Many: a vocabulary with its merges has a hundred thousand, at each start of a replica."""
-        buffer, end, found = self.file.buffer, self.file.size, []
+        buffer, end, found = self.file.buffer, self._end, []
         for _ in range(count):
             start = self.at + 8
             stop = start + int.from_bytes(buffer[self.at : start], "little")
@@ -188,9 +195,17 @@ class _Cursor:
         if item == GGUFValueType.STRING:
             if count * 8 > self.file.size - self.at:
                 raise self.broken(f"{count} strings claimed at byte {self.at} (is it truncated?)")
+            self._count(count)
             return self.strings(count)
         layout = np.dtype(_SCALARS[item])
+        if count * layout.itemsize <= self.file.size - self.at:  # else it is truncated
+            self._count(count)
         return np.frombuffer(self.take(count * layout.itemsize), layout).tolist()
+
+    def _count(self, items: int) -> None:
+        self._items_left -= items
+        if self._items_left < 0:
+            raise self.broken(f"{items} values claimed at byte {self.at}; {_MAX_ITEMS} are read in all")
 
     def _kind(self, number: int) -> GGUFValueType:
         try:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from engine.errors import CheckpointError
+from engine.plain_files import require_plain, unreadable
 
 CHUNK_BYTES = 8 << 20
 
@@ -23,13 +24,14 @@ class MemoryMap:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        require_plain(path)
         try:
             with path.open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:
             raise CheckpointError(f"{path} is empty. Fetch it again.") from None
         except OSError as error:
-            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
+            raise unreadable(path, error) from None
         self.size = len(self._map)
 
     @property

@@ -93,7 +93,7 @@ ENCODER_FAMILIES: dict[str, EncoderFamily] = {
 def family_of(config: Mapping[str, Any]) -> Family:
     """The family by config.json's `model_type`. Raises CheckpointError for one that is not supported."""
     kind = config.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise CheckpointError(f"config.json: model_type {kind!r} is not supported; supported are {known}")
     return FAMILIES[kind]
@@ -102,7 +102,7 @@ def family_of(config: Mapping[str, Any]) -> Family:
 def encoder_family_of(config: Mapping[str, Any]) -> EncoderFamily:
     """As `family_of`, for encoders."""
     kind = config.get("model_type")
-    if kind not in ENCODER_FAMILIES:
+    if not isinstance(kind, str) or kind not in ENCODER_FAMILIES:
         known = ", ".join(sorted(ENCODER_FAMILIES))
         raise CheckpointError(f"config.json: model_type {kind!r} is no supported encoder; supported are {known}")
     return ENCODER_FAMILIES[kind]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from engine.errors import CheckpointError
 from engine.kernels import Activation, Heads
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,22 @@ class Architecture:
     norm_first: bool = True
     embedding_scale: float = 1.0
     tied_head: bool = False
+
+
+def reads_config(architecture: Callable[[Mapping[str, Any]], S]) -> Callable[[Mapping[str, Any]], S]:
+    """For the functions that make a shape of config.json: values of another kind than they expect, which anybody can
+    write there, are a `CheckpointError` too."""
+
+    @functools.wraps(architecture)
+    def reading(config: Mapping[str, Any]) -> S:
+        try:
+            return architecture(config)
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+            raise CheckpointError(
+                f"config.json: a value is not of the kind that this model family needs ({error})"
+            ) from error
+
+    return reading
 
 
 ACTIVATIONS: dict[str, Activation] = {

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import activation, optional, positive
+from engine.models.architecture import activation, optional, positive, reads_config
 from engine.models.cross_architecture import CrossArchitecture, Seq2SeqArchitecture
 from engine.models.cross_weights import CrossLayerWeights
 from engine.models.encoder_architecture import EncoderArchitecture
@@ -26,11 +26,13 @@ LEARNED_OFFSET = 2  # rows of the learned positions' table that nothing uses
 Sinusoids = Callable[[int], Tensor]  # rows -> (rows, hidden) fp32, from the table's first row on
 
 
+@reads_config
 def bart(config: Mapping[str, Any]) -> Seq2SeqArchitecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     return read(config, norm_first=False, position_offset=LEARNED_OFFSET)
 
 
+@reads_config
 def mbart(config: Mapping[str, Any]) -> Seq2SeqArchitecture:
     """As `bart`."""
     return read(config, norm_first=True, position_offset=LEARNED_OFFSET)

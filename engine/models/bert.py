@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import activation, optional, positive
+from engine.models.architecture import activation, optional, positive, reads_config
 from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.named import Named
 from engine.models.weights import LayerWeights, NormWeights
@@ -19,11 +19,13 @@ from engine.models.weights import LayerWeights, NormWeights
 _PARTS = ("query", "key", "value")
 
 
+@reads_config
 def bert(config: Mapping[str, Any]) -> EncoderArchitecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     return _architecture(config, None)
 
 
+@reads_config
 def roberta(config: Mapping[str, Any]) -> EncoderArchitecture:
     """As `bert`; positions begin behind the one that padding has."""
     padding = config.get("pad_token_id", 1)

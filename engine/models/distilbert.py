@@ -11,12 +11,13 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import activation, positive
+from engine.models.architecture import activation, positive, reads_config
 from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.named import Named
 from engine.models.weights import LayerWeights, NormWeights
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> EncoderArchitecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what does not fit."""
     hidden, heads = positive(config, "dim", "hidden_size"), positive(config, "n_heads", "num_attention_heads")

@@ -11,10 +11,11 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import Architecture, activation, positive
+from engine.models.architecture import Architecture, activation, positive, reads_config
 from engine.models.weights import Affine, LayerWeights, NormWeights
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> Architecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     if config.get("scale_attn_by_inverse_layer_idx") or config.get("scale_attn_weights", True) is False:

@@ -11,10 +11,11 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import Architecture, Rotary, activation, optional, positive, require
+from engine.models.architecture import Architecture, Rotary, activation, optional, positive, reads_config, require
 from engine.models.weights import Affine, LayerWeights, NormWeights, stacked
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> Architecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     hidden, query = positive(config, "hidden_size"), positive(config, "num_attention_heads")

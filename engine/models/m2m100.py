@@ -11,10 +11,12 @@ from torch import Tensor
 
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
+from engine.models.architecture import reads_config
 from engine.models.bart import Weights, read
 from engine.models.cross_architecture import Seq2SeqArchitecture
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> Seq2SeqArchitecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     padding = config.get("pad_token_id", 1)

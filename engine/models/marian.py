@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from engine.checkpoint import Checkpoint
+from engine.models.architecture import reads_config
 from engine.models.bart import Weights, read
 from engine.models.cross_architecture import Seq2SeqArchitecture
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> Seq2SeqArchitecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     return read({"activation_function": "swish", **config}, norm_first=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import Rotary, activation, positive
+from engine.models.architecture import Rotary, activation, positive, reads_config
 from engine.models.encoder_architecture import EncoderArchitecture
 from engine.models.named import Named
 from engine.models.weights import LayerWeights, NormWeights
@@ -20,6 +20,7 @@ _KINDS = {"full_attention": 160_000.0, "sliding_attention": 10_000.0}  # and the
 _OLD_NAMES = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> EncoderArchitecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what does not fit."""
     hidden, heads = positive(config, "hidden_size"), positive(config, "num_attention_heads")

@@ -16,10 +16,11 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import Architecture, activation, positive
+from engine.models.architecture import Architecture, activation, positive, reads_config
 from engine.models.weights import Affine, LayerWeights, NormWeights
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> Architecture:
     """Reads config.json; all but `vocab_size` has a default. Raises CheckpointError for what does not fit."""
     config = {"d_model": 512, "nhead": 8, "num_layers": 6, "max_len": 5000, **config}

@@ -61,7 +61,7 @@ SEQ2SEQ_FAMILIES: dict[str, Seq2SeqFamily] = {
 def seq2seq_family_of(config: Mapping[str, Any]) -> Seq2SeqFamily:
     """The family by config.json's `model_type`. Raises CheckpointError for one that is not supported."""
     kind = config.get("model_type")
-    if kind not in SEQ2SEQ_FAMILIES:
+    if not isinstance(kind, str) or kind not in SEQ2SEQ_FAMILIES:
         known = ", ".join(sorted(SEQ2SEQ_FAMILIES))
         raise CheckpointError(f"config.json: model_type {kind!r} is no supported translator; supported are {known}")
     return SEQ2SEQ_FAMILIES[kind]

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.checkpoint import Checkpoint
 from engine.errors import CheckpointError
 from engine.kernels import Heads
-from engine.models.architecture import activation, optional, positive
+from engine.models.architecture import activation, optional, positive, reads_config
 from engine.models.cross_architecture import CrossArchitecture, Seq2SeqArchitecture
 from engine.models.cross_weights import CrossLayerWeights
 from engine.models.encoder_architecture import EncoderArchitecture
@@ -22,6 +22,7 @@ from engine.models.tied import Tables
 from engine.models.weights import LayerWeights, NormWeights
 
 
+@reads_config
 def architecture(config: Mapping[str, Any]) -> Seq2SeqArchitecture:
     """Reads config.json. Raises CheckpointError for what it lacks or what is not supported."""
     kind = str(config.get("feed_forward_proj", "gated-gelu" if config.get("model_type") == "mt5" else "relu"))

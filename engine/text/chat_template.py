@@ -20,9 +20,20 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from engine.errors import InvalidRequest
-from engine.text.template_limits import Limits, add_checked, limited, multiply_checked, power_checked
+from engine.text.template_calls import HIDDEN, check_call, guarded, modulo_checked
+from engine.text.template_limits import (
+    MAX_TEMPLATE,
+    OWN,
+    Limits,
+    add_checked,
+    checked,
+    join,
+    limited,
+    multiply_checked,
+    power_checked,
+)
 
-_OPERATORS = {"+": add_checked, "*": multiply_checked, "**": power_checked}
+_OPERATORS = {"+": add_checked, "*": multiply_checked, "**": power_checked, "%": modulo_checked}
 
 
 class _Namespace(Namespace):
@@ -31,7 +42,7 @@ class _Namespace(Namespace):
     def __setitem__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
             raise jinja2.exceptions.SecurityError(f"a namespace cannot have the private name {name!r}")
-        super().__setitem__(name, value)
+        super().__setitem__(name, checked(value))
 
 
 class _GenerationTag(Extension):
@@ -46,6 +57,15 @@ class _GenerationTag(Extension):
 
 class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(_OPERATORS)
+    concat = staticmethod(join)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        return attr not in HIDDEN and super().is_safe_attribute(obj, attr, value)
+
+    def call(__self, __context: jinja2.runtime.Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        if __obj in OWN:
+            return __obj(*args)
+        return checked(super().call(__context, __obj, *check_call(__obj, args, kwargs), **kwargs))
 
     def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
         return _OPERATORS[operator](left, right)
@@ -76,8 +96,10 @@ def render(
             "documents": None,
             "add_generation_prompt": add_generation_prompt,
         }
-        with Limits() as limits:
-            return limits.join(_compile(template).generate(variables))
+        if len(template) > MAX_TEMPLATE:
+            raise InvalidRequest(f"The model's chat template has more than {MAX_TEMPLATE} characters.")
+        with Limits():
+            return join(_compile(template).generate(variables))
     except InvalidRequest:
         raise
     except jinja2.TemplateSyntaxError as error:
@@ -91,8 +113,11 @@ def render(
 
 @functools.lru_cache(maxsize=32)
 def _compile(template: str) -> jinja2.Template:
-    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols])
+    environment = _Environment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols], finalize=checked
+    )
     environment.filters["tojson"] = _tojson
+    environment.filters = {name: guarded(name, apply) for name, apply in environment.filters.items()}
     environment.globals["namespace"] = _Namespace
     del environment.globals["lipsum"]  # any amount of text on demand
     environment.globals["raise_exception"] = _raise_exception

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError
+from engine.plain_files import read_plain
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -20,9 +21,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 def read_text(path: Path) -> str:
     """The file's text. Raises `CheckpointError` if it cannot be read or is no UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
+        return read_plain(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}).") from None
 

@@ -8,6 +8,7 @@ from typing import Any
 from sentencepiece import SentencePieceProcessor
 
 from engine.errors import CheckpointError
+from engine.plain_files import read_plain
 from engine.text.json_files import read_json_object
 
 
@@ -15,8 +16,9 @@ def load_pieces(path: Path) -> SentencePieceProcessor:
     """The model in the file; picklable. Raises CheckpointError where it is missing or damaged."""
     if not path.exists():
         raise CheckpointError(f"{path} is missing. Fetch the whole model.")
+    content = read_plain(path)
     try:
-        return SentencePieceProcessor(model_proto=path.read_bytes())
+        return SentencePieceProcessor(model_proto=content)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} is no usable SentencePiece model: {error}. Fetch it again.") from None
 

@@ -13,6 +13,7 @@ from engine.errors import CheckpointError
 from engine.text.json_files import json_of, read_json_object, read_text
 from engine.text.tokenizer import Tokenizer
 
+_PROBE = "A few words, 123 \u00e9\u4e2d\U0001f600.\n"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -32,6 +33,7 @@ def load_tokenizer(folder: Path, config: Mapping[str, Any], generation_config: M
     json_of(path, text)
     try:
         backend = Backend.from_str(text)
+        backend.encode(_PROBE)  # some faults come to light only here, and would do so at every request
     except Exception as error:  # the library raises nothing more particular
         raise CheckpointError(f"{path} holds no usable tokenizer: {error}.") from None
 

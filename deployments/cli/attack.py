@@ -1,0 +1,45 @@
+"""`stageline attack`: does it withstand hostile files and hostile callers? The last line printed is JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deployments.cli.bench_tables import write
+from engine.errors import ConfigError
+
+
+def attack(
+    only: Annotated[list[str] | None, typer.Option("--only", help="Only this attack, as often as wanted.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Attack the server at this address; by default one is started for it.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="API key for that server.", envvar="STAGELINE_API_KEY")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show the attacks and end.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Also write the result here.")] = None,
+) -> None:
+    """Attack a server of its own, on this machine, as hostile callers and hostile models would, and tell what honest
+    callers noticed and what is left over. Ends with 1 when anything was lost, crashed, leaked or hung."""
+    from deployments.attacks.registry import ATTACKS, chosen
+    from deployments.attacks.run import make_attacks, table_of
+
+    console = Console(stderr=True)
+    if listed:
+        for one in ATTACKS:
+            typer.echo(f"{one.name}: {one.does} Expected: {one.expects}.")
+        return
+    try:
+        attacks = chosen(only or [])
+    except KeyError as error:
+        known = ", ".join(one.name for one in ATTACKS)
+        raise ConfigError(f"--only {error.args[0]}: there are {known}.", param="only") from None
+    result = make_attacks(attacks, console, url, key)
+    console.print(table_of(result))
+    write(result, output)
+    typer.echo(json.dumps(result))
+    if result["failed"]:
+        raise typer.Exit(1)
