@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 APP_NAME = "stageline"
 DRAIN_S = 3600  # how long what is being ended or replaced may take to finish its streams
 _POLL_S = 0.1
+_OF_AN_ACTOR = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")  # follow the word that it has died
 # HAProxy allows 97 characters for a socket's path, and Serve puts a node id of 56 between folder and name.
 _LONGEST_TEMP_DIR = 97 - len("//a.sock") - 56
 
@@ -72,6 +73,8 @@ def local_environment(temp_dir: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(temp_dir),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(temp_dir / "server-state"),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, available_cores())),
+        # On a busy machine a proxy's start takes longer than Serve's 5 s, and is begun again and again.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         # Serve waits 30 s before an idle replica ends, for proxies on other nodes to hear of it. Here is only one.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         # Ray's workers run at low priority, for batch work that gives way. Here they are what the machine is for.
@@ -200,7 +203,8 @@ def why_failed(status: ApplicationStatusOverview) -> str | None:
 
 def last_words(message: str) -> str:
     """The line of a traceback that says what was wrong."""
-    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
+    stripped = (line.strip() for line in message.strip().splitlines())
+    lines = [line for line in stripped if line and not line.startswith(_OF_AN_ACTOR)]
     telling = [line for line in lines if line.startswith("engine.errors.")]
     if telling:
         return telling[-1].partition(": ")[2]

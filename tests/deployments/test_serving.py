@@ -52,6 +52,8 @@ def test_of_a_failed_start_the_reason_is_told() -> None:
     assert last_words(TRACEBACK) == "m.gguf ends early: fetch it again."
     assert last_words("RuntimeError: boom\n") == "RuntimeError: boom"
     assert last_words("") == "no reason given"
+    died = "The actor died unexpectedly before finishing this task.\n\tclass_name: A\n\tpid: 5\n\tip: 192.0.2.2\n"
+    assert last_words(died) == "The actor died unexpectedly before finishing this task."
 
 
 def overview(status: str, **deployments: str) -> ApplicationStatusOverview:

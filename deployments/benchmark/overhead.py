@@ -1,0 +1,112 @@
+"""What it costs to see inside and to keep out: a server with all of it on against one with none, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+
+from deployments.benchmark.asking import AllTaken, Server, take_turns
+from deployments.benchmark.everything_on import collector, everything_on, scraped
+from deployments.benchmark.kept import Kept
+from deployments.benchmark.ratios import ratio
+from deployments.benchmark.servers import configuration, stageline
+from deployments.benchmark.stored import scenario_kept
+from deployments.benchmark.works import WORKS, Work, first_of, scenario_of
+from deployments.cli.fetch import fetch_models
+from deployments.settings import Settings
+
+OFF, ON = "off", "on"
+LEAST = 0.97  # of the speed without
+MEASURED = ("generation", "classification-8", "translation")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`seconds` of each measurement; None: the scenario's."""
+
+    scenarios: Path
+    rounds: int
+    seconds: float | None = None
+
+
+def bench_overhead(plan: Plan, settings: Settings, console: Console, kept: Kept) -> None:
+    """Keeps each measurement's requests, and the result after each round. Raises EngineFailed, ConfigError and
+    LoadTestError."""
+    works = [work for work in WORKS if work.name in MEASURED]
+    scenarios = {work: scenario_of(work, plan.scenarios, settings) for work in works}
+    models = tuple(first_of(settings, work.task) for work in works)
+    plain = settings.model_copy(update={"models": models})
+    fetch_models(plain, console)
+    with ExitStack() as stack:
+        servers = list(_servers(plain, stack, console))
+
+        def result(taken: AllTaken) -> None:
+            over = len(taken[works[0]][ON].samples)
+            kept.result({
+                "benchmark": "overhead",
+                "rounds": over,
+                "complete": over == plan.rounds,
+                "works": {
+                    work.name: {
+                        "scenario": scenario_kept(scenarios[work]),
+                        "servers": {name: {"samples": one.samples} for name, one in taken[work].items()},
+                    }
+                    for work in works
+                },
+            })  # fmt: skip
+
+        take_turns(scenarios, servers, plan.rounds, plan.seconds, console, kept.requests, result)
+
+
+def _servers(plain: Settings, stack: ExitStack, console: Console) -> Iterator[Server]:
+    console.print("Starting the server with all of it off ...")
+    yield Server(OFF, stack.enter_context(stageline(stack.enter_context(configuration(plain)))))
+    console.print("Starting the server with all of it on ...")
+    folder = Path(stack.enter_context(TemporaryDirectory()))
+    on = everything_on(plain, folder, stack.enter_context(collector()))
+    url = stack.enter_context(stageline(stack.enter_context(configuration(on.settings))))
+    yield Server(ON, url, measure=scraped(on.key))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one work: its speed with all on, as a share of that with all off, and in which interval that is with 95%."""
+
+    work: Work
+    share: float
+    low: float
+    high: float
+    off: Sequence[float]
+    on: Sequence[float]
+
+
+def costs(result: Mapping[str, Any]) -> list[Cost]:
+    """From a kept result. Pure."""
+    return [_cost(work, result["works"][work.name]) for work in WORKS if work.name in result["works"]]
+
+
+def _cost(work: Work, found: Mapping[str, Any]) -> Cost:
+    off, on = ([float(one["figures"][work.figure]) for one in found["servers"][name]["samples"]] for name in (OFF, ON))
+    better = ratio(off, on, lower_is_better=work.lower_is_better)
+    return Cost(work, better.value, better.low, better.high, off, on)
+
+
+def complaints(result: Mapping[str, Any]) -> list[str]:
+    """Works that are slower by more than `LEAST` allows, and requests that failed. Pure."""
+    found = [
+        f"{one.work.name}: with all of it on {one.share:.1%} [{one.low:.1%} to {one.high:.1%}] of the speed without; "
+        f"{LEAST:.0%} is the least."
+        for one in costs(result)
+        if one.share < LEAST
+    ]
+    for name, work in result["works"].items():
+        for server, one in work["servers"].items():
+            if failed := sum(sample["figures"]["failed"] for sample in one["samples"]):
+                found.append(f"{name}, {server}: {failed} requests failed.")
+    return found

@@ -1,0 +1,27 @@
+"""What monitoring and access control cost, as Markdown, from a kept result alone. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deployments.benchmark.markdown_table import markdown_table, shown
+from deployments.benchmark.origin import told
+from deployments.benchmark.overhead import complaints, costs
+from deployments.benchmark.ratios import LEAST_ROUNDS, spread
+from deployments.benchmark.works import UNITS
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """A line a work."""
+    rows = []
+    for one in costs(result):
+        users, unit = result["works"][one.work.name]["scenario"]["load"]["users"], UNITS[one.work.figure]
+        title = f"{one.work.title}, {users} callers"
+        cells = (f"{shown(spread(rates))} {unit}" for rates in (one.off, one.on))
+        rows.append((title, *cells, f"{one.share:.1%} [{one.low:.1%} to {one.high:.1%}]"))
+    table = markdown_table(("", "all off", "all on", "share of the speed [interval]"), rows)
+    bounds = "where it is with 95%" if result["rounds"] >= LEAST_ROUNDS else "the extremes"
+    against = "".join(f"\n- {one}" for one in complaints(result))
+    told_against = f"\n\nWhat speaks against it:\n{against}" if against else ""
+    return f"{told(result)} Medians of {result['rounds']} rounds, in brackets {bounds}.\n\n{table}{told_against}\n"

@@ -1,0 +1,77 @@
+"""What monitoring and access control cost, from a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from deployments.access.keys import read_keys
+from deployments.benchmark.everything_on import collector, everything_on
+from deployments.benchmark.overhead import MEASURED, complaints, costs
+from deployments.benchmark.pages import page
+from deployments.benchmark.servers import configuration
+from deployments.benchmark.stored import RESULT
+from deployments.benchmark.works import SCENARIOS, WORKS, scenario_of
+from deployments.cli.benchmark import OPTIMIZED_CONFIG
+from deployments.settings import load_settings
+from tests.deployments.benchmark.measured import ORIGIN, server
+
+
+def result(on: Sequence[float], **more: Any) -> dict[str, Any]:
+    """With all of it off each answer takes 2 s."""
+    settings = load_settings(OPTIMIZED_CONFIG)
+    return {
+        **ORIGIN,
+        "benchmark": "overhead",
+        "rounds": len(on),
+        "complete": True,
+        "works": {
+            work.name: {
+                "scenario": scenario_of(work, SCENARIOS, settings).model_dump(mode="json"),
+                "servers": {"off": server([2.0] * len(on), 1), "on": server(on, 1, **more)},
+            }
+            for work in WORKS
+            if work.name in MEASURED
+        },
+    }
+
+
+def test_the_share_of_the_speed_that_is_left() -> None:
+    found = costs(result([2.0, 2.0, 2.0, 4.0, 2.5, 2.0]))
+    assert [one.work.name for one in found] == list(MEASURED)
+    assert {(one.share, one.low, one.high) for one in found} == {(1.0, 0.5, 1.0)}
+
+
+def test_what_costs_more_than_it_may_is_told() -> None:
+    assert complaints(result([2.05] * 6)) == []
+    told = complaints(result([2.1] * 6))
+    assert len(told) == len(MEASURED)
+    assert told[0] == "generation: with all of it on 95.2% [95.2% to 95.2%] of the speed without; 97% is the least."
+
+
+def test_the_page(tmp_path: Path) -> None:
+    (tmp_path / RESULT).write_text(json.dumps(result([2.5] * 6)))
+    text = page(tmp_path)
+    assert "| Text generation, 32 callers | 32 (32 to 32) tokens/s | 25.6 (25.6 to 25.6) tokens/s | 80.0% [80.0% to" in text
+    assert "Medians of 6 rounds, in brackets where it is with 95%." in text
+    assert "97% is the least" in text
+
+
+def test_all_of_it_is_on(tmp_path: Path) -> None:
+    plain = load_settings(OPTIMIZED_CONFIG)
+    with collector() as otlp:
+        on = everything_on(plain, tmp_path, otlp)
+        assert httpx.post(otlp, content=b"spans").status_code == 200
+    (key,) = read_keys(Path(str(on.settings.access.keys)))
+    assert (key.name, key.scopes) == ("benchmark", {"admin"})
+    with configuration(on.settings) as file:
+        written = yaml.safe_load(file.read_text())
+    assert written["tracing"]["otlp"] == otlp
+    assert (written["logs"]["format"], written["access"]["keys"]) == ("json", str(tmp_path / "keys.yaml"))
+    with configuration(plain) as file:
+        assert set(yaml.safe_load(file.read_text())) == set(yaml.safe_load(OPTIMIZED_CONFIG.read_text()))
