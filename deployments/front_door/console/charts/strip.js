@@ -5,7 +5,7 @@ import { FOOT, timeAxis, timeScale } from "./axes.js";
 
 const LEFT = 4; // names are above the rows, not before them
 const WORDS = 16; // above each row, for its name
-const [LEAST, MOST, FULL] = [26, 130, 290]; // of a row's height; few rows share what many would fill
+const [LEAST, MOST, FULL] = [26, 150, 330]; // of a row's height; few rows share what many would fill
 
 function rowHeight(rows) {
   return Math.max(LEAST, Math.min(MOST, FULL / Math.max(1, rows)));

@@ -27,7 +27,7 @@ export class Lane {
     this.node = element(
       "article",
       { class: "card lane" },
-      element("header", {}, this.name, this.note, this.state),
+      element("header", {}, this.name, this.state, this.note),
       this.figures,
       this.rhythm,
       this.body,

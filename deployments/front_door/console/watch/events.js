@@ -9,6 +9,7 @@ const CAUSES = {
   recovered: "there is room again",
   unavailable: "the former is gone",
 };
+const STALLED = { step: "a step", events: "the event loop" };
 const LOST = { died: "died", silent: "fell silent" };
 
 /** Events out of counters that grew: [{kind, words}], `kind` being "fault", "recovery", "step" or "scale". */
@@ -26,6 +27,9 @@ export function countedEvents(grown) {
       found.push(event("recovery", `${whose}: ${plural(times, "stream")} went on at another replica; theirs ${how}`));
     } else if (name === "stageline:stage_restarts_total") {
       found.push(event("recovery", `${whose}: stage ${labels.stage} of ${labels.replica} was replaced`));
+    } else if (name === "stageline:stalls_total") {
+      const where = labels.model_name ? whose : "the front door";
+      found.push(event("fault", `${where}: ${STALLED[labels.what] ?? labels.what} hung; the log says where its stacks are`));
     } else if (name === "vllm:admission_rejections_total") {
       const key = `${whose}\n${labels.reason}`;
       refused.set(key, (refused.get(key) ?? 0) + times);

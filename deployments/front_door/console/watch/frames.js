@@ -23,6 +23,7 @@ export const COUNTED_EVENTS = [
   "stageline:variant_steps_total",
   "stageline:stream_resumptions_total",
   "stageline:stage_restarts_total",
+  "stageline:stalls_total",
 ];
 
 /** The names of all samples that a frame is made of. */

@@ -11,10 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 LIMIT_MS = 20_000  # for everything that is waited for
+expect.set_options(timeout=LIMIT_MS)
 PHONE = {"width": 360, "height": 740}
 SCREEN = {"width": 1280, "height": 860}
 PICTURES = os.environ.get("CONSOLE_PICTURES")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from deployments.front_door.app import create_app
-from tests.deployments.front_door.console.browser import Visit, run
+from tests.deployments.front_door.console.browser import run, visit
 from tests.deployments.front_door.console.test_page import status
 from tests.deployments.front_door.fakes import FakeEngine, make_service
 from tests.deployments.front_door.servers import serving
@@ -86,39 +86,40 @@ STRUCTURE = """() => {
 }"""
 
 
-@pytest.fixture
-def address(engine: FakeEngine) -> Iterator[str]:
-    with serving(create_app(make_service(engine, status=status))) as address:
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(create_app(make_service(FakeEngine(), status=status))) as address:
         yield address
 
 
-def shown(tab: Visit, view: str) -> Page:
-    """A view with something in each of its parts."""
-    page = tab.open(f"#{view}")
-    if view == "try":
-        page.click("summary")
-        page.select_option("#beside", "fp32")
-        run(page)
-    else:
-        page.locator(".station").first.wait_for()
-        httpx.post(f"{tab.address}/v1/completions", json={"prompt": "Once", "max_tokens": 4}).raise_for_status()
-        page.locator(".legend-name", has_text="bf16").wait_for()
-        for summary in page.locator("#charts summary").all():
-            summary.click()
-    return page
+@pytest.fixture(scope="module", params=["try", "watch"])
+def shown(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """Each of the two views, with something in all of its parts."""
+    with visit(browser, address) as tab:
+        page = tab.open(f"#{request.param}")
+        if request.param == "try":
+            page.click("summary")
+            page.select_option("#beside", "fp32")
+            run(page)
+        else:
+            page.locator(".station").first.wait_for()
+            body = {"prompt": "Once", "max_tokens": 4}
+            httpx.post(f"{address}/v1/completions", json=body, timeout=30).raise_for_status()
+            page.locator(".legend-name", has_text="bf16").wait_for()
+            for summary in page.locator("#charts summary").all():
+                summary.click()
+        yield page
 
 
-@pytest.mark.parametrize("view", ["try", "watch"])
-def test_everything_has_a_name(tab: Visit, view: str) -> None:
-    page = shown(tab, view)
-    assert page.evaluate(NAMELESS) == []
-    page.evaluate("document.body.append(document.createElement('input'))")
-    assert page.evaluate(NAMELESS) == ["<input>"]  # it would be found
+def test_everything_has_a_name(shown: Page) -> None:
+    assert shown.evaluate(NAMELESS) == []
+    shown.evaluate("document.body.append(document.createElement('input'))")
+    assert shown.evaluate(NAMELESS) == ["<input>"]  # it would be found
+    shown.evaluate("document.body.lastElementChild.remove()")
 
 
-@pytest.mark.parametrize("view", ["try", "watch"])
-def test_the_outline(tab: Visit, view: str) -> None:
-    found = shown(tab, view).evaluate(STRUCTURE)
+def test_the_outline(shown: Page) -> None:
+    found = shown.evaluate(STRUCTURE)
     assert (found["twice"], found["missing"], found["positive"]) == ([], [], 0)
     assert (found["mains"], found["navs"], found["lang"]) == (1, ["Views"], "en")
     assert "Stageline" in found["title"]
@@ -129,49 +130,52 @@ def test_the_outline(tab: Visit, view: str) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["try", "watch"])
-def test_texts_stand_out(tab: Visit, view: str, theme: str) -> None:
-    page = shown(tab, view)
-    page.select_option("#theme", theme)
-    found = page.evaluate(FAINT)
+def test_texts_stand_out(shown: Page, theme: str) -> None:
+    shown.select_option("#theme", theme)
+    found = shown.evaluate(FAINT)
     assert found["seen"] > 30
     assert found["faint"] == []
-    page.evaluate("document.querySelector('.health').style.color = 'color-mix(in srgb, var(--card), var(--ink) 30%)'")
-    assert [text for text, _ in page.evaluate(FAINT)["faint"]] == ["1 model ready"]  # it would be found
+    health = "document.querySelector('.health').style"
+    shown.evaluate(f"{health}.color = 'color-mix(in srgb, var(--card), var(--ink) 30%)'")
+    assert [text for text, _ in shown.evaluate(FAINT)["faint"]] == ["1 model ready"]  # it would be found
+    shown.evaluate(f"{health}.color = ''")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_colours_of_all_variants_stand_out(tab: Visit, theme: str) -> None:
-    """As text, which needs more than as an area."""
-    page = shown(tab, "try")
-    page.select_option("#theme", theme)
-    for tone in TONES:
-        page.locator(".variant").first.evaluate("(node, tone) => { node.className = `variant tone-${tone}`; }", tone)
-        assert page.evaluate(FAINT)["faint"] == [], tone
-    colours = {
-        page.locator(".variant").first.evaluate(
-            "(node, tone) => { node.className = `variant tone-${tone}`; return getComputedStyle(node).color; }", tone
-        )
-        for tone in TONES
-    }
-    assert len(colours) == len(TONES)
+def test_the_colours_of_all_variants_stand_out(shown: Page, theme: str) -> None:
+    """As text, which needs more contrast than an area."""
+    shown.select_option("#theme", theme)
+    sample = """(tones) => {
+      const foot = document.querySelector(".foot");
+      foot.className = "foot card";
+      foot.replaceChildren(...tones.map((tone) => {
+        const node = document.createElement("p");
+        node.className = `variant tone-${tone}`;
+        node.textContent = tone;
+        return node;
+      }));
+      return [...foot.children].map((node) => getComputedStyle(node).color);
+    }"""
+    assert len(set(shown.evaluate(sample, TONES))) == len(TONES)
+    assert shown.evaluate(FAINT)["faint"] == []
 
 
-def test_answers_and_failures_are_announced(tab: Visit) -> None:
-    page = shown(tab, "try")
-    assert (
-        page.locator(".answer").evaluate_all("all => all.map((one) => one.getAttribute('aria-live'))") == ["polite"] * 2
-    )
+@pytest.mark.parametrize("shown", ["try"], indirect=True)
+def test_answers_and_failures_are_announced(shown: Page) -> None:
+    live = shown.locator(".answer").evaluate_all("all => all.map((one) => one.getAttribute('aria-live'))")
+    assert live == ["polite", "polite"]
     for name in ("#form-problem", "#notice"):
-        assert page.locator(name).get_attribute("role") == "alert"
+        assert shown.locator(name).get_attribute("role") == "alert"
+    for name in ("#health", "#watch-problem"):
+        assert shown.locator(name).get_attribute("role") == "status"
 
 
-def test_charts_say_in_words_what_they_show(tab: Visit) -> None:
-    page = shown(tab, "watch")
-    labels = page.locator(".plot").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
+@pytest.mark.parametrize("shown", ["watch"], indirect=True)
+def test_charts_say_in_words_what_they_show(shown: Page) -> None:
+    labels = shown.locator(".plot").evaluate_all("all => all.map((one) => one.getAttribute('aria-label'))")
     assert len(labels) == 6
-    assert labels[0].startswith("Replicas over time. Now bf16: ") or "tiny:bf16: " in labels[0]
-    tables = page.locator(".as-table table")
+    assert labels[0].startswith("Replicas over time. Now tiny:bf16: ")
+    tables = shown.locator(".as-table table")
     assert tables.count() == 6
     for table in tables.all():
         assert table.locator("thead th").first.inner_text() == "Time"

@@ -284,6 +284,32 @@ def test_a_key_is_asked_for_where_one_is_needed(browser: Browser, engine: FakeEn
         tab.complaints = [one for one in tab.complaints if "status of 401" not in one]
 
 
+def test_a_key_that_may_not_watch_may_still_try(browser: Browser, address: str) -> None:
+    with visit(browser, address) as tab:
+        body = json.dumps({"error": {"message": "This key has no right to see /status."}})
+        tab.page.route("**/status", lambda route: route.fulfill(status=403, body=body, content_type="application/json"))
+        page = tab.open("#watch")
+        expect(page.locator("#watch-problem")).to_have_text("This key has no right to see /status.")
+        expect(page.locator("#notice")).to_be_hidden()
+        page.click("nav [data-view=try]")
+        run(page)
+        expect(page.locator(".wrote")).to_have_text("Hello, world")
+        tab.complaints = [one for one in tab.complaints if "status of 403" not in one]
+
+
+def test_a_server_that_is_gone_and_comes_back(browser: Browser, address: str) -> None:
+    with visit(browser, address) as tab:
+        page = tab.open("#watch")
+        expect(page.locator("#health")).to_have_text("1 model ready")
+        page.route("**/status", lambda route: route.abort())
+        expect(page.locator("#health")).to_have_text("No answer")
+        expect(page.locator(".event.fault .what")).to_contain_text("cannot be reached")
+        page.unroute("**/status")
+        expect(page.locator("#health")).to_have_text("1 model ready")
+        expect(page.locator(".event.recovery .what")).to_have_text("The server answers again")
+        tab.complaints = [one for one in tab.complaints if "ERR_FAILED" not in one]
+
+
 @pytest.mark.parametrize("view", ["", "#watch"])
 def test_a_phone_need_not_scroll_sideways(browser: Browser, address: str, engine: FakeEngine, view: str) -> None:
     engine.text = "Unbroken" * 40

@@ -87,6 +87,8 @@ def test_what_happened_between_looks(scripts: Page) -> None:
         'stageline:variant_steps_total{model_name="m",from="bf16",to="int8-dynamic",reason="tpot"} 1\n'
         f'stageline:stream_resumptions_total{{{BF16},cause="died"}} 2\n'
         f'stageline:stage_restarts_total{{{BF16},replica="r1",stage="1"}} 1\n'
+        f'stageline:stalls_total{{{BF16},what="step"}} 1\n'
+        'stageline:stalls_total{model_name="",engine="front-door",what="events"} 1\n'
         f'vllm:admission_rejections_total{{{BF16},reason="overloaded"}} 7\n'
     )
     before = "".join(f"{line.rpartition(' ')[0]} 0\n" for line in extra.splitlines())
@@ -98,6 +100,8 @@ def test_what_happened_between_looks(scripts: Page) -> None:
         [1000, "step", "m: requests go from bf16 to int8-dynamic (tokens would come slowly)"],
         [1000, "recovery", "m:bf16: 2 streams went on at another replica; theirs died"],
         [1000, "recovery", "m:bf16: stage 1 of r1 was replaced"],
+        [1000, "fault", "m:bf16: a step hung; the log says where its stacks are"],
+        [1000, "fault", "the front door: the event loop hung; the log says where its stacks are"],
         [1000, "fault", "m:bf16: 7 requests refused or given up (overloaded)"],
         [1000, "fault", "m:bf16 is unavailable (was ready)"],
         [1000, "scale", "m:bf16 has 0 replicas (had 1)"],
