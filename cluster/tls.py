@@ -66,9 +66,11 @@ def plainly(error: BaseException) -> str:
             f"its certificate does not hold here: {error.verify_message} (every node needs one for its own address, "
             f"signed by the authority in {_AUTHORITY})"
         )
+    if isinstance(error, ssl.SSLEOFError):
+        return f"it ended the connection in TLS: it may not trust our certificate's authority ({_AUTHORITY})"
     if isinstance(error, ssl.SSLError):
         reason = error.reason or str(error)
-        if reason in ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
             return f"it speaks no TLS ({reason}): RAY_USE_TLS has to be the same on every node"
         if "ALERT" in reason or "PEER_DID_NOT_RETURN_A_CERTIFICATE" in reason:
             return (
