@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
+from deployments.access.keys import digest_of
+from deployments.access.ring import KeyFile
 from deployments.front_door.admin import create_admin_app
 from deployments.front_door.app import create_app
 from deployments.front_door.service import Service
@@ -150,3 +153,26 @@ async def test_nothing_that_was_sent_is_kept(client: httpx.AsyncClient, admin: h
 def test_a_service_is_slow_where_it_says(engine: FakeEngine) -> None:
     service: Service = make_service(engine, slow_s=2.5)
     assert create_app(service).state.door.ring.slow_s == 2.5
+
+
+async def test_whose_key_it_was_is_told_and_never_the_key(engine: FakeEngine, tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    fields = "    models: ['tiny:fp32']\n    scopes: [admin]\n"
+    path.write_text(f"keys:\n  - name: mine\n    sha256: {digest_of(CANARY.encode()).hex()}\n{fields}")
+    app = create_app(make_service(engine, keys=KeyFile(path)))
+    key = {"Authorization": f"Bearer {CANARY}"}
+    async with client_of(app) as client, client_of(create_admin_app(app.state.door)) as admin:
+        for headers in (key, {"Authorization": "Bearer wrong"}):
+            await client.post(
+                "/v1/completions", json={"model": "tiny", "prompt": "x", "max_tokens": 1}, headers=headers
+            )
+        assert (await admin.get("/admin/requests")).status_code == 401
+        answer = await admin.get("/admin/requests", headers=key)
+        (line,) = answer.json()["requests"]
+        assert line["key"] == "mine"
+        found = await admin.get(f"/admin/requests/{line['id']}", headers=key)
+    assert {one["variant"]: one["verdict"] for one in found.json()["choice"]["candidates"]} == {
+        "fp32": "chosen",
+        "bf16": "key",
+    }
+    assert CANARY not in found.text
