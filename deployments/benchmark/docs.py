@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.benchmark.cost import cost_table
-from deployments.benchmark.docs_words import AGREEMENT, COST, FAULTS, HEAD, NODES, SCALING, TABLE, transfer
+from deployments.benchmark.docs_words import AGREEMENT, COST, FAULTS, HEAD, NODES, OVERHEAD, SCALING, TABLE, transfer
 from deployments.benchmark.faults import RUN
 from deployments.benchmark.pages import PICTURE, present
 from deployments.benchmark.pages import page as table_of
@@ -35,7 +35,7 @@ def page(results: Path = RESULTS) -> str:
 
 def write_page(path: Path = PAGE, results: Path = RESULTS) -> None:
     """With tables and pictures as they are made now."""
-    for name in ("table", "nodes", "faults", *(f"scaling-{load}" for load in LOADS)):
+    for name in ("table", "nodes", "faults", "overhead", *(f"scaling-{load}" for load in LOADS)):
         if (folder := latest(results, name)) is not None:
             present(folder)
     path.write_text(page(results), encoding="utf-8")
@@ -93,6 +93,11 @@ def faults(results: Path) -> str:
     return part(results, "faults", FAULTS, f"{RUN}/timeline.png")
 
 
+def overhead(results: Path) -> str:
+    """What monitoring and access control cost."""
+    return part(results, "overhead", OVERHEAD, PICTURE)
+
+
 def agreement(results: Path) -> str:
     """Our client against others."""
     found = {path.parent: _comparison(path) for path in _named(results, "agreement", COMPARISON)}
@@ -137,4 +142,4 @@ def _whole(folder: Path) -> str:
     return f"All of it: [{folder.name}]({link(folder)}).\n"
 
 
-SECTIONS: tuple[Section, ...] = (table, cost, nodes, scaling, faults, agreement, does_not_transfer)
+SECTIONS: tuple[Section, ...] = (table, cost, nodes, scaling, faults, overhead, agreement, does_not_transfer)

@@ -79,6 +79,13 @@ With `deployments/benchmark/faults.yaml`. That no token of any stream is lost or
 bench faults` shows ([how](pipeline.md)).
 """
 
+OVERHEAD = """## Seeing inside and keeping out
+
+Two Stagelines with the same models, in turn: one with nothing of it, the other with API keys that have limits, a line
+in the log for each request, every request traced and its spans sent to a collector on the same machine, and `/metrics`
+read every 5 s. (Metrics are always kept; the comparison of live answers, `drift`, costs what its share says.)
+"""
+
 AGREEMENT = """## Our client and others
 
 Figures of the load harness against those of other load clients on the same server

@@ -17,7 +17,7 @@ import yaml
 from deployments.access.keys import digest_of, new_secret
 from deployments.benchmark.asking import Measure
 from deployments.benchmark.harness import Measured, measure
-from deployments.settings import Access, Logs, Settings, Tracing
+from deployments.settings import Access, Logs, Settings
 from loadtest.scenario import Scenario
 
 SCRAPE_S = 5.0
@@ -44,7 +44,6 @@ def everything_on(plain: Settings, folder: Path, otlp: str) -> On:
     sections = {
         "access": Access(keys=str(file)),
         "logs": Logs(format="json", slow_s=1e-6),  # a line for each request
-        "tracing": Tracing(otlp=otlp),
     }
     return On(plain.model_copy(update=sections), key)
 
@@ -86,7 +85,7 @@ def collector() -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://{_HOST}:{server.server_address[1]}/v1/traces"
+        yield f"http://{_HOST}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

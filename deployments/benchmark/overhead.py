@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 
 from deployments.benchmark.asking import AllTaken, Server, take_turns
 from deployments.benchmark.everything_on import collector, everything_on, scraped
 from deployments.benchmark.kept import Kept
-from deployments.benchmark.ratios import ratio
+from deployments.benchmark.overhead_costs import OFF, ON
 from deployments.benchmark.servers import configuration, stageline
 from deployments.benchmark.stored import scenario_kept
-from deployments.benchmark.works import WORKS, Work, first_of, scenario_of
+from deployments.benchmark.works import WORKS, first_of, scenario_of
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
 
-OFF, ON = "off", "on"
-LEAST = 0.97  # of the speed without
 MEASURED = ("generation", "classification-8", "translation")
 
 
@@ -72,41 +69,3 @@ def _servers(plain: Settings, stack: ExitStack, console: Console) -> Iterator[Se
     on = everything_on(plain, folder, stack.enter_context(collector()))
     url = stack.enter_context(stageline(stack.enter_context(configuration(on.settings))))
     yield Server(ON, url, measure=scraped(on.key))
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Of one work: its speed with all on, as a share of that with all off, and in which interval that is with 95%."""
-
-    work: Work
-    share: float
-    low: float
-    high: float
-    off: Sequence[float]
-    on: Sequence[float]
-
-
-def costs(result: Mapping[str, Any]) -> list[Cost]:
-    """From a kept result. Pure."""
-    return [_cost(work, result["works"][work.name]) for work in WORKS if work.name in result["works"]]
-
-
-def _cost(work: Work, found: Mapping[str, Any]) -> Cost:
-    off, on = ([float(one["figures"][work.figure]) for one in found["servers"][name]["samples"]] for name in (OFF, ON))
-    better = ratio(off, on, lower_is_better=work.lower_is_better)
-    return Cost(work, better.value, better.low, better.high, off, on)
-
-
-def complaints(result: Mapping[str, Any]) -> list[str]:
-    """Works that are slower by more than `LEAST` allows, and requests that failed. Pure."""
-    found = [
-        f"{one.work.name}: with all of it on {one.share:.1%} [{one.low:.1%} to {one.high:.1%}] of the speed without; "
-        f"{LEAST:.0%} is the least."
-        for one in costs(result)
-        if one.share < LEAST
-    ]
-    for name, work in result["works"].items():
-        for server, one in work["servers"].items():
-            if failed := sum(sample["figures"]["failed"] for sample in one["samples"]):
-                found.append(f"{name}, {server}: {failed} requests failed.")
-    return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from deployments.benchmark.markdown_table import markdown_table, shown
 from deployments.benchmark.origin import told
-from deployments.benchmark.overhead import complaints, costs
+from deployments.benchmark.overhead_costs import complaints, costs
 from deployments.benchmark.ratios import LEAST_ROUNDS, spread
 from deployments.benchmark.works import UNITS
 

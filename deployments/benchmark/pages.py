@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from deployments.benchmark import faults_table, nodes_picture, nodes_table, peers_table, picture, scaling_table, table
+from deployments.benchmark import (
+    faults_table,
+    nodes_picture,
+    nodes_table,
+    overhead_table,
+    peers_table,
+    picture,
+    scaling_table,
+    table,
+)
 from deployments.benchmark.complaints import complaints, doubts
 from deployments.benchmark.stored import read_result
 
@@ -26,6 +35,7 @@ MARKDOWN: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "nodes": nodes_table.markdown,
     "scaling": scaling_table.markdown,
     "faults": faults_table.markdown,
+    "overhead": overhead_table.markdown,
 }
 """By the name under `benchmark` in the result."""
 

@@ -75,10 +75,10 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def configuration(settings: Settings) -> Iterator[Path]:
-    """A file that has these models and no others: nobody loads what is not asked."""
+    """A file that has these models and no others (nobody loads what is not asked), and all else that is set."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "serve.yaml"
-        path.write_text(file_of(settings.models, settings.http), encoding="utf-8")
+        path.write_text(file_of(settings.models, settings), encoding="utf-8")
         yield path
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import yaml
 
-from deployments.settings import Http, Model, Replicas, Settings, Stages, Variant
+from deployments.settings import Model, Replicas, Settings, Stages, Variant
 from engine.errors import ConfigError
 
 How = Literal["stages", "replicas", "baseline"]
@@ -96,11 +96,11 @@ def configuration(model: Model, variant: Variant, shape: Shape, threads: int) ->
     return file_of([model.model_copy(update={"variants": (Variant(**given),)})])
 
 
-def file_of(models: Sequence[Model], http: Http | None = None) -> str:
-    """A configuration file with these models."""
+def file_of(models: Sequence[Model], others: Settings | None = None) -> str:
+    """A configuration file with these models, and with what `others` set beside theirs."""
     data: dict[str, Any] = {"models": [model.model_dump(mode="json", exclude_unset=True) for model in models]}
-    if http is not None:
-        data["http"] = http.model_dump(mode="json", exclude_unset=True)
+    if others is not None:
+        data |= others.model_dump(mode="json", exclude_unset=True, exclude={"models"})
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 

@@ -17,7 +17,7 @@ from rich.markup import escape
 from deployments.cli.attack import attack
 from deployments.cli.bench import bench
 from deployments.cli.benchmark import benchmark
-from deployments.cli.benchmark_parts import faults, nodes, scaling
+from deployments.cli.benchmark_parts import faults, nodes, overhead, scaling
 from deployments.cli.chat import chat
 from deployments.cli.cluster import cluster
 from deployments.cli.control import status, stop
@@ -43,7 +43,7 @@ app = typer.Typer(
 for command in (serve, status, why, top, profile, stacks, stop, chat, fetch, evaluate, quantize, attack):
     app.command()(command)
 app.add_typer(bench, name="bench")
-for part in (nodes, scaling, faults):
+for part in (nodes, scaling, faults, overhead):
     benchmark.command()(part)
 app.add_typer(benchmark, name="benchmark")
 app.add_typer(finetune, name="finetune")

@@ -1,4 +1,5 @@
-"""`stageline benchmark nodes`, `scaling` and `faults`: several nodes, loads that change, a node that is lost."""
+"""`stageline benchmark nodes`, `scaling`, `faults` and `overhead`: several nodes, loads that change, a node that is
+lost, what it costs to look."""
 
 from __future__ import annotations
 
@@ -119,6 +120,34 @@ def faults(
         pack(results.folder / RUN)
         show(results.folder, console)
     if not nothing_lost(result):
+        raise typer.Exit(1)
+
+
+def overhead(
+    config: Config = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians of these are compared.")] = 9,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Of each measurement; by default what its scenario says.")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """What it costs to see inside and to keep out: a server with keys, logs of all requests, traces and scraped metrics
+    against one without. Exit status 1 where it is more than 3% of the speed, or requests fail."""
+    require()
+    from deployments.benchmark.overhead import Plan, bench_overhead
+    from deployments.benchmark.overhead_costs import complaints
+    from deployments.benchmark.ratios import LEAST_ROUNDS
+    from deployments.benchmark.stored import read_result
+    from deployments.benchmark.works import SCENARIOS
+
+    console = Console(stderr=True)
+    path = config or HERE / "optimized.yaml"
+    standard = config is None and seconds is None and rounds >= LEAST_ROUNDS
+    results = kept(output, "overhead", path, standard=standard)
+    with told(console):
+        bench_overhead(Plan(SCENARIOS, rounds, seconds), load_settings(path), console, results)
+    show(results.folder, console)
+    if complaints(read_result(results.folder)):
         raise typer.Exit(1)
 
 
