@@ -26,6 +26,7 @@ from deployments.serve_router import ListingRouter
 from deployments.serve_scaling import autoscaling
 from deployments.serving import DRAIN_S
 from deployments.settings import Model, Settings, Variant
+from deployments.tracing.provider import environment as tracing_environment
 from deployments.translation_replica import TranslationReplica
 
 FRONT_DOOR = "front-door"
@@ -53,7 +54,7 @@ def build_app(
     successor answers, for which the cluster needs room for one more; otherwise it ends first.
     """
     watching = settings.watchdog.limits.environment()
-    env = {**watching, **environment(settings.logs)}
+    env = {**watching, **environment(settings.logs), **tracing_environment(settings.tracing)}
     handles = {
         (model.name, variant.name): variant_deployment(
             model, variant, files[model.name, variant.name], share, surge=surge, env=env
@@ -89,7 +90,7 @@ def build_app(
         logging_config=QUIET,
     )
     app: serve.Application = deploy(serve.ingress()(Ingress)).bind(
-        offers, handles, http, settings.access.keys, settings.logs
+        offers, handles, http, settings.access.keys, settings.logs, settings.tracing
     )
     return app
 

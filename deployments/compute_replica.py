@@ -64,9 +64,15 @@ class ComputeReplica(Replica[R, None, Result, S], Generic[R, Result, S]):
         What went wrong with one is in its own result. Closing the iterator aborts what is left. Raises ReplicaLost
         where the engine has stopped working.
         """
+        trace = None if self.tracer is None else self.traced(min(getattr(one, "arrival_s", 0.0) for one in requests))
         with self._opened(requests) as call:
-            if call.missing:
-                await call.done
+            try:
+                if call.missing:
+                    await call.done
+            finally:
+                if trace is not None:
+                    trace.texts([result for result in call.results.values() if result is not None])
+                    trace.end()
         yield tuple(result for result in call.results.values() if result is not None), self.load_due()
 
     @contextmanager

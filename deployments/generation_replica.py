@@ -105,10 +105,17 @@ class GenerationReplica(Replica[Request, CompiledGrammar | None, Delta, Stats]):
 
     async def told(self, request: Request) -> AsyncIterator[Delta | tuple[Delta, Load]]:
         """As `generate`, now and then with this replica's load."""
-        async with aclosing(self.generate(request)) as deltas:
-            async for delta in deltas:
-                load = self.load_due()
-                yield delta if load is None else (delta, load)
+        trace = self.traced(request.arrival_s)
+        try:
+            async with aclosing(self.generate(request)) as deltas:
+                async for delta in deltas:
+                    if trace is not None:
+                        trace.took(len(delta.tokens), delta.timings)
+                    load = self.load_due()
+                    yield delta if load is None else (delta, load)
+        finally:
+            if trace is not None:
+                trace.end()
 
     def at_work(self, stats: Stats) -> tuple[int, int]:
         return stats.running, stats.waiting

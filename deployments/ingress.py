@@ -44,8 +44,9 @@ from deployments.own_name import own_name
 from deployments.presence import Key, Presence
 from deployments.provision import base_path
 from deployments.retries import Cause
-from deployments.settings import Http, Logs
+from deployments.settings import Http, Logs, Tracing
 from deployments.stalls import watch_front_door
+from deployments.tracing.here import request_tracer
 from engine.errors import EngineFailed
 
 log = logging.getLogger(__name__)
@@ -71,12 +72,14 @@ class Ingress:
         http: Http,
         keys: str | None = None,
         logs: Logs | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         if logs is not None:
             set_up(logs, "front-door")
         self.name = own_name()
         self.http = http
         self.logs = logs or Logs()
+        self.tracer = request_tracer(tracing, self.name)
         self.ring: Ring | None = None
         self.several = http.front_doors > 1
         self.keys = None if keys is None else KeyFile(Path(keys))
@@ -112,6 +115,7 @@ class Ingress:
             slow_s=self.logs.slow_s,
             log_texts=self.logs.prompts,
             trails_elsewhere=self.other_trails,
+            tracer=self.tracer,
             profile=inspector.profile,
             stacks=inspector.stacks,
         )

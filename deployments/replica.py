@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import psutil
 import torch
@@ -25,22 +25,27 @@ from cluster.pipeline.state import StageState
 from cluster.watch_limits import limits_here
 from cluster.watching import watch
 from deployments import IMPORTED_S
+from deployments.asked import TRACES
 from deployments.channels.handshake import Doorway
 from deployments.channels.server import CallServer
 from deployments.load import Load
 from deployments.load_meter import LoadMeter
 from deployments.logs import set_up_here
 from deployments.own_name import own_name
-from deployments.pipelines import stages_of
+from deployments.pipelines import pipeline_of, stages_of
 from deployments.profiles.gather import ReplicaProfile, profile_replica, replica_stacks
 from deployments.replica_metrics import LABELS, Measures, ReplicaMetrics, room_family, start_family
 from deployments.scaling import ReplicaLoad
 from deployments.stage_status import stage_families, stage_status
 from deployments.stalls import EVENTS, STEP, event_loop, stall_family
+from deployments.tracing.here import replica_tracer
 from engine.errors import ReplicaEnded
 from engine.loop import EngineLoop
 from engine.steps import O, P, R, S, SteppedEngine
 from engine.watchdog import Suspect
+
+if TYPE_CHECKING:
+    from deployments.tracing.replica import CallTrace
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +88,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         made_s = time.time()
         self.loop = EngineLoop(load, self.deliver, self.observe)
         self.loop.start()
+        self.tracer = replica_tracer(model, variant, self.name, pipeline_of(self.loop.engine))
         self.watchdog = watch(f"{model}:{variant} {self.name[:8]}")
         self.watchdog.suspects.append(Suspect(STEP, self.loop.busy_s, limits_here().step_s))
         self.start = Start(
@@ -91,6 +97,12 @@ class Replica(ABC, Generic[R, P, O, S]):
             load_s=time.time() - made_s,
         )
         log.info("%s:%s is ready: %s", model, variant, self.start)
+
+    def traced(self, arrival_s: float) -> CallTrace | None:
+        """The trace of the call that this task answers, whose request came then; None where nobody traces it."""
+        if self.tracer is None or not (traces := TRACES.get()):
+            return None
+        return self.tracer.begin(traces, arrival_s)
 
     @abstractmethod
     def told(self, asked: Any) -> AsyncIterator[Any]:

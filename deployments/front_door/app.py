@@ -85,5 +85,5 @@ def create_app(service: Service) -> FastAPI:
     if service.keys is not None:
         door.metrics.registry.register(AccessMetrics(service.keys))
         app.add_middleware(Access, door=door, keys=service.keys, need=public_need)
-    app.add_middleware(RequestContext, ring=door.ring)  # added last, so outermost
+    app.add_middleware(RequestContext, ring=door.ring, tracer=service.tracer)  # added last, so outermost
     return app

@@ -9,7 +9,7 @@ import uuid
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployments.front_door.errors import to_http
-from deployments.front_door.trail.record import CURRENT, MOST_FLUSHES, RECORD_KEY, Record
+from deployments.front_door.trail.record import CURRENT, MOST_FLUSHES, RECORD_KEY, Record, Tracer
 from deployments.front_door.trail.ring import Ring
 from deployments.logs import REQUEST_ID
 from engine.errors import PayloadTooLarge
@@ -25,11 +25,12 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 class RequestContext:
     """Gives each request an id (the caller's `X-Request-Id` if it is a sane one), echoes it on every answer, and
     turns any exception that nobody caught into a 500 that keeps to the error format. Begins the request's record, and
-    hands it to `ring`, if there is one, where it asks for work (POST)."""
+    hands it to `ring`, if there is one, where it asks for work (POST), which `tracer` then traces."""
 
-    def __init__(self, app: ASGIApp, ring: Ring | None = None) -> None:
+    def __init__(self, app: ASGIApp, ring: Ring | None = None, tracer: Tracer | None = None) -> None:
         self.app = app
         self.ring = ring
+        self.tracer = tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,6 +63,8 @@ class RequestContext:
         was, now_at = REQUEST_ID.set(name), CURRENT.set(record)
         if ring is not None:
             ring.begin(record)
+            if self.tracer is not None:
+                record.tracing = self.tracer.begin(record, scope["headers"])
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:
@@ -77,6 +80,9 @@ class RequestContext:
             REQUEST_ID.reset(was)
             if ring is not None:
                 ring.end(record)
+                if record.tracing is not None:
+                    record.tracing.end()
+                    record.tracing = None
 
 
 class BodyLimit:

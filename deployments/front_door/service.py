@@ -9,6 +9,7 @@ from typing import Any
 from deployments.access.ring import KeyFile
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.trail.asking import Elsewhere, nobody
+from deployments.front_door.trail.record import Tracer
 from deployments.profiles.ask import ProfileAsk
 
 
@@ -47,8 +48,8 @@ class Service:
     metrics from other front doors'. `start` is awaited before the first request is taken. A request that takes longer
     than `slow_s` seconds is a slow one; where that is None, one that misses its model's objective. `log_texts` has what
     is asked and answered logged. `trails_elsewhere` asks the other front doors for their requests' records. With
-    `keys`, every request needs one of them. `profile` takes a profile of a replica (see `Profiles.profile`), `stacks`
-    gives those of all processes by their names; None where there is nobody to ask.
+    `keys`, every request needs one of them. `tracer` traces requests. `profile` takes a profile of a replica (see
+    `Profiles.profile`), `stacks` gives those of all processes by their names; None where there is nobody to ask.
     """
 
     models: Mapping[str, ServedModel]
@@ -63,5 +64,6 @@ class Service:
     slow_s: float | None = None
     log_texts: bool = False
     trails_elsewhere: Elsewhere = nobody
+    tracer: Tracer | None = None
     profile: Callable[[ProfileAsk], Awaitable[bytes]] | None = None
     stacks: Callable[[], Awaitable[Mapping[str, str]]] | None = None

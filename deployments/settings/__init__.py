@@ -9,6 +9,7 @@ from deployments.settings.file import DEMO_CONFIG, EVERYWHERE, Http, Settings, l
 from deployments.settings.logs import Logs
 from deployments.settings.model import Gate, Model, Promise, Task
 from deployments.settings.stages import Stages
+from deployments.settings.tracing import Tracing
 from deployments.settings.variant import Replicas, Variant
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Settings",
     "Stages",
     "Task",
+    "Tracing",
     "Variant",
     "is_loopback",
     "load_settings",

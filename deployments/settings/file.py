@@ -14,6 +14,7 @@ from deployments.settings.logs import Logs
 from deployments.settings.model import Model
 from deployments.settings.problems import explain, plain
 from deployments.settings.section import Section, Size, items, refuse_twice
+from deployments.settings.tracing import Tracing
 from deployments.settings.variant import Variant
 from deployments.settings.watchdog import Watchdog
 from deployments.yaml_lines import KeyPath, YamlDocument, show
@@ -44,6 +45,7 @@ class Settings(Section):
     http: Http = Http()
     access: Access = Access()
     logs: Logs = Logs()
+    tracing: Tracing = Tracing()
     watchdog: Watchdog = Watchdog()
     drift: Drift = Drift()
 

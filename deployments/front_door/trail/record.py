@@ -8,10 +8,10 @@ Moments are by `time.perf_counter`; 0 stands for one that did not come.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from deployments.routing.choice import Decision
 from deployments.routing.situation import Situation
@@ -26,6 +26,16 @@ MOST_VISITS = 8  # of one call
 MOST_FLUSHES = 256  # whose moments are kept where somebody traces the request
 LONGEST_ERROR = 500
 ABOUT_US = (Overloaded, DeadlineExceeded, EngineFailed, PayloadTooLarge)
+
+
+class Tracing(Protocol):
+    """The trace of one request (`deployments.tracing.requests.RequestTrace`)."""
+
+    def visit(self, visit: Visit) -> str:
+        """A replica is looked for: the W3C `traceparent` that it is given."""
+
+    def end(self) -> None:
+        """The request has ended."""
 
 
 @dataclass(slots=True)
@@ -64,14 +74,18 @@ class Visit:
 
 @dataclass(slots=True)
 class Call:
-    """One engine request, or a group of texts, with all the replicas that it was asked of, one after the other."""
+    """One engine request, or a group of texts, with all the replicas that it was asked of, one after the other.
+    `traced` are the traces of the requests that it is for."""
 
     texts: int = 1
     visits: list[Visit] = field(default_factory=list)
+    traced: tuple[Tracing, ...] = ()
 
     def visit(self) -> Visit:
         """Another replica is looked for."""
         visit = Visit(time.perf_counter())
+        if self.traced:
+            visit.traces = tuple(one.visit(visit) for one in self.traced)
         if len(self.visits) >= MOST_VISITS:
             self.visits.pop()
         self.visits.append(visit)
@@ -119,9 +133,12 @@ class Record:
     gone: bool = False
     error: str = ""
     message: str = ""
+    tracing: Tracing | None = None
 
     def add(self, call: Call) -> Call:
         """Replicas are about to be asked."""
+        if self.tracing is not None:
+            call.traced = (*call.traced, self.tracing)
         if len(self.calls) >= MOST_CALLS:
             self.calls.pop()
             self.more_calls += 1
@@ -152,6 +169,13 @@ class Record:
     def took_s(self) -> float:
         """From its arrival to its end, or until now."""
         return (self.ended or time.perf_counter()) - self.arrived
+
+
+class Tracer(Protocol):
+    """What traces requests (`deployments.tracing.requests.RequestTracer`)."""
+
+    def begin(self, record: Record, headers: Iterable[tuple[bytes, bytes]]) -> Tracing | None:
+        """The trace of a request that has just come; None where it is not traced."""
 
 
 CURRENT: ContextVar[Record | None] = ContextVar("stageline_record", default=None)

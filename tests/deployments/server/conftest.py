@@ -8,17 +8,19 @@ from pathlib import Path
 import openai
 import pytest
 
+from tests.deployments.otlp_receiver import Receiver, receiving
 from tests.deployments.server.running import Server, start
 
 
 class SharedServer:
-    def __init__(self, models: dict[str, Path], folders: pytest.TempPathFactory) -> None:
+    def __init__(self, models: dict[str, Path], folders: pytest.TempPathFactory, receiver: Receiver) -> None:
         self._models, self._folders = models, folders
+        self.receiver = receiver  # of traces: of requests that ask for one
         self._server: Server | None = None
 
     def get(self) -> Server:
         if self._server is None:
-            self._server = start(self._models, self._folders.mktemp("server"))
+            self._server = start(self._models, self._folders.mktemp("server"), self.receiver.url)
         return self._server
 
     def end(self) -> None:
@@ -29,9 +31,10 @@ class SharedServer:
 
 @pytest.fixture(scope="session")
 def shared_server(demo_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
-    shared = SharedServer(demo_models, tmp_path_factory)
-    yield shared
-    shared.end()
+    with receiving() as receiver:
+        shared = SharedServer(demo_models, tmp_path_factory, receiver)
+        yield shared
+        shared.end()
 
 
 @pytest.fixture

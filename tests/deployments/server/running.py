@@ -99,9 +99,10 @@ class Server:
             self.process.wait(60)
 
 
-def start(models: Mapping[str, Path], folder: Path) -> Server:
-    """Starts the server that tests share; see `start_with`."""
-    return start_with(settings(models), folder)
+def start(models: Mapping[str, Path], folder: Path, traces: str) -> Server:
+    """Starts the server that tests share; see `start_with`. It sends `traces` there, of requests that ask for one."""
+    seen = {"logs": {"format": "json"}, "tracing": {"otlp": traces, "sample": 0.0}}
+    return start_with(settings(models) | seen, folder)
 
 
 def start_with(content: Mapping[str, Any], folder: Path) -> Server:
