@@ -27,6 +27,7 @@ from engine.errors import (
     Overloaded,
     PayloadTooLarge,
     RateLimited,
+    RequestTooSlow,
     StagelineError,
 )
 
@@ -38,6 +39,7 @@ STATUSES: Mapping[type[StagelineError], tuple[int, str]] = {
     NotAllowed: (403, "PermissionDeniedError"),
     ModelNotFound: (404, "NotFoundError"),
     DeadlineExceeded: (408, "RequestTimeoutError"),
+    RequestTooSlow: (408, "RequestTimeoutError"),
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     CallerOverShare: (429, "RateLimitError"),
     RateLimited: (429, "RateLimitError"),
