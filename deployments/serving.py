@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 APP_NAME = "stageline"
 DRAIN_S = 3600  # how long what is being ended or replaced may take to finish its streams
+HEAD_S = 15  # from the connection to the end of a request's head
+SILENT_S = 120
+MOST_CONNECTIONS = 20_000
 _POLL_S = 0.1
 _OF_AN_ACTOR = ("class_name:", "actor_id:", "pid:", "name:", "namespace:", "ip:")  # follow the word that it has died
 # HAProxy allows 97 characters for a socket's path, and Serve puts a node id of 56 between folder and name.
@@ -51,7 +54,11 @@ def serve_switches() -> dict[str, str]:
         switches["RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S"] = str(DRAIN_S)
         # What a front door had not begun to answer when it died is asked of another: computing twice changes nothing.
         # (What does not fit HAProxy's buffer of 16 KB, and streams that have begun, cannot be asked again.)
-        switches["RAY_SERVE_HAPROXY_RETRY_ON"] = "conn-failure empty-response"
+        # Serve has no switch for how long a request's head may take. This one's value stands in the section where that
+        # belongs, so a second line does it: without, connections that say nothing would keep honest callers out.
+        switches["RAY_SERVE_HAPROXY_RETRY_ON"] = f"conn-failure empty-response\n    timeout http-request {HEAD_S}s"
+        # Of a caller who neither sends what is due nor takes what is sent; waiting for an answer does not count.
+        switches["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] = str(SILENT_S)
     return switches
 
 
@@ -75,12 +82,23 @@ def local_environment(temp_dir: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, available_cores())),
         # On a busy machine a proxy's start takes longer than Serve's 5 s, and is begun again and again.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(most_connections()),
         # Serve waits 30 s before an idle replica ends, for proxies on other nodes to hear of it. Here is only one.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
         # Ray's workers run at low priority, for batch work that gives way. Here they are what the machine is for.
         "RAY_worker_niceness": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
     }
+
+
+def most_connections() -> int:
+    """To the proxy, at once. It takes five files for two of them, and does not start where it may not have so many."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    return max(100, min(MOST_CONNECTIONS, (hard - 1000) * 2 // 5))
 
 
 @contextmanager

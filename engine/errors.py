@@ -38,6 +38,10 @@ class PayloadTooLarge(StagelineError):
     """The body is over the limit; it was not read to its end."""
 
 
+class RequestTooSlow(StagelineError):
+    """The body came so slowly that it was not waited for any longer."""
+
+
 class Overloaded(StagelineError):
     """The queue is full, or the server is draining. Try again after `retry_after_s` seconds."""
 

@@ -59,7 +59,7 @@ def _alike(name: str, value: int) -> bytes:
     return key(name, UINT32, struct.pack("<I", value))
 
 
-_SHAPE = (
+SHAPE = (
     NAMED,
     *(
         _alike(f"llama.{name}", value)
@@ -105,7 +105,7 @@ CASES = (
     Case("no architecture", _opens(head())),
     Case("an unknown architecture", _opens(head([key("general.architecture", STRING, text("../../etc"))]))),
     Case("an architecture that is a number", _opens(head([_alike("general.architecture", 7)]))),
-    Case("no whole model", _opens(head(_SHAPE))),
-    Case("a head count of 0", _opens(head([*_SHAPE[:-1], _alike("llama.attention.head_count", 0)],
+    Case("no whole model", _opens(head(SHAPE))),
+    Case("a head count of 0", _opens(head([*SHAPE[:-1], _alike("llama.attention.head_count", 0)],
                                           [entry("token_embd.weight", [32, 8])]) + bytes(4096))),
 )  # fmt: skip

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
 
+from deployments.attacks import openapi_fuzz
+from deployments.attacks.fuzz import attack_readers, attack_texts
 from deployments.attacks.outcome import Outcome
 from deployments.attacks.scene import Scene
 from deployments.attacks.traps import walk_through
@@ -43,11 +45,36 @@ def _watched(name: str, module: str, does: str, expects: str, function: str = "a
 _CHECKPOINT = "a CheckpointError in seconds, with little memory"
 
 ATTACKS = (
+    Listed(
+        "texts",
+        "Fuzzing of tokenizer, stop strings, streams, events, schemas and markup.",
+        "what goes in comes out, however it is cut",
+        alone=attack_texts,
+    ),
+    Listed(
+        "readers",
+        "Fuzzing of the checkpoint readers, led by their code where atheris is installed.",
+        "a CheckpointError, never a crash or a hang",
+        alone=attack_readers,
+    ),
     _traps("safetensors", "Weights whose headers lie: sizes, offsets, types, nesting.", _CHECKPOINT),
     _traps("gguf", "GGUF files whose heads claim what is not there, or far too much.", _CHECKPOINT),
     _traps("folders", "Names that lead elsewhere, pipes, devices, holes, pickles, absurd settings.", _CHECKPOINT),
     _traps("wheels", "Members that leave their folder, bombs, lies about sizes.", "a SourceError, nothing outside"),
     _traps("templates", "Chat templates that break out, run for ever or eat memory.", "an InvalidRequest in seconds"),
+    Listed(
+        "api",
+        "Requests made from the description of the API, right ones and wrong ones (schemathesis).",
+        "no 5xx, and every answer as described",
+        at_server=openapi_fuzz.attack,
+    ),
+    _watched(
+        "limits",
+        "limits",
+        "The longest prompts, the most answers, grammars and expressions without end.",
+        "answered or a 4xx, in time",
+        works=True,
+    ),
     _watched(
         "bodies",
         "hostile_bodies",

@@ -16,7 +16,7 @@ from deployments.attacks.scene import Scene
 CALLERS = 200
 DRIP_S = 2.0  # between two bytes
 FOR_S = 75.0  # a server that lets a caller drip longer than this does so for ever
-READERS = 32
+READERS = 12
 SMALL_BUFFER = 4096  # bytes that a reader's side takes before it is full
 MORE_MIB = 300
 
@@ -80,8 +80,7 @@ async def deaf_readers(scene: Scene) -> Outcome:
     """Streams that nobody reads: what they hold of memory, and that the others go on. Afterwards they are read, and
     must be whole."""
     before = holdings(scene)
-    tokens = 1000
-    body = completion(scene, max_tokens=tokens, ignore_eos=True, stream=True, logprobs=5, n=1)
+    body = completion(scene, max_tokens=400, ignore_eos=True, stream=True, logprobs=20)
     async with _opened(scene, request(scene, body=body), READERS) as connections:
         await asyncio.sleep(30)
         now = holdings(scene)

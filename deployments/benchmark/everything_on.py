@@ -17,7 +17,7 @@ import yaml
 from deployments.access.keys import digest_of, new_secret
 from deployments.benchmark.asking import Measure
 from deployments.benchmark.harness import Measured, measure
-from deployments.settings import Access, Logs, Settings
+from deployments.settings import Access, Logs, Settings, Tracing
 from loadtest.scenario import Scenario
 
 SCRAPE_S = 5.0
@@ -44,6 +44,7 @@ def everything_on(plain: Settings, folder: Path, otlp: str) -> On:
     sections = {
         "access": Access(keys=str(file)),
         "logs": Logs(format="json", slow_s=1e-6),  # a line for each request
+        "tracing": Tracing(otlp=otlp),
     }
     return On(plain.model_copy(update=sections), key)
 

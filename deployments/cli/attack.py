@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from deployments.cli.bench_tables import write
+from deployments.cli.signals import Stopped, stopping
 from engine.errors import ConfigError
 
 
@@ -37,7 +38,11 @@ def attack(
     except KeyError as error:
         known = ", ".join(one.name for one in ATTACKS)
         raise ConfigError(f"--only {error.args[0]}: there are {known}.", param="only") from None
-    result = make_attacks(attacks, console, url, key)
+    with stopping():
+        try:
+            result = make_attacks(attacks, console, url, key)
+        except Stopped as stopped:
+            raise typer.Exit(stopped.exit_status or 1) from None
     console.print(table_of(result))
     write(result, output)
     typer.echo(json.dumps(result))

@@ -14,7 +14,7 @@ from deployments.front_door.access import Access, public_need
 from deployments.front_door.access_metrics import AccessMetrics
 from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
 from deployments.front_door.metrics import Metrics
-from deployments.front_door.middleware import BodyLimit, RequestContext
+from deployments.front_door.middleware import BodyLimit, BodyPace, RequestContext
 from deployments.front_door.openapi import describe_bodies
 from deployments.front_door.plan import FrontDoor
 from deployments.front_door.routes import (
@@ -82,6 +82,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
     if service.log_texts:
         app.add_middleware(TextLog)
+    app.add_middleware(BodyPace)
     if service.keys is not None:
         door.metrics.registry.register(AccessMetrics(service.keys))
         app.add_middleware(Access, door=door, keys=service.keys, need=public_need)

@@ -29,6 +29,7 @@ from engine.errors import (
     Overloaded,
     PayloadTooLarge,
     RateLimited,
+    RequestTooSlow,
     StagelineError,
 )
 
@@ -46,6 +47,7 @@ STATUSES: Mapping[type[StagelineError], tuple[int, str]] = {
     ModelNotFound: (404, "NotFoundError"),
     RecordNotFound: (404, "NotFoundError"),
     DeadlineExceeded: (408, "RequestTimeoutError"),
+    RequestTooSlow: (408, "RequestTimeoutError"),
     Busy: (409, "ConflictError"),
     PayloadTooLarge: (413, "PayloadTooLargeError"),
     CallerOverShare: (429, "RateLimitError"),

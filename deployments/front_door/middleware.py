@@ -1,7 +1,8 @@
-"""Plain ASGI middleware around every request: its id, the last net for exceptions, and the limit on its body."""
+"""Plain ASGI middleware around every request: its id, the last net for exceptions, and limits on its body."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import uuid
@@ -12,7 +13,7 @@ from deployments.front_door.errors import to_http
 from deployments.front_door.trail.record import CURRENT, MOST_FLUSHES, RECORD_KEY, Record, Tracer
 from deployments.front_door.trail.ring import Ring
 from deployments.logs import REQUEST_ID
-from engine.errors import PayloadTooLarge
+from engine.errors import PayloadTooLarge, RequestTooSlow
 
 REQUEST_ID_KEY = "stageline.request_id"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -132,3 +133,41 @@ class BodyLimit:
         return PayloadTooLarge(
             f"The request's body is over the limit of {self.max_bytes:,} bytes. Send less at a time."
         )
+
+
+class BodyPace:
+    """Gives up on a body that comes too slowly: it may take `grace_s` seconds, and one more for each `bytes_per_s`
+    that have come. Else a caller could hold a request open for ever at a byte a minute."""
+
+    def __init__(self, app: ASGIApp, grace_s: float = 30.0, bytes_per_s: int = 32 << 10) -> None:
+        self.app = app
+        self.grace_s = grace_s
+        self.bytes_per_s = bytes_per_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        until = asyncio.get_running_loop().time() + self.grace_s
+        whole = slow = False
+
+        async def timed_receive() -> Message:
+            nonlocal until, whole, slow
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                slow = True
+                raise RequestTooSlow("The request's body came too slowly. Send it again, faster.") from None
+            until += len(message.get("body", b"")) / self.bytes_per_s
+            whole = not message.get("more_body", False)
+            return message
+
+        async def closing_send(message: Message) -> None:
+            if slow and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
+        await self.app(scope, timed_receive, closing_send)

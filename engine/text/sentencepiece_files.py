@@ -18,7 +18,9 @@ def load_pieces(path: Path) -> SentencePieceProcessor:
         raise CheckpointError(f"{path} is missing. Fetch the whole model.")
     content = read_plain(path)
     try:
-        return SentencePieceProcessor(model_proto=content)
+        pieces = SentencePieceProcessor(model_proto=content)
+        pieces.encode("a b")  # one of nothing is taken, and raises at every request
+        return pieces
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} is no usable SentencePiece model: {error}. Fetch it again.") from None
 

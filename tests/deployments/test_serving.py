@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,7 +8,15 @@ from typing import Any
 import pytest
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview
 
-from deployments.serving import base_url, last_words, local_environment, serve_switches, why_failed
+from deployments.serving import (
+    MOST_CONNECTIONS,
+    base_url,
+    last_words,
+    local_environment,
+    most_connections,
+    serve_switches,
+    why_failed,
+)
 from deployments.settings import Http
 
 
@@ -31,6 +40,16 @@ def test_two_nodes_share_no_port_and_no_file() -> None:
     own -= set(serve_switches())
     assert len(own) == 10
     assert all(first[name] != second[name] for name in own)
+
+
+@pytest.mark.parametrize(("files", "expected"), [(20_000, 7_600), (1 << 20, MOST_CONNECTIONS), (1024, 100)])
+def test_haproxy_takes_no_more_connections_than_it_may_have_files(
+    files: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, files))
+    assert most_connections() == expected
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, resource.RLIM_INFINITY))
+    assert most_connections() == MOST_CONNECTIONS
 
 
 def test_haproxy_is_left_out_where_its_socket_could_not_be_made() -> None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from deployments.front_door.metrics_merge import merge
+from deployments.front_door.openapi import gives
 from deployments.front_door.plan import FrontDoor
 from engine.errors import Overloaded
 
@@ -18,7 +19,7 @@ def router(door: FrontDoor) -> APIRouter:
     routes = APIRouter(tags=["operations"])
     service = door.service
 
-    @routes.get("/health")
+    @routes.get("/health", response_class=Response)
     async def health() -> Response:
         """The front door itself is up."""
         return Response()
@@ -34,7 +35,7 @@ def router(door: FrontDoor) -> APIRouter:
     async def version() -> dict[str, str]:
         return {"version": service.version}
 
-    @routes.get("/metrics")
+    @routes.get("/metrics", response_class=Response, openapi_extra=gives("text/plain"))
     async def metrics() -> Response:
         """The front doors' metrics and all replicas'."""
         texts = await service.metrics_sources()

@@ -24,7 +24,9 @@ capabilities:
 - {name: RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE, value: "1"}
 - {name: RAY_SERVE_ENABLE_HA_PROXY, value: "1"}
 - {name: RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S, value: "3600"}
-- {name: RAY_SERVE_HAPROXY_RETRY_ON, value: conn-failure empty-response}
+- {name: RAY_SERVE_HAPROXY_RETRY_ON, value: "conn-failure empty-response\n    timeout http-request 15s"}
+- {name: RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S, value: "120"}
+- {name: RAY_SERVE_HAPROXY_MAXCONN, value: "20000"}
 - {name: RAY_SERVE_HAPROXY_NBTHREAD, value: "2"}
 - {name: RAY_worker_niceness, value: "0"}
 - {name: RAY_USAGE_STATS_ENABLED, value: "0"}

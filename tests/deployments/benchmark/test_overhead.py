@@ -74,6 +74,7 @@ def test_all_of_it_is_on(tmp_path: Path) -> None:
     assert (key.name, key.scopes) == ("benchmark", frozenset({"admin"}))
     with configuration(on.settings) as file:
         written = yaml.safe_load(file.read_text())
+    assert written["tracing"]["otlp"] == otlp
     assert (written["logs"]["format"], written["access"]["keys"]) == ("json", str(tmp_path / "keys.yaml"))
     with configuration(plain) as file:
         written = yaml.safe_load(file.read_text())
