@@ -185,6 +185,23 @@ MODEL = Dashboard(
                     NAMED,
                     description="Mean: how well requests are batched.",
                 ),
+                line(
+                    "How full steps are",
+                    f"{total('vllm:iteration_tokens_total_sum', OF_MODEL, VARIANT)}"
+                    f" / {total('stageline:step_room_tokens_total', OF_MODEL, VARIANT)}",
+                    NAMED,
+                    unit="percentunit",
+                    description="Tokens of the steps, as a share of what max_batch_tokens allows them.",
+                ),
+                line(
+                    "Answers like the best variant's",
+                    f"{total('stageline:drift_agreed_total', OF_MODEL, VARIANT)}"
+                    f" / {total('stageline:drift_compared_total', OF_MODEL, VARIANT)}",
+                    NAMED,
+                    unit="percentunit",
+                    description="Of live answers that were compared in the background: tokens, labels or sentences in "
+                    "which both agree.",
+                ),
             ),
         ),
         Row(

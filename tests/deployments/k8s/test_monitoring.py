@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.drift.compare import Comparison
+from deployments.drift.metrics import DriftMetrics
 from deployments.generation_replica import GenerationReplica
 from deployments.k8s.dashboards import DASHBOARDS
 from deployments.k8s.dashboards.grafana import json_of, text_of
@@ -43,8 +46,14 @@ def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Generat
 async def page_of(replica: GenerationReplica) -> str:
     """`/metrics` as the front door writes it, once everything has happened that makes a series."""
 
+    drift = CollectorRegistry()
+    metrics = DriftMetrics()
+    metrics.compared("tiny", "bf16", Comparison(3, 2.0, 0.5))
+    metrics.skipped("tiny", "bf16", "busy")
+    drift.register(metrics)
+
     async def sources() -> Sequence[str]:
-        return (await replica.exposition(),)
+        return (await replica.exposition(), generate_latest(drift).decode())
 
     engine = FakeEngine()
     service = make_service(engine, metrics_sources=sources)
