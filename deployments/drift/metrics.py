@@ -39,14 +39,22 @@ class DriftMetrics(Collector):
         self._skipped[model, variant, why] += 1
 
     def collect(self) -> Iterator[CounterMetricFamily]:
-        answers, compared, agreed, gap = (
-            CounterMetricFamily(f"stageline:drift_{name}", text, labels=LABELS)
-            for name, text in (
-                ("answers", "Answers of a variant that were compared with the reference variant's."),
-                ("compared", "Tokens, texts or sentences of these."),
-                ("agreed", "Of these, how many the reference answers the same."),
-                ("gap", "Sum of their distances: log-probabilities, probabilities, 1 - cosine, or scores."),
-            )
+        # (By their whole names, as alerts and dashboards are checked against the names that the code spells out.)
+        answers = CounterMetricFamily(
+            "stageline:drift_answers",
+            "Answers of a variant that were compared with the reference variant's.",
+            labels=LABELS,
+        )
+        compared = CounterMetricFamily(
+            "stageline:drift_compared", "Tokens, texts or sentences of these.", labels=LABELS
+        )
+        agreed = CounterMetricFamily(
+            "stageline:drift_agreed", "Of these, how many the reference answers the same.", labels=LABELS
+        )
+        gap = CounterMetricFamily(
+            "stageline:drift_gap",
+            "Sum of their distances: log-probabilities, probabilities, 1 - cosine, or scores.",
+            labels=LABELS,
         )
         for key, sums in list(self._sums.items()):
             answers.add_metric(key, self._answers[key])
