@@ -21,6 +21,14 @@ def attack(
     ] = None,
     key: Annotated[str | None, typer.Option(help="API key for that server.", envvar="STAGELINE_API_KEY")] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show the attacks and end.")] = False,
+    soak: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            help="Instead: mixed load for so many minutes, with callers who leave and replicas that are killed.",
+        ),
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the soak here, as png or svg.")] = None,
     output: Annotated[Path | None, typer.Option(help="Also write the result here.")] = None,
 ) -> None:
     """Attack a server of its own, on this machine, as hostile callers and hostile models would, and tell what honest
@@ -32,6 +40,9 @@ def attack(
     if listed:
         for one in ATTACKS:
             typer.echo(f"{one.name}: {one.does} Expected: {one.expects}.")
+        return
+    if soak is not None:
+        _soak(soak, picture, output, console)
         return
     try:
         attacks = chosen(only or [])
@@ -47,4 +58,30 @@ def attack(
     write(result, output)
     typer.echo(json.dumps(result))
     if result["failed"]:
+        raise typer.Exit(1)
+
+
+def _soak(minutes: float, picture: Path | None, output: Path | None, console: Console) -> None:
+    from deployments.attacks.soak import soak
+
+    if picture is not None:
+        from deployments.bench.pictures import require_matplotlib
+
+        require_matplotlib()
+    with stopping():
+        try:
+            result = soak(minutes, console)
+        except Stopped as stopped:
+            raise typer.Exit(stopped.exit_status or 1) from None
+    if picture is not None:
+        from deployments.attacks.soak_picture import draw
+
+        draw(result, picture)
+    write(result, output)
+    for name in ("requests", "grew_mib", "answers_per_s"):
+        console.print(f"{name}: {result[name]}", highlight=False)
+    for fault in result["faults"]:
+        console.print(fault, style="red", markup=False, highlight=False)
+    typer.echo(json.dumps(result))
+    if result["faults"]:
         raise typer.Exit(1)
