@@ -47,7 +47,7 @@ def kind(process: psutil.Process) -> str:
         return "front door"
     if "haproxy" in process.name():
         return "proxy"
-    return line.split(":")[-1] if line.startswith("ray::ServeReplica") else process.name()
+    return line.split()[0].rpartition(":")[2] if line.startswith("ray::ServeReplica") else process.name()
 
 
 def _below(scene: Scene) -> list[psutil.Process]:
