@@ -85,7 +85,7 @@ SCHEMAS: tuple[tuple[str, dict[str, Any]], ...] = (
 async def attack(scene: Scene) -> Outcome:
     """One after another, so that each one's time is its own."""
     shown = next(one for one in scene.status()["models"] if one["name"] == scene.generator)
-    told = next(iter(shown["variants"][0]["replicas"]), {})
+    told: dict[str, Any] = next(iter(shown["variants"][0]["replicas"]), {})
     context = int(told.get("max_model_len") or 2048)
     outcome, each = Outcome(), {}
     for name, fields, right in generation(context):

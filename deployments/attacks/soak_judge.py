@@ -28,7 +28,7 @@ class Sample:
 
 def growth(samples: Sequence[Sample], name: str, what: str = "mib") -> float:
     """By how much a process grew between the first and the last of these, along the line that fits best."""
-    points = [(one.at_s, getattr(one, what)[name]) for one in samples]
+    points: list[tuple[float, float]] = [(one.at_s, getattr(one, what)[name]) for one in samples]
     mean_t = sum(t for t, _ in points) / len(points)
     mean_v = sum(v for _, v in points) / len(points)
     spread = sum((t - mean_t) ** 2 for t, _ in points)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
 
 from deployments.attacks import damage, fuzz, texts_fuzz
 from deployments.attacks.damage import READERS, Reader
@@ -29,14 +31,14 @@ def test_a_reader_that_raises_another_error_is_found(monkeypatch: pytest.MonkeyP
             raise CheckpointError("ours") if len(data) < 3 else KeyError("not ours")
 
     monkeypatch.setattr(damage, "READERS", {"made": Reader(b"abcdef", read)})
-    monkeypatch.setattr(fuzz.importlib.util, "find_spec", lambda name: None if name == "atheris" else object())
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "atheris" else object())
     outcome = fuzz.attack_readers(examples=200)
     assert len(outcome.faults) == 1
     assert outcome.faults[0].startswith("made: KeyError")
 
 
 def test_a_property_that_does_not_hold_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    @texts_fuzz.given(texts_fuzz.sound_text)
+    @given(texts_fuzz.sound_text)
     def short(text: str) -> None:
         assert len(text) < 3
 
