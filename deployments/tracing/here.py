@@ -31,4 +31,7 @@ def replica_tracer(model: str, variant: str, instance: str, pipeline: Traceable 
     from deployments.tracing.replica import ReplicaTracer
     from deployments.tracing.stages import StageTimes
 
-    return ReplicaTracer(tracer, model, variant, None if pipeline is None else StageTimes(pipeline))
+    stages = None if pipeline is None else StageTimes(pipeline)
+    if stages is not None:
+        stages.begin()  # now, or the first request would find nothing remembered
+    return ReplicaTracer(tracer, model, variant, stages)

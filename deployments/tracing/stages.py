@@ -1,4 +1,4 @@
-"""What a pipeline's stages computed in a time: they remember their batches from the first traced request on."""
+"""What a pipeline's stages computed in a time: they remember their batches, where the replica traces requests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class StageTimes:
         self._told_s = float("-inf")
 
     def begin(self) -> None:
-        """A traced request came."""
+        """Has the stages remember, also those that were replaced since."""
         with self._lock:
             if time.monotonic() - self._told_s < AGAIN_S:
                 return
