@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.deployments.front_door.console.browser import Visit, choose_task, chromium, ended, run, visit
+from tests.deployments.front_door.console.scripts import call
 from tests.deployments.server.running import CHOICE, ROOMY, Server, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
@@ -82,7 +83,7 @@ def test_two_pinned_variants_side_by_side(tab: Visit, server: Server) -> None:
     page.select_option("#beside", "bf16")
     run(page, PROMPT)
     assert page.locator(".variant").all_text_contents() == ["fp32", "bf16"]
-    assert page.locator(".lane-note").all_text_contents() == ["pinned", "pinned"]
+    assert page.locator(".lane-note").all_text_contents() == ["pinned, keeps 100.0% of the quality", "pinned"]
     expected = [said(server, f"{CHOICE}:{variant}", 24) for variant in ("fp32", "bf16")]
     assert page.locator(".wrote").all_text_contents() == expected
     assert float(figures(page, 1)["Tokens/s"]) > 0
@@ -137,6 +138,17 @@ def test_how_alike_lines_are(tab: Visit, server: Server) -> None:
     assert len(cells) == 9
     assert cells[0] == cells[4] == cells[8] == 1
     assert cells[1] == cells[3] > cells[2] == cells[6]
+
+
+def test_the_server_measures_all_that_the_page_draws(tab: Visit, server: Server) -> None:
+    server.complete(max_tokens=2).raise_for_status()
+    told = httpx.get(f"{server.url}/metrics", timeout=30).raise_for_status().text
+    names = call(tab.open(), "watch/frames.js", "[...m.WANTED]")
+    families = {name.removesuffix("_bucket").removesuffix("_total") for name in names}
+    families.remove("stageline:stage_restarts")  # nothing here is cut into stages
+    assert len(families) > 10
+    missing = {name for name in families if f"# TYPE {name} " not in told and f"# TYPE {name}_total " not in told}
+    assert missing == set()
 
 
 def test_the_cluster_is_watched(tab: Visit, server: Server) -> None:

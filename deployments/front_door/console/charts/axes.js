@@ -5,6 +5,7 @@ import { linear, timeMarks } from "./scale.js";
 
 export const LEFT = 56; // for the words of values
 export const RIGHT = 4;
+const NARROW = 400; // on a phone
 export const FOOT = 20; // below a chart, for the marks of time
 
 /** The scale of time of a chart. */
@@ -15,7 +16,7 @@ export function timeScale(fromMs, toMs, width, left = LEFT) {
 /** The marks of time along the foot. */
 export function timeAxis(fromMs, toMs, width, height, left = LEFT) {
   const x = timeScale(fromMs, toMs, width, left);
-  return timeMarks(toMs - fromMs).map(({ agoMs, words }) => {
+  return timeMarks(toMs - fromMs, width < NARROW ? 2 : 5).map(({ agoMs, words }) => {
     const at = x(toMs - agoMs);
     const anchor = agoMs === 0 ? "end" : at < left + 24 ? "start" : "middle";
     return drawn("text", { class: "mark", x: at.toFixed(1), y: height - 4, "text-anchor": anchor }, words);

@@ -13,10 +13,11 @@ export function linear(from, to, start, end) {
   return (value) => start + (value - from) * slope;
 }
 
-/** Where a time axis of so many milliseconds has its marks, in milliseconds before its end, and their words. */
-export function timeMarks(spanMs) {
+/** Where a time axis of so many milliseconds has its marks, in milliseconds before its end, and their words: the end,
+ * and at most `most` others. */
+export function timeMarks(spanMs, most = 5) {
   const steps = [15_000, 30_000, 60_000, 120_000, 300_000];
-  const step = steps.find((one) => spanMs / one <= 5) ?? steps.at(-1);
+  const step = steps.find((one) => spanMs / one <= most) ?? steps.at(-1);
   const marks = [];
   for (let ago = 0; ago <= spanMs; ago += step) marks.push({ agoMs: ago, words: agoWords(ago) });
   return marks;
@@ -34,7 +35,8 @@ export function linePath(points) {
   for (const [x, y] of points) {
     if (y === null) pen = false;
     else {
-      path += `${pen ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
+      const place = `${x.toFixed(1)} ${y.toFixed(1)}`;
+      path += pen ? `L${place}` : `M${place}h0`; // without the h0 a point alone would not be seen
       pen = true;
     }
   }

@@ -14,7 +14,7 @@ export function drawShares({ width, height, fromMs, toMs, keys, points, toneOf, 
   const y = linear(0, 1, height - FOOT, HEAD);
   const areas = runs(points, ([, shares]) => shares !== null).flatMap((found) => {
     // One look alone has no width of its own.
-    const run = found.length > 1 ? found : [found[0], [found[0][0] + ALONE_MS, found[0][1]]];
+    const run = found.length > 1 ? found : [[found[0][0] - ALONE_MS, found[0][1]], found[0]];
     return keys.map((key, place) => {
       const under = ([, shares]) => keys.slice(0, place).reduce((sum, one) => sum + (shares.get(one) ?? 0), 0);
       const upper = run.map((point) => [x(point[0]), y(under(point) + (point[1].get(key) ?? 0))]);

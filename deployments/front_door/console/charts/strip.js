@@ -7,19 +7,20 @@ const LEFT = 4; // names are above the rows, not before them
 const WORDS = 16; // above each row, for its name
 const [LEAST, MOST, FULL] = [26, 150, 330]; // of a row's height; few rows share what many would fill
 
-function rowHeight(rows) {
-  return Math.max(LEAST, Math.min(MOST, FULL / Math.max(1, rows)));
+function rowHeight(rows, width) {
+  return Math.max(LEAST, Math.min(MOST, Math.min(FULL, width / 2) / Math.max(1, rows)));
 }
 
-export function stripHeight(rows) {
-  return Math.max(1, rows) * (rowHeight(rows) + WORDS) + FOOT;
+/** How high a strip of so many rows is. */
+export function stripHeight(rows, width) {
+  return Math.max(1, rows) * (rowHeight(rows, width) + WORDS) + FOOT;
 }
 
 /** The SVG children of a strip of `rows`: [{name, note, tone, points: [[atMs, count, alarm]]}]. Blocks are as high as the
  * count is of the largest; while there is none, the ground is all there is, and in alarm where none is a fault. */
 export function drawStrip({ width, fromMs, toMs, rows }) {
-  const height = stripHeight(rows.length);
-  const high = rowHeight(rows.length);
+  const height = stripHeight(rows.length, width);
+  const high = rowHeight(rows.length, width);
   const most = Math.max(1, ...rows.flatMap(({ points }) => points.map(([, count]) => count)));
   const x = timeScale(fromMs, toMs, width, LEFT);
   const parts = rows.flatMap(({ name, note, tone, points }, place) => {

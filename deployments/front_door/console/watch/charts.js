@@ -59,7 +59,7 @@ function showReplicas(figure, history, model, span) {
   figure.show({
     legend: [],
     children: drawStrip({ width: figure.width, ...span, rows }),
-    height: stripHeight(rows.length),
+    height: stripHeight(rows.length, figure.width),
     summary: `Now ${all.map(({ name, note }) => `${name}: ${note}`).join(", ") || "none"}.`,
     rows: () => tableRows(span, rows.map(({ name, points }) => ({ name, points })), String),
   });

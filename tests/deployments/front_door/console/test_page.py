@@ -12,18 +12,38 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cluster.pipeline.state import Shares, StageState, State
 from deployments.front_door.app import create_app
+from deployments.stage_status import stage_status
 from engine.errors import EngineFailed, Overloaded
 from tests.deployments.front_door.console.browser import PHONE, Visit, choose_task, ended, run, visit
 from tests.deployments.front_door.fakes import FakeEngine, make_service
 from tests.deployments.front_door.servers import serving
 
-STAGE = {"node": "10.0.0.1", "pid": 1, "memory_bytes": 300 << 20, "restarts": 0, "sending": 0.05, "waiting": 0.2}
-STAGES = [
-    {**STAGE, "index": 0, "layers": "0-14", "state": "ready", "busy": 0.75},
-    {**STAGE, "index": 1, "layers": "15-29", "state": "lost", "busy": 0.5, "restarts": 2},
-]
-REPLICA = {"state": "ready", "node": "10.0.0.1", "pid": 7, "running": 3, "waiting": 1, "stages": STAGES, "bubble": 0.31}
+MIB = 1 << 20
+
+
+def stage(index: int, layers: str, state: State, busy: float, restarts: int) -> StageState:
+    shares = Shares(busy=busy, waiting=0.2, sending=0.05, active=0.9)
+    return StageState(
+        index=index,
+        layers=layers,
+        node="10.0.0.1",
+        pid=1,
+        state=state,
+        memory_bytes=300 * MIB,
+        peak_memory_bytes=400 * MIB,
+        weight_bytes=200 * MIB,
+        cache_bytes=64 * MIB,
+        load_s=1.0,
+        batches=5,
+        restarts=restarts,
+        shares=shares,
+    )
+
+
+STAGES = (stage(0, "0-14", "ready", 0.75, 0), stage(1, "15-29", "lost", 0.492, 2))
+REPLICA = {"state": "ready", "node": "10.0.0.1", "pid": 7, "running": 3, "waiting": 1, **stage_status(STAGES)}
 STATUS = {
     "models": [
         {

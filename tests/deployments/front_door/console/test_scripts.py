@@ -137,11 +137,13 @@ def test_marks_of_time(scripts: Page) -> None:
     words = "m.timeMarks(a[0]).map((mark) => mark.words)"
     assert call(scripts, "charts/scale.js", words, 60_000) == ["now", "−15 s", "−30 s", "−45 s", "−1 min"]
     assert call(scripts, "charts/scale.js", words, 600_000)[:2] == ["now", "−2 min"]
+    narrow = "m.timeMarks(a[0], 2).map((mark) => mark.words)"
+    assert call(scripts, "charts/scale.js", narrow, 60_000) == ["now", "−30 s", "−1 min"]
 
 
 def test_lines_are_broken_where_nothing_was_measured(scripts: Page) -> None:
     path = call(scripts, "charts/scale.js", "m.linePath([[0, 1], [1, 2], [2, null], [3, 4]])")
-    assert path == "M0.0 1.0L1.0 2.0M3.0 4.0"
+    assert path == "M0.0 1.0h0L1.0 2.0M3.0 4.0h0"
     assert call(scripts, "charts/scale.js", "m.runs([1, 2, 0, 3], (x) => x > 0)") == [[1, 2], [3]]
 
 
