@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -51,7 +52,8 @@ class DriftWatch:
     def take(self, job: Job) -> None:
         """Has an answer compared, some time."""
         if self.worker is None:
-            self.worker = asyncio.get_running_loop().create_task(self._work())
+            # In a context of its own: what it asks belongs to no request, to whose log and trace it would be added.
+            self.worker = asyncio.get_running_loop().create_task(self._work(), context=contextvars.Context())
         try:
             self.waiting.put_nowait(job)
         except asyncio.QueueFull:

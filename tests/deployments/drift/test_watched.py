@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,24 @@ async def test_nothing_is_asked_of_a_reference_that_is_busy(gated: Gated, monkey
     await until(lambda: value(metrics, "skipped", "good", reason="busy") == 1)
     assert gated.engine.variants == ["good"]
     ticket.close()
+
+
+async def test_what_is_asked_belongs_to_no_request() -> None:
+    whose: ContextVar[str] = ContextVar("whose", default="nobody's")
+    seen: list[str] = []
+
+    async def generate(variant: str, request: Request) -> AsyncIterator[Delta]:
+        seen.append(whose.get())
+        async for delta in FakeEngine(text="abc").generate(variant, request):
+            yield delta
+
+    metrics = DriftMetrics()
+    model = watched(model_of(generate), 1.0, metrics, always)
+    assert isinstance(model, GenerationModel)
+    whose.set("a caller's")
+    await answer(model)
+    await until(lambda: value(metrics, "answers", "good") == 1)
+    assert seen == ["a caller's", "nobody's"]
 
 
 async def test_few_answers_are_kept(gated: Gated) -> None:
