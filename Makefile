@@ -22,7 +22,7 @@ TAG ?= stageline:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)$(if
 BUILD ?=
 ENGINE ?= $(shell command -v docker || command -v podman)
 
-.PHONY: help install serve test bench attack k8s-check lint fmt image clean
+.PHONY: help install serve test bench attacks k8s-check lint fmt image clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +38,7 @@ test: $(STAMP)  ## run the tests (ARGS="-k settings")
 bench: $(STAMP)  ## the article's table, measured here: a plain baseline against Stageline (ARGS="--task generation")
 	@exec $(BIN)/stageline benchmark $(ARGS)
 
-attack: $(STAMP)  ## hostile files and hostile callers, on a server of its own (ARGS="--only templates")
+attacks: $(STAMP)  ## hostile files and hostile callers, on a server of its own (ARGS="--only templates")
 	@exec $(BIN)/stageline attack $(ARGS)
 
 k8s-check: $(STAMP)  ## render and check k8s/, without a cluster (ARGS="k8s/overlays/gpu" KUBERAY_CRDS=folder)
