@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import random
+import secrets
 import shutil
 import socket
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 import psutil
 
 from engine.errors import ConfigError, EngineFailed
+
+log = logging.getLogger(__name__)
 
 # Tokens do not travel through Ray's object store, so that little of it is enough.
 _OBJECT_STORE_BYTES = 256 << 20
@@ -57,6 +60,7 @@ def local_node(environment: Mapping[str, str], temp_dir: Path, *, verbose: bool 
         stack.enter_context(_ending_ray())
         import ray
 
+        _keep_token_private()
         cores = available_cores()
         try:
             ray.init(
@@ -197,9 +201,37 @@ def _require_listener(address: str) -> None:
 
 def _authentication() -> dict[str, str]:
     """As Ray's own commands do: a token that lies ready is used."""
-    if "RAY_AUTH_MODE" in os.environ or not (Path.home() / ".ray" / "auth_token").exists():
+    if "RAY_AUTH_MODE" in os.environ or not _token_path().exists():
         return {}
     return {"RAY_AUTH_MODE": "token"}
+
+
+def _keep_token_private() -> None:
+    """Ray makes a token for its nodes where there is none, readable for every user of the machine; whoever knows it may
+    run code in the node. So the file is made here, and closed to others where Ray has made it before."""
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(
+        os.environ
+    ):
+        return  # it is turned off, or somebody else's to keep
+    path = _token_path()
+    try:
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent)  # readable by this user only
+        try:
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32))
+            os.link(name, path)  # whole, and never in place of one that is there
+        finally:
+            Path(name).unlink()
+    except FileExistsError:
+        if path.stat().st_uid == os.getuid():
+            path.chmod(0o600)
+    except OSError as error:
+        log.debug("Ray's token is left to Ray: %s", error)
+
+
+def _token_path() -> Path:
+    return Path.home() / ".ray" / "auth_token"
 
 
 def _shutdown() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from cluster.node import (
     RayNode,
+    _keep_token_private,
     available_cores,
     end_processes,
     free_ports,
@@ -84,6 +86,27 @@ def test_a_cluster_that_does_not_answer_is_told_at_once() -> None:
     port = free_ports(1)[0]
     with pytest.raises(ConfigError, match="No Ray cluster answers"), joined_cluster(f"127.0.0.1:{port}", {}):
         pass
+
+
+def test_nobody_else_can_read_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / ".ray" / "auth_token"
+    with monkeypatch.context() as patched:
+        patched.setenv("RAY_AUTH_MODE", "disabled")
+        _keep_token_private()
+        assert not path.exists()
+        patched.setenv("RAY_AUTH_MODE", "token")
+        patched.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "mine"))
+        _keep_token_private()
+        assert not path.exists()
+    _keep_token_private()
+    token = path.read_text()
+    assert (len(token), stat.S_IMODE(path.stat().st_mode)) == (64, 0o600)
+    path.chmod(0o644)  # as Ray makes it
+    _keep_token_private()
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (token, 0o600)
 
 
 @pytest.mark.ray
