@@ -59,6 +59,11 @@ def _same(a: object, b: object) -> bool:
 
 
 class _Recorder(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing compiles here. To keep its compiler out torch would import it: for seconds, in the first step."""
+        return False
+
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()
         self.slots = {id(tensor): Slot(index) for index, tensor in enumerate(inputs)}

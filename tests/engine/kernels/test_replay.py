@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -117,3 +119,15 @@ def test_a_fault_in_a_replayed_run_is_raised() -> None:
     with pytest.raises((RuntimeError, IndexError), match="out of range"):
         replay(layer, layer, torch.randn(2, 24), torch.tensor([7]))
     outputs(replay, layer, [4])
+
+
+def test_recording_does_not_import_the_compiler() -> None:
+    """That takes seconds, and would be in every replica's first step."""
+    program = """
+import sys, torch
+from engine.kernels.replay import _Recorder
+with _Recorder([]):
+    torch.ones(2) + 1
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
