@@ -14,7 +14,7 @@ from deployments.tracing.context import nanoseconds, of_parent
 from deployments.tracing.stages import StageTimes, Work
 from engine.request import Timings
 
-NAMES = ("prefill", "decode")
+COMPUTED = ("prefill", "run", "decode")
 
 
 class ReplicaTracer:
@@ -58,6 +58,7 @@ class CallTrace:
         self.ended_s = 0.0
         self.timings: Timings | None = None
         self.tokens = 0
+        self._whole = False
 
     def took(self, tokens: int, timings: Timings | None) -> None:
         """A part of the answer."""
@@ -66,6 +67,7 @@ class CallTrace:
 
     def texts(self, results: Sequence[Any]) -> None:
         """The results of texts that are answered whole: the one that took the longest counts."""
+        self._whole = True
         if results:
             self.timings = Timings(max(one.queue_s for one in results), max(one.run_s for one in results), 0.0)
 
@@ -78,7 +80,7 @@ class CallTrace:
         stages = self._owner.stages
         parts = self.parts()
         works = [
-            [] if stages is None or name not in NAMES else stages.between(start_s, end_s)
+            [] if stages is None or name not in COMPUTED else stages.between(start_s, end_s)
             for name, start_s, end_s in parts
         ]
         for parent in self._traces:
@@ -98,7 +100,7 @@ class CallTrace:
             return [("queue", self._came_s, self.ended_s)]
         began_s = min(max(self._arrival_s + self.timings.queue_s, self._came_s), self.ended_s)
         first_s = min(began_s + self.timings.prefill_s, self.ended_s)
-        parts = [("queue", self._came_s, began_s), ("prefill", began_s, first_s)]
+        parts = [("queue", self._came_s, began_s), ("run" if self._whole else "prefill", began_s, first_s)]
         if self.tokens > 1:
             parts.append(("decode", first_s, self.ended_s))
         return parts

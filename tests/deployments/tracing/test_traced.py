@@ -21,6 +21,7 @@ from deployments.presence import Presence
 from deployments.tracing.replica import ReplicaTracer
 from deployments.tracing.requests import RequestTracer
 from deployments.tracing.stages import StageTimes
+from engine.encoder.request import Encoded
 from engine.request import Delta, FinishReason, Timings
 from tests.deployments.front_door.fakes import EOS, FakeEngine, make_service
 from tests.deployments.tracing.test_stages import Pipeline, batch
@@ -185,3 +186,12 @@ async def test_no_one_who_was_refused_is_left_without_an_end() -> None:
     (root,) = (one for one in world.spans if one.parent is None)
     assert root.attributes["http.response.status_code"] == 404
     assert root.attributes["error.type"] == "ModelNotFound"
+
+
+async def test_texts_are_computed_in_one_piece() -> None:
+    world = World()
+    for results in ([Encoded(None, 0.01, 0.02), Encoded(None, 0.02, 0.01)], []):
+        trace = world.tracer.begin([CALLER], 1.0)
+        trace.texts(results)
+        trace.end()
+    assert [one.name for one in world.spans] == ["queue", "run", "compute", "queue", "compute"]
