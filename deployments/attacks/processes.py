@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from deployments.attacks.scene import Scene
 
 SETTLE_S = 45.0  # for everything to end that is ending
 _POLL_S = 0.5
+_REPLICA = re.compile(r"ServeReplica:[^:]+:(.+?)(?:\.\w+)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,13 @@ def kind(process: psutil.Process) -> str:
         return "front door"
     if "haproxy" in process.name():
         return "proxy"
-    return line.split()[0].rpartition(":")[2] if line.startswith("ray::ServeReplica") else process.name()
+    return variant_in(line) or process.name()
+
+
+def variant_in(title: str) -> str | None:
+    """The variant in the title that Ray gives a replica's process, which may end in what it is doing and spaces."""
+    found = _REPLICA.search(title.rstrip())
+    return found[1] if found else None
 
 
 def _below(scene: Scene) -> list[psutil.Process]:
