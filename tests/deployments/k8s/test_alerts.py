@@ -145,6 +145,13 @@ CASES = (
         "25m",
         {"StagelineStalls": 1},
     ),
+    Case(
+        "keys that cannot be read",
+        {f"stageline:api_keys_broken{{{OURS}}}": "0x10 1x400"},
+        "13m",
+        {"StagelineKeysBroken": 1},
+    ),
+    Case("keys that could not be read for a minute", {f"stageline:api_keys_broken{{{OURS}}}": "0x10 1x1 0x400"}, "15m"),
     Case("a step that hung an hour ago", {f'stageline:stalls_total{{{BF16},what="step"}}': "0x20 1x380"}, "80m"),
     Case("queue", {f"vllm:num_requests_waiting{{{BF16}}}": "0+5x400"}, "30m", {"StagelineQueueGrowing": 1}),
     Case("queue that shrinks", {f"vllm:num_requests_waiting{{{BF16}}}": "2000-5x390"}, "60m"),
