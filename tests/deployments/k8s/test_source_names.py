@@ -37,7 +37,7 @@ def test_metrics_are_found_however_they_are_made(tmp_path: Path) -> None:
 
 
 def test_the_documented_metrics_are_all_found() -> None:
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `((?:vllm|stageline):\w+)` \| (\w+) \|", text, re.MULTILINE)
     found = set(metric_names(PACKAGE))
     missing = [name for name, kind in documented if (f"{name}_sum" if kind == "histogram" else name) not in found]
