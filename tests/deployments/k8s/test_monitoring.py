@@ -13,8 +13,10 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.access.ring import KeyFile
 from deployments.drift.compare import Comparison
 from deployments.drift.metrics import DriftMetrics
+from deployments.front_door.access_metrics import AccessMetrics
 from deployments.generation_replica import GenerationReplica
 from deployments.k8s.dashboards import DASHBOARDS
 from deployments.k8s.dashboards.grafana import json_of, text_of
@@ -43,17 +45,19 @@ def replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Generat
     replica.loop.stop()
 
 
-async def page_of(replica: GenerationReplica) -> str:
-    """`/metrics` as the front door writes it, once everything has happened that makes a series."""
+async def page_of(replica: GenerationReplica, keys: Path) -> str:
+    """`/metrics` as the front door writes it, once everything has happened that makes a series. `keys` is a file of API
+    keys."""
 
-    drift = CollectorRegistry()
+    others = CollectorRegistry()
+    others.register(AccessMetrics(KeyFile(keys)))
     metrics = DriftMetrics()
     metrics.compared("tiny", "bf16", Comparison(3, 2.0, 0.5))
     metrics.skipped("tiny", "bf16", "busy")
-    drift.register(metrics)
+    others.register(metrics)
 
     async def sources() -> Sequence[str]:
-        return (await replica.exposition(), generate_latest(drift).decode())
+        return (await replica.exposition(), generate_latest(others).decode())
 
     engine = FakeEngine()
     service = make_service(engine, metrics_sources=sources)
@@ -87,8 +91,10 @@ def unknown(use: Use, known: Labels) -> str:
     return f"{use.metric} has no label {', '.join(sorted(missing))}" if missing else ""
 
 
-async def test_every_metric_and_label_is_there(replica: GenerationReplica) -> None:
-    known: Labels = {**labels_in(await page_of(replica)), **RAY, **labels_recorded(), "up": frozenset()}
+async def test_every_metric_and_label_is_there(replica: GenerationReplica, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("keys: []\n")
+    known: Labels = {**labels_in(await page_of(replica, keys)), **RAY, **labels_recorded(), "up": frozenset()}
     wrong = {
         where: words for where, expr in expressions().items() for use in uses(expr) if (words := unknown(use, known))
     }

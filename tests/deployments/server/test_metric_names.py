@@ -21,8 +21,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.model]
 
 METRICS_PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
-STAGED = ("stageline:stage_", "stageline:pipeline_")
-"""Only replicas of several stages have these; without Ray, `tests/deployments/k8s/test_monitoring.py` sees them."""
+ELSEWHERE = ("stageline:stage_", "stageline:pipeline_", "stageline:api_keys")
+"""Only replicas of several stages, and servers with API keys, have these; without Ray,
+`tests/deployments/k8s/test_monitoring.py` sees them."""
 
 UNTIL_IT_HAPPENS = {
     "vllm:admission_rejections_total",
@@ -59,7 +60,7 @@ def test_ours(server: Server) -> None:
     found = labels_in(text)
     for where, expr in expressions().items():
         for use in uses(expr):
-            if not use.metric.startswith(("vllm:", "stageline:")) or use.metric.startswith(STAGED):
+            if not use.metric.startswith(("vllm:", "stageline:")) or use.metric.startswith(ELSEWHERE):
                 continue
             if use.metric in UNTIL_IT_HAPPENS and use.metric not in found:
                 assert f"# TYPE {use.metric} counter" in text, where
@@ -79,8 +80,7 @@ def test_the_documentation_lists_what_there_is(server: Server) -> None:
     }
     # (A histogram may well have a name that ends so.)
     found["vllm:iteration_tokens_total"] = found.pop("vllm:iteration_tokens")
-    elsewhere = (*STAGED, "stageline:api_keys")  # of servers with stages, or with keys
-    assert {name: kind for name, kind in listed.items() if not name.startswith(elsewhere)} == found
+    assert {name: kind for name, kind in listed.items() if not name.startswith(ELSEWHERE)} == found
 
 
 def test_rays(server: Server) -> None:
