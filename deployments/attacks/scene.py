@@ -71,6 +71,7 @@ def own_server(config: Path = CONFIG) -> Iterator[Scene]:
                 process.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait(STOP_S)
 
 
 def _wait(process: subprocess.Popen[bytes], folder: Path, log: Any) -> ServerState:

@@ -19,6 +19,7 @@ from deployments.profiles.merge import MERGE_S
 from deployments.sizes import format_size
 from engine.errors import EngineFailed, InvalidRequest
 
+SPAN = b'"ph":"X"'  # in a trace in which anything happened
 _TICK_S = 0.1
 
 
@@ -52,6 +53,8 @@ def profile(
         out.write_bytes(gzip.compress(trace, compresslevel=5))
     else:
         out.write_bytes(trace)
+    if SPAN not in trace:
+        console.print("It computed nothing in that time: ask it something meanwhile, or look longer (--seconds).")
     console.print(f"{out}: {format_size(out.stat().st_size)}. Open it at https://ui.perfetto.dev", highlight=False)
 
 

@@ -83,7 +83,7 @@ def time_table(phases: list[Told], took_s: float) -> RenderableType:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for _ in range(4):
         table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column()  # where it is narrow words wrap, and figures stay whole
     whole = max(took_s, 1e-9)
     for phase in phases:
         colour = COLOURS.get(phase["name"], "blue")

@@ -10,7 +10,8 @@ from rich.text import Text
 from deployments.sizes import format_size
 from deployments.top.frame import Frame, ModelRow, Quantiles, ReplicaRow, VariantRow
 
-TITLES = ("variant", "state", "open", "run", "wait", "KV", "req/s", "tok/s", "first", "token", "whole", "resumed")
+TITLES = ("variant", "state", "open", "run", "wait", "KV", "req/s", "tok/s", "first", "token", "whole")
+LEAST = {"variant": 14, "state": 8, "first": 8}  # characters of a column; of others, their titles
 FULL = 8  # cells of a bar
 
 
@@ -33,29 +34,35 @@ def draw(frame: Frame, where: str, note: str = "") -> RenderableType:
 
 def _model_line(model: ModelRow) -> str:
     line = f"[bold]{escape(model.name)}[/]  {model.task}"
-    for count, what in ((model.steps, "steps"), (model.refused, "refused"), (model.failed, "failed")):
+    resumed = sum(variant.resumed for variant in model.variants)
+    counts = ((model.steps, "steps"), (resumed, "resumed"), (model.refused, "refused"), (model.failed, "failed"))
+    for count, what in counts:
         line += f"  {count} {what}" if count else ""
     return line
 
 
 def _table(model: ModelRow) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
     for title in TITLES:
-        right = title not in ("variant", "state")
-        table.add_column(title, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+        counts = title not in ("variant", "state")
+        # Where it is narrow, words about the state wrap, and figures stay whole.
+        table.add_column(
+            title,
+            justify="right" if counts else "left",
+            no_wrap=title != "state",
+            overflow="ellipsis",
+            min_width=LEAST.get(title, len(title)),
+        )
     for variant in model.variants:
         table.add_row(*_variant_cells(variant))
         for replica in variant.replicas:
             table.add_row(*_replica_cells(replica))
             for stage in replica.stages:
-                replaced = f"replaced {stage.restarts}x" if stage.restarts else ""
+                replaced = f", replaced {stage.restarts}x" if stage.restarts else ""
                 table.add_row(
                     f"    stage {stage.index}: {stage.layers}",
-                    f"{stage.state} {bar(stage.busy)} {stage.busy:.0%} busy, {stage.waiting:.0%} waits",
-                    *("",) * 7,
-                    format_size(stage.memory_bytes),
-                    stage.process,
-                    replaced,
+                    f"{stage.state} {bar(stage.busy)} {stage.busy:.0%} busy, {stage.waiting:.0%} waits, "
+                    f"{format_size(stage.memory_bytes)}, {stage.process}{replaced}",
                 )
     return table
 
@@ -75,7 +82,6 @@ def _variant_cells(variant: VariantRow) -> tuple[str, ...]:
         _times(variant.first),
         _times(variant.token),
         _times(variant.latency),
-        str(variant.resumed or ""),
     )
 
 

@@ -4,8 +4,6 @@ import asyncio
 import io
 import json
 import logging
-import sys
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,28 +15,12 @@ CANARY = "canary-4711"
 log = logging.getLogger("deployments.tried")
 
 
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    """What is written to standard error; afterwards logging is as it was."""
-    root, ours = (
-        logging.getLogger(),
-        [logging.getLogger(name) for name in ("deployments", "cluster", "engine", "stageline")],
-    )
-    handlers, levels = list(root.handlers), [one.level for one in ours]
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "__stderr__", stream)
-    yield stream
-    root.handlers[:] = handlers
-    for one, level in zip(ours, levels, strict=True):
-        one.setLevel(level)
-
-
-def test_json(lines: io.StringIO) -> None:
+def test_json(log_lines: io.StringIO) -> None:
     set_up(Logs(format="json"), "front-door")
     token = REQUEST_ID.set("r-1")
     log.info("%d replicas", 3, extra={FIELDS: {"more": 1}})
     REQUEST_ID.reset(token)
-    told = json.loads(lines.getvalue())
+    told = json.loads(log_lines.getvalue())
     assert told.pop("time").endswith("Z")
     assert told.pop("pid") > 0
     assert told == {
@@ -51,29 +33,29 @@ def test_json(lines: io.StringIO) -> None:
     }
 
 
-def test_text(lines: io.StringIO) -> None:
+def test_text(log_lines: io.StringIO) -> None:
     set_up(Logs(), "m:bf16")
     log.warning("careful", extra={"request_id": "r-2"})
     log.info("nothing")
-    first, second = lines.getvalue().splitlines()
+    first, second = log_lines.getvalue().splitlines()
     assert "WARNING m:bf16/" in first
     assert first.endswith("deployments.tried [r-2]: careful")
     assert second.endswith("deployments.tried: nothing")
 
 
-def test_levels_are_of_our_own_loggers(lines: io.StringIO) -> None:
+def test_levels_are_of_our_own_loggers(log_lines: io.StringIO) -> None:
     set_up(Logs(level="warning"), "p")
     log.info("not told")
     logging.getLogger("httpx").info("not told")
     set_up(Logs(level="info"), "p", level="error")
     log.warning("not told")
-    assert not lines.getvalue()
+    assert not log_lines.getvalue()
     set_up(Logs(level="debug"), "p")
     log.debug("told once, though it was set up three times")
-    assert len(lines.getvalue().splitlines()) == 1
+    assert len(log_lines.getvalue().splitlines()) == 1
 
 
-def test_whatever_a_process_starts_with(lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_a_process_starts_with(log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENVIRONMENT, raising=False)
     before = list(logging.getLogger().handlers)
     set_up_here("p")
@@ -81,7 +63,7 @@ def test_whatever_a_process_starts_with(lines: io.StringIO, monkeypatch: pytest.
     monkeypatch.setenv(ENVIRONMENT, environment(Logs(format="json", level="debug"))[ENVIRONMENT])
     set_up_here("p")
     log.debug("x")
-    assert json.loads(lines.getvalue())["process"] == "p"
+    assert json.loads(log_lines.getvalue())["process"] == "p"
 
 
 def fail(error: Exception) -> None:
@@ -95,17 +77,17 @@ def fail(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_exceptions_do_not_quote(lines: io.StringIO, form: str) -> None:
+def test_exceptions_do_not_quote(log_lines: io.StringIO, form: str) -> None:
     set_up(Logs.model_validate({"format": form}), "p")
     fail(RuntimeError("shapes differ"))
-    text = lines.getvalue()
+    text = log_lines.getvalue()
     assert CANARY not in text
     assert "ValueError (what it says is left out" in text
     assert "RuntimeError: shapes differ" in text
     assert "in fail" in text
     set_up(Logs.model_validate({"format": form, "prompts": True}), "p")
     fail(RuntimeError("shapes differ"))
-    assert CANARY in lines.getvalue()
+    assert CANARY in log_lines.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +107,7 @@ def test_which_errors_are_told(error: Exception, told: bool) -> None:
     assert ("left out" not in text) is told
 
 
-def test_errors_of_a_group_are_told(lines: io.StringIO) -> None:
+def test_errors_of_a_group_are_told(log_lines: io.StringIO) -> None:
     set_up(Logs(), "p")
 
     async def together() -> None:
@@ -136,7 +118,7 @@ def test_errors_of_a_group_are_told(lines: io.StringIO) -> None:
         asyncio.run(together())
     except ExceptionGroup:
         log.exception("all failed")
-    assert "RuntimeError: at once" in lines.getvalue()
+    assert "RuntimeError: at once" in log_lines.getvalue()
 
 
 def fail_at_once() -> None:

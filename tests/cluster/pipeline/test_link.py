@@ -6,7 +6,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -16,42 +16,13 @@ import pytest
 import torch
 
 from cluster.pipeline import frames, link
-from cluster.pipeline.handshake import HELLO_BYTES, Membership, Place
+from cluster.pipeline.handshake import HELLO_BYTES, Membership
 from cluster.pipeline.link import LinkLimits, LinkLost, Listener, Receiver, Sender
 from engine.pipeline.message import Message
+from tests.cluster.pipeline.links import PATIENT, PLACE, linked, send
 
-PLACE = Place(Membership.new(), epoch=1, link=0)
-PATIENT = LinkLimits(connect_s=20.0, silence_s=20.0, send_s=20.0)
 SMALL = Message("x", {"n": 1}, (torch.arange(6.0).reshape(2, 3),))
 WAIT_S = 20.0
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
-
-
-def linked(stack: ExitStack, limits: LinkLimits = PATIENT, host: str = "127.0.0.1") -> tuple[Sender, Receiver]:
-    """Both ends of a link, made on one thread: nobody has to wait for the other's reply before giving his own."""
-    listener = Listener(host, PLACE, limits)
-    stack.callback(listener.close)
-    sender = Sender(listener.address, PLACE, limits)
-    stack.callback(sender.close)
-    receiver = listener.accept()
-    stack.callback(receiver.close)
-    sender.confirm()
-    return sender, receiver
-
-
-def send(sender: Sender, message: Message) -> None:
-    sender.send(sender.pack(message))
 
 
 def raw(stack: ExitStack, limits: LinkLimits = PATIENT) -> tuple[socket.socket, Receiver]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,13 +12,11 @@ import pytest
 import torch
 
 from cluster.pipeline import link
-from cluster.pipeline.handshake import Membership, Place
-from cluster.pipeline.link import LinkLimits, LinkLost, Listener, Receiver, Sender
+from cluster.pipeline.link import LinkLimits, LinkLost, Listener, Sender
 from engine.pipeline.message import Message
 from tests.cluster.certificates import Authority, Certificate
+from tests.cluster.pipeline.links import PATIENT, PLACE, linked, send
 
-PLACE = Place(Membership.new(), epoch=1, link=0)
-PATIENT = LinkLimits(connect_s=20.0, silence_s=20.0, send_s=20.0)
 WAIT_S = 20.0
 
 
@@ -31,34 +28,6 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 @pytest.fixture(autouse=True)
 def tls(monkeypatch: pytest.MonkeyPatch, ours: Certificate) -> None:
     ours.use(monkeypatch)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4) as pool:
-        yield pool
-
-
-def linked(stack: ExitStack, limits: LinkLimits = PATIENT) -> tuple[Sender, Receiver]:
-    """Made on one thread, as each stage of a ring makes its own."""
-    listener = Listener("127.0.0.1", PLACE, limits)
-    stack.callback(listener.close)
-    sender = Sender(listener.address, PLACE, limits)
-    stack.callback(sender.close)
-    receiver = listener.accept()
-    stack.callback(receiver.close)
-    sender.confirm()
-    return sender, receiver
-
-
-def send(sender: Sender, message: Message) -> None:
-    sender.send(sender.pack(message))
 
 
 def test_messages_of_all_sizes(stack: ExitStack, pool: ThreadPoolExecutor) -> None:

@@ -72,6 +72,14 @@ def test_a_request_is_told_in_words(operators: str) -> None:
         assert part in text
 
 
+def test_in_80_columns_figures_stay_whole(operators: str) -> None:
+    result = run(app, ["why", "lost", "--url", operators], env={"COLUMNS": "80"}, catch_exceptions=False)
+    times = result.output.partition("Where the time went")[2].partition("What took most of it")[0]
+    assert "queue" in times
+    assert "1.8 s" in times
+    assert "\u2026" not in times
+
+
 def test_replicas_that_were_lost(operators: str) -> None:
     text = why(operators, "lost")
     assert "slow" in text.splitlines()[0]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from deployments.top.draw import bar, draw
+from deployments.top.draw import TITLES, bar, draw
 from deployments.top.frame import Frame, frame, quantile, rate
 from deployments.top.snapshot import Snapshot, read
 from engine.errors import EngineFailed
@@ -168,6 +168,12 @@ def test_a_frame_as_text(two: Frame) -> None:
 @pytest.mark.parametrize("width", [20, 60, 80, 300])
 def test_any_width_will_do(two: Frame, width: int) -> None:
     assert max(len(line) for line in text_of(two, width).splitlines()) <= width
+
+
+def test_in_80_columns_names_and_figures_stay_whole(two: Frame) -> None:
+    lines = text_of(two, 80).splitlines()
+    assert any(line.split() == list(TITLES) for line in lines), lines
+    assert any("1.7/2.8s" in line for line in lines)
 
 
 def test_bars() -> None:

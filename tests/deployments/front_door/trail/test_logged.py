@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import sys
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -25,19 +22,9 @@ CANARY, ANSWER = "canary-4711", "said-4712"
 
 
 @pytest.fixture
-def logged(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    root, ours = (
-        logging.getLogger(),
-        [logging.getLogger(one) for one in ("deployments", "cluster", "engine", "stageline")],
-    )
-    handlers, levels = list(root.handlers), [one.level for one in ours]
-    stream = io.StringIO()
-    monkeypatch.setattr(sys, "__stderr__", stream)
+def logged(log_lines: io.StringIO) -> io.StringIO:
     set_up(Logs(format="json", level="debug"), "front-door")
-    yield stream
-    root.handlers[:] = handlers
-    for one, level in zip(ours, levels, strict=True):
-        one.setLevel(level)
+    return log_lines
 
 
 async def ask(app: FastAPI, path: str, body: Any, **headers: str) -> httpx.Response:
