@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deployments.load import Load
@@ -14,6 +14,7 @@ from deployments.routing.heard import Heard, queued
 from deployments.routing.open_requests import OpenRequests, Ticket
 from deployments.routing.prediction import Demand, Objective
 from deployments.routing.situation import Situation
+from deployments.routing.undisturbed import Undisturbed, look, with_costs
 from deployments.variants import Policy, VariantInfo, allowed
 from engine.errors import CallerOverShare
 
@@ -66,6 +67,7 @@ class Router:
         self.steps: Counter[tuple[str, str, str]] = Counter()  # by the variants before and after, and the cause
         self.resumptions: Counter[tuple[str, str]] = Counter()  # streams that went on elsewhere: by variant and cause
         self.memory = Memory()
+        self._undisturbed: Mapping[str, Undisturbed] = {}  # by variant
         self.counts = OpenRequests()
         self._variants = {variant.name: variant for variant in variants}
         self._heard = {variant.name: Heard(self.counts.of(variant.name)) for variant in variants}
@@ -97,7 +99,7 @@ class Router:
         variants = self.variants
         open_to = variants if ask.only is None else [one for one in variants if one.name in ask.only]
         good = allowed(self.model, open_to, ask.pinned, ask.min_quality)
-        candidates = [self._heard[variant.name].candidate(variant, now) for variant in good]
+        candidates = self._candidates(good, now)
         note(
             Situation(
                 variants,
@@ -189,6 +191,16 @@ class Router:
         """Whether it answers, and has nothing to do, of ours or of anybody's."""
         heard = self._heard[variant]
         return self._variants[variant].state == "ready" and not heard.mine.open and not heard.beside.open
+
+    def _candidates(self, good: Sequence[VariantInfo], now: float) -> list[Candidate]:
+        """Of the allowed variants. Those that are not have work on the same cores, too."""
+        best_first = sorted(self.variants, key=lambda variant: -variant.quality)
+        found = [self._heard[variant.name].candidate(variant, now) for variant in best_first]
+        if any(one.shared for one in found):
+            self._undisturbed = look(self._undisturbed, found, now)
+            found = with_costs(found, self._undisturbed, now)
+        by_name = {one.name: one for one in found}
+        return [by_name[variant.name] for variant in good]
 
     def _see(self, variant: str, now: float) -> None:
         self._variants[variant] = self._heard[variant].seen(self._variants[variant], now)

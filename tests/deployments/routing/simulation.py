@@ -93,7 +93,8 @@ class Call:
 
 class World:
     """`costs` by variant, in order of quality. With `shared` cores all compute on the same ones: a step takes as many
-    times as long as replicas compute when it begins, and the router knows (`told`) or does not."""
+    times as long as replicas compute when it begins (times `crowded`, where they are several), and the router knows
+    (`told`) or does not. `speedups` are what was measured before."""
 
     def __init__(
         self,
@@ -103,12 +104,16 @@ class World:
         *,
         shared: bool = False,
         told: bool = True,
+        crowded: float = 1.0,
+        speedups: dict[str, float] | None = None,
     ) -> None:
         self.now = 0.0
         self.shared = shared
-        shares = shared and told
+        self.crowded = crowded
+        shares, known = shared and told, speedups or {}
         infos = [
-            VariantInfo(name, retained=1.0 - 0.01 * i, measured=True, shares=shares) for i, name in enumerate(costs)
+            VariantInfo(name, retained=1.0 - 0.01 * i, measured=True, shares=shares, speedup=known.get(name))
+            for i, name in enumerate(costs)
         ]
         self.router = Router("m", infos, objective, lambda: self.now)
         self.steps: list[tuple[float, Step]] = []
@@ -166,7 +171,8 @@ class World:
         seconds, work = replica.step()
         replica.busy = bool(work)
         if self.shared:
-            seconds *= max(1, sum(one.busy for one in self.replicas.values()))
+            computing = sum(one.busy for one in self.replicas.values())
+            seconds *= computing * self.crowded if computing > 1 else 1
         if work:
             self.at(self.now + seconds, lambda: self._end(replica, seconds, work))
 

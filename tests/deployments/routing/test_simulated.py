@@ -143,7 +143,7 @@ SHARED_RATE = 20.0
 
 @pytest.mark.parametrize("rate", [2, 5, 8, 12, SHARED_RATE])
 def test_on_shared_cores_one_variant_takes_all(rate: float) -> None:
-    world = World(COSTS, OBJECTIVE, shared=True)
+    world = World(COSTS, OBJECTIVE, shared=True, speedups={"bf16": 1.0, "int8": 3.0})
     world.run(poisson(lambda _: rate, 120, rate, seed=int(rate)), 120)
     held(world, 15, 110)
     shares = [world.shares(since, since + 15)["bf16"] for since in range(20, 105, 15)]
@@ -175,3 +175,26 @@ def test_a_step_on_shared_cores_goes_down_and_comes_back() -> None:
     assert world.shares(75, 115)["bf16"] < 0.02
     assert world.shares(160, 240)["bf16"] > 0.98
     assert len(world.steps) <= 4
+
+
+CLOSE = {"bf16": StepCost(0.008, 0.0010), "int8": StepCost(0.006, 0.00075)}
+"""As the demo's generator on two cores: int8 is a third faster, and where both compute it does not look so."""
+
+
+@pytest.mark.parametrize("speedups", [{"bf16": 1.9, "int8": 2.5}, None])
+@pytest.mark.parametrize("crowded", [1.0, 1.5])
+def test_a_variant_that_is_little_faster_is_found_out(speedups: dict[str, float] | None, crowded: float) -> None:
+    """What int8 takes beside bf16 is not what it takes without it. Nothing else is known of it at first."""
+    world = World(CLOSE, OBJECTIVE, shared=True, crowded=crowded, speedups=speedups)
+    load = lambda time: 7.5 if 30 <= time < 150 else 1.0  # noqa: E731
+    world.run(poisson(load, 210, 7.5, seed=9), 210)
+    assert world.shares(70, 145)["int8"] > 0.95
+    assert world.shares(180, 205)["bf16"] > 0.95
+    assert len(world.steps) <= 4, world.steps
+
+
+@pytest.mark.parametrize("speedups", [{"bf16": 2.0, "int8": 1.0}, None])
+def test_a_lesser_variant_that_is_slower_is_left_again(speedups: dict[str, float] | None) -> None:
+    world = World({"bf16": CLOSE["int8"], "int8": CLOSE["bf16"]}, OBJECTIVE, shared=True, speedups=speedups)
+    world.run(poisson(lambda _: 9.0, 180, 9.0, seed=9), 180)
+    assert world.shares(60, 175)["bf16"] > 0.8
