@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from deployments.benchmark.asking import AllTaken, Server, take_turns
 from deployments.benchmark.everything_on import collector, everything_on, scraped
 from deployments.benchmark.kept import Kept
+from deployments.benchmark.metrics_cost import metrics_cost
 from deployments.benchmark.overhead_costs import OFF, ON
 from deployments.benchmark.servers import configuration, stageline
 from deployments.benchmark.stored import scenario_kept
@@ -40,6 +41,7 @@ def bench_overhead(plan: Plan, settings: Settings, console: Console, kept: Kept)
     models = tuple(first_of(settings, work.task) for work in works)
     plain = settings.model_copy(update={"models": models})
     fetch_models(plain, console)
+    metrics = asdict(metrics_cost())
     with ExitStack() as stack:
         servers = list(_servers(plain, stack, console))
 
@@ -49,6 +51,7 @@ def bench_overhead(plan: Plan, settings: Settings, console: Console, kept: Kept)
                 "benchmark": "overhead",
                 "rounds": over,
                 "complete": over == plan.rounds,
+                "metrics": metrics,
                 "works": {
                     work.name: {
                         "scenario": scenario_kept(scenarios[work]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from deployments.benchmark.ratios import ratio
@@ -11,6 +12,7 @@ from deployments.benchmark.works import WORKS, Work
 
 OFF, ON = "off", "on"
 LEAST = 0.97  # of the speed without
+MOST_METRICS = 0.01  # of one core
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,15 @@ def _cost(work: Work, found: Mapping[str, Any]) -> Cost:
     return Cost(work, better.value, better.low, better.high, off, on)
 
 
+def metrics_share(result: Mapping[str, Any]) -> float:
+    """How much of one core metrics take while text is generated with all of it on."""
+    work = result["works"]["generation"]
+    tokens_per_s = median(float(one["figures"]["tokens_per_s"]) for one in work["servers"][ON]["samples"])
+    tokens = work["scenario"]["requests"][0]["output_tokens"]
+    cost = result["metrics"]
+    return tokens_per_s * (float(cost["token_s"]) + float(cost["request_s"]) / float(tokens))
+
+
 def complaints(result: Mapping[str, Any]) -> list[str]:
     """Works that are slower by more than `LEAST` allows, and requests that failed."""
     found = [
@@ -44,6 +55,8 @@ def complaints(result: Mapping[str, Any]) -> list[str]:
         for one in costs(result)
         if one.share < LEAST
     ]
+    if (share := metrics_share(result)) > MOST_METRICS:
+        found.append(f"Metrics take {share:.2%} of one core; {MOST_METRICS:.0%} is the most.")
     for name, work in result["works"].items():
         for server, one in work["servers"].items():
             if failed := sum(sample["figures"]["failed"] for sample in one["samples"]):

@@ -7,7 +7,7 @@ from typing import Any
 
 from deployments.benchmark.markdown_table import markdown_table, shown
 from deployments.benchmark.origin import told
-from deployments.benchmark.overhead_costs import complaints, costs
+from deployments.benchmark.overhead_costs import complaints, costs, metrics_share
 from deployments.benchmark.ratios import LEAST_ROUNDS, spread
 from deployments.benchmark.works import UNITS
 
@@ -24,4 +24,16 @@ def markdown(result: Mapping[str, Any]) -> str:
     bounds = "where it is with 95%" if result["rounds"] >= LEAST_ROUNDS else "the extremes"
     against = "".join(f"\n- {one}" for one in complaints(result))
     told_against = f"\n\nWhat speaks against it:\n{against}" if against else ""
-    return f"{told(result)} Medians of {result['rounds']} rounds, in brackets {bounds}.\n\n{table}{told_against}\n"
+    return (
+        f"{told(result)} Medians of {result['rounds']} rounds, in brackets {bounds}.\n\n{table}\n\n{_metrics(result)}"
+        f"{told_against}\n"
+    )
+
+
+def _metrics(result: Mapping[str, Any]) -> str:
+    cost = result["metrics"]
+    return (
+        f"Metrics, which are on in both, take {1e6 * cost['token_s']:.1f} µs of a core for each token, with a step for "
+        f"each, and {1e6 * cost['request_s']:.0f} µs for the rest of a request (timed by themselves): "
+        f"{metrics_share(result):.2%} of one core at this speed of generation."
+    )

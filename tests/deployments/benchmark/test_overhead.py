@@ -12,6 +12,7 @@ import yaml
 
 from deployments.access.keys import read_keys
 from deployments.benchmark.everything_on import collector, everything_on
+from deployments.benchmark.metrics_cost import metrics_cost
 from deployments.benchmark.overhead import MEASURED
 from deployments.benchmark.overhead_costs import complaints, costs
 from deployments.benchmark.pages import page
@@ -31,6 +32,7 @@ def result(on: Sequence[float], **more: Any) -> dict[str, Any]:
         "benchmark": "overhead",
         "rounds": len(on),
         "complete": True,
+        "metrics": {"token_s": 5e-6, "request_s": 6.4e-5},
         "works": {
             work.name: {
                 "scenario": scenario_of(work, SCENARIOS, settings).model_dump(mode="json"),
@@ -55,6 +57,17 @@ def test_what_costs_more_than_it_may_is_told() -> None:
     assert told[0] == "generation: with all of it on 95.2% [95.2% to 95.2%] of the speed without; 97% is the least."
 
 
+def test_metrics_that_take_too_much_are_told() -> None:
+    dear = {**result([2.0] * 6), "metrics": {"token_s": 4e-4, "request_s": 0.0}}
+    assert complaints(dear) == ["Metrics take 1.28% of one core; 1% is the most."]
+
+
+def test_what_metrics_take_is_measured() -> None:
+    found = metrics_cost()
+    assert found.token_s > 0
+    assert found.request_s >= 0
+
+
 def test_the_page(tmp_path: Path) -> None:
     (tmp_path / RESULT).write_text(json.dumps(result([2.5] * 6)))
     text = page(tmp_path)
@@ -63,6 +76,8 @@ def test_the_page(tmp_path: Path) -> None:
     )
     assert "Medians of 6 rounds, in brackets where it is with 95%." in text
     assert "97% is the least" in text
+    assert "take 5.0 µs of a core for each token, with a step for each, and 64 µs for the rest" in text
+    assert "0.02% of one core at this speed" in text
 
 
 def test_all_of_it_is_on(tmp_path: Path) -> None:
