@@ -39,7 +39,8 @@ class Grammars(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one engine takes, resolved from configuration and memory; see `EngineConfig`. `blocks` of `block_size`."""
+    """What one engine takes, resolved from configuration and memory; see `EngineConfig`. `blocks` of `block_size`.
+    `double_at` is the scheduler's."""
 
     max_model_len: int
     blocks: int
@@ -48,6 +49,7 @@ class Limits:
     max_running: int
     max_waiting: int
     prefix_cache: bool
+    double_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,9 @@ class Engine:
         self.grammars = grammars
         self.clock = clock
         self.blocks = BlockManager(limits.blocks, limits.block_size, limits.prefix_cache)
-        self.scheduler = Scheduler(self.blocks, limits.max_batch_tokens, limits.max_running, runner.depth)
+        self.scheduler = Scheduler(
+            self.blocks, limits.max_batch_tokens, limits.max_running, runner.depth, limits.double_at
+        )
         self.requests: dict[str, Running] = {}
         self.blame = Blame()
         self.under_way: deque[list[Launched]] = deque()  # the steps that are not answered, oldest first

@@ -21,6 +21,11 @@ from engine.text.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 
+DOUBLE_AT = 2
+"""At how many hidden sizes of context attention takes as long as all else in a layer. By operations (24 times the
+hidden size squared, against four times hidden size and context) it is 6, but products do more of them a second."""
+
+
 def load_engine(path: Path, config: EngineConfig) -> Engine:
     """The engine for the model at `path`, which computes in this process. Raises CheckpointError and ConfigError."""
     with open_checkpoint(path) as checkpoint:
@@ -98,6 +103,7 @@ def resolve_limits(arch: Architecture, kernels: Kernels, config: EngineConfig) -
         max_running=min(config.max_running, config.max_batch_tokens),
         max_waiting=config.max_waiting,
         prefix_cache=config.prefix_cache,
+        double_at=DOUBLE_AT * arch.hidden_size,
     )
 
 

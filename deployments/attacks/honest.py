@@ -20,6 +20,7 @@ from deployments.attacks.scene import Scene
 
 TIMEOUT_S = 30.0
 PAUSE_S = 0.1
+OWN_NAME = {"Authorization": "Bearer honest"}  # where no keys are asked for, callers are told apart by what they send
 _STOP_S = 40.0
 _PRINTING = threading.Lock()
 
@@ -93,7 +94,8 @@ def honest_callers(scene: Scene) -> Iterator[Heard]:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
-    told = {"url": scene.url, "headers": dict(scene.headers), "models": dict(scene.models)}
+    headers = {**OWN_NAME, **scene.headers}
+    told = {"url": scene.url, "headers": headers, "models": dict(scene.models)}
     process.stdin.write(json.dumps(told) + "\n")
     process.stdin.flush()
     heard = Heard()

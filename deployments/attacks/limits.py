@@ -12,7 +12,8 @@ from deployments.attacks.raw import completion, exchange, request, statuses
 from deployments.attacks.scene import Scene
 
 MOST_S = 60.0  # for one that asks for work; the honest ones run beside it
-_REFUSED, _ANSWERED, _EITHER = (400, 413), (200,), (200, 400, 413, 503)
+DEADLINE = {"x-request-timeout-seconds": "45"}  # or what may take for ever would, by right
+_REFUSED, _ANSWERED, _EITHER = (400, 413), (200,), (200, 400, 408, 413, 503)
 
 Asked = tuple[str, dict[str, Any], tuple[int, ...]]
 
@@ -89,13 +90,13 @@ async def attack(scene: Scene) -> Outcome:
     context = int(told.get("max_model_len") or 2048)
     outcome, each = Outcome(), {}
     for name, fields, right in generation(context):
-        data = request(scene, body=completion(scene, **fields))
+        data = request(scene, body=completion(scene, **fields), headers=DEADLINE)
         each[name] = await _one(scene, outcome, name, data, right)
     for name, path, fields, right in texts():
         task = "translation" if path == "/translate" else "text-classification"
         if task in scene.models:
             body = json.dumps({"model": scene.models[task], **fields}).encode()
-            each[name] = await _one(scene, outcome, name, request(scene, path=path, body=body), right)
+            each[name] = await _one(scene, outcome, name, request(scene, path=path, body=body, headers=DEADLINE), right)
     outcome.seen = {"context": context, "requests": each}
     return outcome
 
@@ -108,7 +109,7 @@ def texts() -> list[tuple[str, str, dict[str, Any], tuple[int, ...]]]:
         ("4 MB to classify", "/classify", {"input": "word " * 900_000}, _EITHER),
         ("nothing to classify", "/classify", {"input": []}, _REFUSED),
         ("257 KB to translate", "/translate", {"q": "word " * 60_000, **pair}, _REFUSED),
-        ("10,000 sentences", "/translate", {"q": "A. " * 10_000, **pair}, _REFUSED),
+        ("20,000 sentences", "/translate", {"q": " ".join(f"No {n}." for n in range(20_000)), **pair}, _REFUSED),
         ("a word of 100 KB", "/translate", {"q": "x" * 100_000, **pair}, _EITHER),
         ("tags 50,000 deep", "/translate", {"q": "<b>" * 50_000, "format": "html", **pair}, _EITHER),
         ("a language that is none", "/translate", {"q": "x", "source": "../en", "target": "\0"}, _REFUSED),

@@ -21,8 +21,10 @@ SIZE = 4
 class Bench:
     """A scheduler, and the bookkeeping that the engine would do around it."""
 
-    def __init__(self, blocks: int, budget: int = 16, running: int = 8, prefix_cache: bool = True) -> None:
-        self.scheduler = Scheduler(BlockManager(blocks, SIZE, prefix_cache), budget, running)
+    def __init__(
+        self, blocks: int, budget: int = 16, running: int = 8, prefix_cache: bool = True, double_at: int = 0
+    ) -> None:
+        self.scheduler = Scheduler(BlockManager(blocks, SIZE, prefix_cache), budget, running, double_at=double_at)
         self.orders = itertools.count()
         self.budget = budget
 
@@ -74,6 +76,48 @@ def test_a_long_prompt_runs_in_chunks_beside_decoding() -> None:
     long = bench.add(prompt(20, first=100), answer=2)
     counts = [{chunk.sequence.order: chunk.count for chunk in bench.step()} for _ in range(3)]
     assert counts == [{short.order: 1, long.order: 7}, {short.order: 1, long.order: 7}, {short.order: 1, long.order: 6}]
+
+
+def counts_of(bench: Bench) -> dict[int, int]:
+    return {chunk.sequence.order: chunk.count for chunk in bench.step()}
+
+
+def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
+    bench = Bench(blocks=100, budget=16)
+    long = bench.add(prompt(60), answer=2)
+    assert counts_of(bench) == {long.order: 16}
+    short = bench.add(prompt(6, first=100))
+    assert counts_of(bench) == {long.order: 8, short.order: 6}
+    assert counts_of(bench) == {long.order: 16}
+
+
+def test_long_prompts_leave_no_room_unused() -> None:
+    bench = Bench(blocks=100, budget=16)
+    several = [bench.add(prompt(60, first=100 * i)) for i in range(3)]
+    assert counts_of(bench) == {several[0].order: 8, several[1].order: 4, several[2].order: 4}
+
+
+def test_a_prompt_that_may_wait_takes_nothing_from_another() -> None:
+    bench = Bench(blocks=100, budget=16)
+    long = bench.add(prompt(60))
+    bench.add(prompt(60, first=100), priority=1)
+    assert counts_of(bench) == {long.order: 16}
+
+
+def test_who_cannot_run_is_not_waited_for() -> None:
+    bench = Bench(blocks=100, budget=16, running=1)
+    long = bench.add(prompt(60))
+    bench.add(prompt(4, first=100))
+    assert counts_of(bench) == {long.order: 16}
+
+
+def test_chunks_become_smaller_as_there_is_more_to_look_back_at() -> None:
+    bench = Bench(blocks=100, budget=64, double_at=64)
+    long = bench.add(prompt(200))
+    steps = []
+    while long in bench.scheduler.running or long in bench.scheduler.waiting:
+        steps.append(counts_of(bench)[long.order])
+    assert steps == [64, 32, 25, 22, 19, 18, 16, 4]
 
 
 def test_first_come_first_served_within_a_priority() -> None:
@@ -145,11 +189,17 @@ def test_short_memory_sends_the_last_back_and_loses_nothing() -> None:
     budget=st.integers(1, 20),
     running=st.integers(1, 6),
     aborted=st.sets(st.integers(0, 11)),
+    double_at=st.integers(0, 20),
 )
 def test_everything_ends_whatever_comes(
-    requests: list[tuple[int, int, int, int]], blocks: int, budget: int, running: int, aborted: set[int]
+    requests: list[tuple[int, int, int, int]],
+    blocks: int,
+    budget: int,
+    running: int,
+    aborted: set[int],
+    double_at: int,
 ) -> None:
-    bench = Bench(blocks, budget, running)
+    bench = Bench(blocks, budget, running, double_at=double_at)
     sequences = []
     for length, answer, priority, text in requests:
         sequences.append(bench.add(prompt(length, first=100 * text), answer, priority))
