@@ -69,7 +69,7 @@ class Load:
             response = await self._http.post(f"{self.scene.url}{path}", json=body)
             how = how_of(response.status_code)
             return Ended(time.monotonic(), task, how, units_of(body) if how == "answered" else 0, response.text[:200])
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError) as error:  # cut, or no JSON
             return Ended(time.monotonic(), task, "lost", 0, f"{type(error).__name__}: {error}")
 
     async def _stream(self, task: str, path: str, body: Mapping[str, Any], leave_after: int | None) -> Ended:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from json.encoder import encode_basestring as quote
+from json.encoder import encode_basestring
 from typing import Any
 
 from deployments.front_door.logprobs import chat_logprobs, completion_logprobs
@@ -16,10 +16,22 @@ from deployments.front_door.usage import Usage
 
 DONE = b"data: [DONE]\n\n"
 
+# They end no line of an event, but do where clients read it by `str.splitlines`, as httpx' `iter_lines` does.
+_LINE_ENDS = str.maketrans({0x85: r"\u0085", 0x2028: r"\u2028", 0x2029: r"\u2029"})
+
 
 def dumps(value: Any) -> str:
-    """JSON as it goes over the wire: compact, in UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON as it goes over the wire: compact, in UTF-8, one line whatever is taken for the end of one."""
+    return _one_line(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def quote(text: str) -> str:
+    """The same of a text alone, quicker."""
+    return _one_line(encode_basestring(text))
+
+
+def _one_line(text: str) -> str:
+    return text if text.isascii() else text.translate(_LINE_ENDS)
 
 
 def event(value: Any) -> bytes:
