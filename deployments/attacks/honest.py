@@ -21,6 +21,7 @@ from deployments.attacks.scene import Scene
 TIMEOUT_S = 30.0
 PAUSE_S = 0.1
 OWN_NAME = {"Authorization": "Bearer honest"}  # where no keys are asked for, callers are told apart by what they send
+TURNED_AWAY = "turned away"  # the queue is full: an answer, and none that they want
 _STOP_S = 40.0
 _PRINTING = threading.Lock()
 
@@ -58,7 +59,7 @@ def _ask(url: str, headers: dict[str, str], path: str, body: dict[str, Any], sto
         began, at_s = time.monotonic(), time.time()
         try:
             status = httpx.post(f"{url}{path}", json=body, headers=headers, timeout=TIMEOUT_S).status_code
-            fault = "" if status == 200 else f"status {status}"
+            fault = "" if status == 200 else TURNED_AWAY if status == 503 else f"status {status}"
         except httpx.HTTPError as error:
             fault = type(error).__name__
         with _PRINTING:
@@ -81,7 +82,11 @@ class Heard:
         return statistics.median(found) if found else None
 
     def faults(self) -> list[str]:
+        """Who was turned away is among them."""
         return [f"{path}: {fault}" for path, _, _, fault in self.answers if fault]
+
+    def turned_away(self) -> int:
+        return sum(fault == TURNED_AWAY for _, _, _, fault in self.answers)
 
     def slowest_s(self) -> float:
         return max((one[2] for one in self.answers), default=0.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from deployments.attacks.honest import Heard, honest_callers, ratios
+from deployments.attacks.honest import TURNED_AWAY, Heard, honest_callers, ratios
 from deployments.attacks.outcome import Outcome
 from deployments.attacks.processes import Holdings, holdings, replicas, wait_idle
 from deployments.attacks.scene import Scene
@@ -45,6 +45,7 @@ def under_watch(attack: Attack, scene: Scene, *, works: bool = False) -> Outcome
     outcome.seen |= {
         "seconds": round(end_s - begin_s, 1),
         "honest": {"calls": len(heard.answers), "during": ratios(calm, during), "after": ratios(calm, after)},
+        "honest turned away": heard.turned_away(),
         "slowest_honest_s": round(heard.slowest_s(), 2),
     }
     _judge(outcome, heard, calm, during, works=works)
@@ -63,7 +64,8 @@ async def _timed(attack: Attack, scene: Scene) -> Outcome:
 
 
 def _judge(outcome: Outcome, heard: Heard, calm: Heard, during: Heard, *, works: bool) -> None:
-    faults = heard.faults()
+    # Who asks for much may fill a queue, and then others are told to come again; where no work is asked for, nobody is.
+    faults = [fault for fault in heard.faults() if not (works and fault.endswith(TURNED_AWAY))]
     outcome.check(not faults, f"{len(faults)} honest calls failed, the first: {faults[:1]}")
     outcome.check(heard.slowest_s() <= HONEST_S, f"an honest call took {heard.slowest_s():.1f} s")
     if works:
