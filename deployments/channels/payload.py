@@ -26,13 +26,32 @@ _FUNCTIONS = frozenset(
 )
 
 
+class _Sample(enum.Enum):
+    ONE = 1
+
+
+# Early releases of Python 3.11 (Debian 12 has one) write `getattr(kind, name)` for a member, which may name anything.
+_ENUMS_BY_NAME = _Sample.ONE.__reduce_ex__(pickle.HIGHEST_PROTOCOL)[0] is getattr
+
+
 def dumps(value: object) -> bytes:
-    return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    if not _ENUMS_BY_NAME:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    found = io.BytesIO()
+    _Pickler(found, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    return found.getvalue()
 
 
 def loads(data: bytes) -> Any:
     """Raises pickle.UnpicklingError for what is no data of ours."""
     return _Unpickler(io.BytesIO(data)).load()
+
+
+class _Pickler(pickle.Pickler):
+    """Has enums looked up by their values."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return (type(value), (value.value,)) if isinstance(value, enum.Enum) else NotImplemented
 
 
 class _Unpickler(pickle.Unpickler):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deployments.channels import payload
 from deployments.channels.payload import dumps, loads
 from deployments.load import Load, StepCost
 from engine.encoder.request import Encoded, EncodeRequest
@@ -82,3 +83,10 @@ def test_functions_are_not_called(value: Calls) -> None:
 def test_what_our_modules_import_is_not_ours(name: str) -> None:
     with pytest.raises(pickle.UnpicklingError, match="is no data"):
         loads(f"c{name}\n.".encode())
+
+
+def test_enums_go_by_their_values_on_every_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.11.0 to 3.11.3 would have them looked up by `getattr`, which `loads` refuses."""
+    monkeypatch.setattr(payload, "_ENUMS_BY_NAME", True)
+    assert b"getattr" not in payload.dumps([FinishReason.STOP])
+    assert payload.loads(payload.dumps([FinishReason.STOP])) == [FinishReason.STOP]
