@@ -116,6 +116,7 @@ class Ingress:
             log_texts=self.logs.prompts,
             trails_elsewhere=self.other_trails,
             tracer=self.tracer,
+            stages=inspector.stages,
             profile=inspector.profile,
             stacks=inspector.stacks,
         )

@@ -8,11 +8,13 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
+from cluster.pipeline.state import Meanwhile
 from deployments.asking import answers
 from deployments.profiles.ask import Key, ProfileAsk, Profiles
 from deployments.profiles.gather import ReplicaProfile
 from engine.stacks import stacks
 
+MEANWHILE_S = 2.0
 STACKS_S = 5.0  # a stage that hangs answers beside its work; one that is stopped does not
 
 Ask = Callable[[Key, str], Awaitable[list[Any]]]
@@ -39,6 +41,15 @@ class Inspector:
             for replica in replicas or ():
                 found |= {f"{model}:{variant} {name}": text for name, text in replica.items()}
         return found
+
+    async def stages(self, key: Key, replica: str, start_s: float, end_s: float) -> list[Meanwhile]:
+        """What the stages of the replica of this name did in a time by the wall clock; none where it is gone, does not
+        answer, or computes by itself."""
+        handle = self.handles.get(key)
+        if handle is None:
+            return []
+        found = await answers(handle, "meanwhile", replica, start_s, end_s, timeout_s=MEANWHILE_S)
+        return next((one for one in found or () if one is not None), [])
 
     async def _profiled(self, key: Key, replica: str, seconds: float, timeout_s: float) -> ReplicaProfile | None:
         found = await answers(self.handles[key], "profile", replica, seconds, timeout_s=timeout_s)

@@ -21,7 +21,7 @@ import torch
 from ray.exceptions import ActorUnavailableError
 from ray.util import get_node_ip_address
 
-from cluster.pipeline.state import StageState
+from cluster.pipeline.state import Meanwhile, StageState
 from cluster.watch_limits import limits_here
 from cluster.watching import watch
 from deployments import IMPORTED_S
@@ -199,6 +199,14 @@ class Replica(ABC, Generic[R, P, O, S]):
         if replica != self.name[:8]:
             return None
         return await asyncio.to_thread(profile_replica, self.name, self.loop.engine, seconds)
+
+    async def meanwhile(self, replica: str, start_s: float, end_s: float) -> list[Meanwhile] | None:
+        """What the stages of the replica of this name did in a time by the wall clock. None from any other."""
+        pipeline = pipeline_of(self.loop.engine)
+        if replica != self.name:
+            return None
+        ahead_s = time.time() - time.monotonic()
+        return [] if pipeline is None else pipeline.meanwhile(start_s - ahead_s, end_s - ahead_s)
 
     async def stacks(self) -> dict[str, str]:
         """Where all threads of this process and its stages are, by names of processes."""

@@ -20,7 +20,7 @@ from cluster.pipeline.link import Address, LinkLost, Listener, Receiver, Sender
 from cluster.pipeline.placement import Resources, Strategy
 from cluster.pipeline.profile import StageProfile, prepare_stages, profile_stages
 from cluster.pipeline.stage import FAILED, PROBE, MakeStage
-from cluster.pipeline.state import StageState
+from cluster.pipeline.state import Meanwhile, StageState
 from cluster.pipeline.watch import Watch
 from engine.errors import EngineFailed, ReplicaLost, StageLost
 from engine.pipeline.message import Message
@@ -169,6 +169,15 @@ class Pipeline:
     def stages(self) -> list[StageState]:
         """What each stage is and does at present."""
         return [self._status(index) for index in range(self.depth)]
+
+    def meanwhile(self, start: float, end: float) -> list[Meanwhile]:
+        """What each stage did in a time by `time.monotonic`, of the last 20 minutes, to half a second; without those of
+        which nothing is known. It is the work of all who were served in that time."""
+        return [
+            Meanwhile(index, seat.label, shares)
+            for index, seat in enumerate(self._crew.seats)
+            if (shares := self._watch.between(index, start, end)) is not None
+        ]
 
     def trace(self, *, on: bool) -> None:
         """Has the stages remember the times of each batch from now on, or no longer."""

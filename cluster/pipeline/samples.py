@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.pipeline.clock import Beat
@@ -34,3 +35,13 @@ def shares(first: Sample, last: Sample) -> Shares:
         share(last.beat.sending_s - first.beat.sending_s, seconds),
         share(active_s, seconds),
     )
+
+
+def shares_between(samples: Sequence[Sample], start: float, end: float) -> Shares | None:
+    """From the last sample before `start` to the first after `end`, as far as there are such: to the nearest ones.
+    None where no time of it is known. The oldest sample is first; all are of one process."""
+    if len(samples) < 2 or end <= samples[0].at or start >= samples[-1].at:
+        return None
+    first = next((one for one in reversed(samples) if one.at <= start), samples[0])
+    last = next((one for one in samples if one.at >= end), samples[-1])
+    return shares(first, last)

@@ -11,13 +11,22 @@ State = Literal["ready", "starting", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Of the last seconds, 0 to 1: computing, waiting for work that has not come, sending; and `active`, in which the
+    """Of a stage's time, 0 to 1: computing, waiting for work that has not come, sending; and `active`, in which the
     pipeline had work under way."""
 
     busy: float = 0.0
     waiting: float = 0.0
     sending: float = 0.0
     active: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What a stage did in a certain time; `layers` as in `StageState`."""
+
+    index: int
+    layers: str
+    shares: Shares
 
 
 @dataclass(frozen=True, slots=True)

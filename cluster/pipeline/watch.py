@@ -15,13 +15,14 @@ import ray
 from cluster.pipeline.actors import Actor, answer, in_short
 from cluster.pipeline.clock import Beat, Phase
 from cluster.pipeline.limits import Limits
-from cluster.pipeline.samples import Sample, shares
+from cluster.pipeline.samples import Sample, shares, shares_between
 from cluster.pipeline.state import Shares
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.1  # a change of what is watched is noticed within this
-_SAMPLES = 21  # kept of each stage: shares are those of the last 10 s
+_LATE = 21  # of a stage's samples: shares of late are those of the last 10 s
+_KEPT = 2400  # of a stage's samples: 20 minutes, a megabyte
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class Watched:
     owed: Any = None
     asked: float = 0.0
     stuck: bool = False
-    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=_KEPT))
 
     def silent_s(self, now: float) -> float:
         """For how long it has owed a beat."""
@@ -83,7 +84,16 @@ class Watch:
         """A stage's newest beat, and its shares of late."""
         with self._lock:
             samples = self._stages[index].samples if index < len(self._stages) else ()
-            return (samples[-1].beat, shares(samples[0], samples[-1])) if samples else (None, Shares())
+            if not samples:
+                return None, Shares()
+            return samples[-1].beat, shares(samples[max(0, len(samples) - _LATE)], samples[-1])
+
+    def between(self, index: int, start: float, end: float) -> Shares | None:
+        """A stage's shares in a time by `time.monotonic`, of the last 20 minutes; None where nothing is known of it,
+        as before the stage was replaced."""
+        with self._lock:
+            samples = list(self._stages[index].samples) if index < len(self._stages) else []
+        return shares_between(samples, start, end)
 
     def close(self) -> None:
         self._ended.set()

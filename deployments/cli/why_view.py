@@ -38,6 +38,8 @@ def why_view(told: Told) -> RenderableType:
         parts += [_title("Which replicas had it"), visits_table(told["calls"])]
         if told["more_calls"]:
             parts.append(Text(f"  and {told['more_calls']} calls more"))
+    if told["stages"]:
+        parts += [_title("What its stages did meanwhile, for all whom they served"), stages_table(told["stages"])]
     return Group(*parts)
 
 
@@ -142,6 +144,20 @@ def visits_table(calls: list[Told]) -> RenderableType:
                 str(visit["tokens"] or ""),
                 Text(CAUSES.get(cause, cause) if cause else texts, style="red" if cause else ""),
             )
+    return Padding(table, (0, 0, 0, 2))
+
+
+def stages_table(stages: list[Told]) -> RenderableType:
+    """A bar for each stage: how much of the time it computed."""
+    table = Table("stage", "layers", "computed", "", "waited for work", "sent", box=None, padding=(0, 2, 0, 0))
+    table.header_style = "dim"
+    for one in stages:
+        table.add_row(
+            str(one["stage"]),
+            one["layers"],
+            Text(bar(0.0, one["busy"]), style="cyan"),
+            *(f"{one[name]:.0%}" for name in ("busy", "waiting", "sending")),
+        )
     return Padding(table, (0, 0, 0, 2))
 
 

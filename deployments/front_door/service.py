@@ -10,6 +10,7 @@ from deployments.access.ring import KeyFile
 from deployments.front_door.served_models import ServedModel
 from deployments.front_door.trail.asking import Elsewhere, nobody
 from deployments.front_door.trail.record import Tracer
+from deployments.front_door.trail.stages import StagesAsked, no_stages
 from deployments.profiles.ask import ProfileAsk
 
 
@@ -48,8 +49,9 @@ class Service:
     metrics from other front doors'. `start` is awaited before the first request is taken. A request that takes longer
     than `slow_s` seconds is a slow one; where that is None, one that misses its model's objective. `log_texts` has what
     is asked and answered logged. `trails_elsewhere` asks the other front doors for their requests' records. With
-    `keys`, every request needs one of them. `tracer` traces requests. `profile` takes a profile of a replica (see
-    `Profiles.profile`), `stacks` gives those of all processes by their names; None where there is nobody to ask.
+    `keys`, every request needs one of them. `tracer` traces requests. `stages` asks a replica what its stages did.
+    `profile` takes a profile of a replica (see `Profiles.profile`), `stacks` gives those of all processes by their
+    names; None where there is nobody to ask.
     """
 
     models: Mapping[str, ServedModel]
@@ -65,5 +67,6 @@ class Service:
     log_texts: bool = False
     trails_elsewhere: Elsewhere = nobody
     tracer: Tracer | None = None
+    stages: StagesAsked = no_stages
     profile: Callable[[ProfileAsk], Awaitable[bytes]] | None = None
     stacks: Callable[[], Awaitable[Mapping[str, str]]] | None = None

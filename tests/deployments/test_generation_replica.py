@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from ray.exceptions import RayActorError
 
+from cluster.pipeline.state import Meanwhile, Shares
 from deployments.generation_replica import GenerationReplica, joined
 from deployments.provision import VariantFiles
 from deployments.stage_status import shown
@@ -117,6 +119,26 @@ async def test_a_replica_of_several_stages_tells_of_them(
     assert told["stages"] == [shown(STAGE)] * 2
     assert told["bubble"] == 0.4
     assert 'stageline:stage_busy_ratio{engine="fp32",model_name="m",replica="' in await replica.exposition()
+
+
+async def test_only_the_replica_that_is_meant_tells_what_its_stages_did(
+    replica: GenerationReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await replica.meanwhile(replica.name, 0.0, 1.0) == [], "it computes by itself"
+    asked: list[tuple[float, float]] = []
+
+    class Staged:
+        def meanwhile(self, start: float, end: float) -> list[Meanwhile]:
+            asked.append((start, end))
+            return [Meanwhile(0, "0-1", Shares())]
+
+    monkeypatch.setattr("deployments.replica.pipeline_of", lambda engine: Staged())
+    now_s, now = time.time(), time.monotonic()
+    assert await replica.meanwhile(replica.name, now_s - 5.0, now_s) == [Meanwhile(0, "0-1", Shares())]
+    ((start, end),) = asked
+    assert start == pytest.approx(now - 5.0, abs=1.0)
+    assert end == pytest.approx(now, abs=1.0)
+    assert await replica.meanwhile("another", 0.0, 1.0) is None
 
 
 def test_what_is_joined_to_an_error_is_not_lost() -> None:

@@ -11,6 +11,7 @@ from deployments.front_door.errors import RecordNotFound
 from deployments.front_door.plan import FrontDoor
 from deployments.front_door.trail.asking import asked_of_all
 from deployments.front_door.trail.ring import LISTED, RECENT, Query, Which
+from deployments.front_door.trail.stages import with_stages
 
 
 def router(door: FrontDoor) -> APIRouter:
@@ -28,13 +29,14 @@ def router(door: FrontDoor) -> APIRouter:
 
     @routes.get("/admin/requests/{request_id:path}")
     async def show_request(request_id: str) -> dict[str, Any]:
-        """All that is known of a request: where its time went, why it got its variant, which replicas had it."""
+        """All that is known of a request: where its time went, why it got its variant, which replicas had it, and
+        what the stages of one that is a pipeline did meanwhile."""
         found = await asked_of_all(door.ring, door.service.trails_elsewhere, request_id)
         if not found:
             raise RecordNotFound(
                 f"No request '{request_id[:128]}' is remembered. It is the answer's X-Request-Id header; the latest "
                 f"{RECENT} are kept, slow and failed ones longer."
             )
-        return found[0]
+        return await with_stages(found[0], door.service.stages)
 
     return routes

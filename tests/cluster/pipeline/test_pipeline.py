@@ -363,7 +363,7 @@ def test_six_deaths_leave_nothing_over(shared: Pipeline, monkeypatch: pytest.Mon
 
 
 def test_what_the_stages_do_is_told(shared: Pipeline) -> None:
-    done = [stage.batches for stage in shared.stages()]
+    done, began = [stage.batches for stage in shared.stages()], time.monotonic()
     for _ in range(4):
         shared.submit(message(sleep_at=1, sleep_s=0.3))
         shared.answer()
@@ -376,6 +376,10 @@ def test_what_the_stages_do_is_told(shared: Pipeline) -> None:
     assert second.shares.busy > first.shares.busy
     assert first.shares.waiting > 0
     assert 0 < first.shares.active <= 1
+    meanwhile = shared.meanwhile(began, time.monotonic())
+    assert [(one.index, one.layers) for one in meanwhile] == [(0, "layers 0"), (1, "layers 1"), (2, "layers 2")]
+    assert meanwhile[1].shares.busy > 2 * meanwhile[0].shares.busy
+    assert shared.meanwhile(0.0, 1.0) == [], "no such stage was there"
 
 
 def test_batches_are_traced_while_that_is_asked_for(shared: Pipeline) -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from cluster.pipeline.state import Meanwhile, Shares
 from deployments.cli import app
 from deployments.cli.why_view import BAR, bar
 from deployments.front_door.admin import create_admin_app
@@ -28,6 +29,13 @@ def complete(url: str, name: str) -> None:
     httpx.post(f"{url}/v1/completions", json=body, headers={"X-Request-Id": name}, timeout=30).raise_for_status()
 
 
+async def stages(key: tuple[str, str], replica: str, start_s: float, end_s: float) -> list[Meanwhile]:
+    """Only the replica "second" is a pipeline."""
+    if replica != "second":
+        return []
+    return [Meanwhile(0, "0-9", Shares(0.31, 0.6, 0.02, 1.0)), Meanwhile(1, "10-29", Shares(0.93, 0.04, 0.03, 1.0))]
+
+
 @pytest.fixture(scope="module")
 def operators() -> Iterator[str]:
     """Where operators ask: of requests "quick", "odd [name]", and "lost", which two replicas had."""
@@ -36,7 +44,7 @@ def operators() -> Iterator[str]:
         VariantInfo("bf16", retained=1.0),
         VariantInfo("int8-dynamic", retained=0.9),
     )
-    door = create_app(make_service(FakeEngine(), variants=variants))
+    door = create_app(make_service(FakeEngine(), variants=variants, stages=stages))
     router = door.state.door.service.models["tiny"].router
     router.hear("fp32", [Load("r", cost=StepCost(0.5, 0.01), places=320, slots=64, step_tokens=512, output_tokens=20)])
     with serving(door) as url:
@@ -90,6 +98,15 @@ def test_replicas_that_were_lost(operators: str) -> None:
     assert "first[1]" in replicas
     assert "died" in replicas
     assert "second" in replicas
+
+
+def test_stages_of_the_replica_that_had_it(operators: str) -> None:
+    text = why(operators, "lost")
+    assert "Stage 1 (layers 10-29) computed 93% of that time" in text
+    _, _, stages = text.partition("What its stages did meanwhile")
+    assert "█" in stages
+    assert [line.split()[-3:] for line in stages.splitlines()[-2:]] == [["31%", "60%", "2%"], ["93%", "4%", "3%"]]
+    assert "stages" not in why(operators, "quick")
 
 
 def test_as_json(operators: str) -> None:

@@ -49,7 +49,7 @@ def test_stacks_of_all_processes(server: Server) -> None:
     assert "Thread watchdog" in stacks["front door"]
     replica = server.replica(ROOMY)["replica"]
     assert "Thread engine-loop" in stacks[f"{ROOMY}:bf16 replica {replica}"]
-    assert len(stacks) == 8, "a front door and seven replicas"
+    assert len(stacks) == 10, "a front door, seven replicas, and two stages of one of them"
 
 
 def test_a_view_of_it(server: Server) -> None:

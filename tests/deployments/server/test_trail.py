@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
+from tests.deployments.otlp_receiver import Told
 from tests.deployments.server.conftest import SharedServer
-from tests.deployments.server.running import ROOMY, Server
+from tests.deployments.server.running import ROOMY, TIGHT, Server, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 
@@ -24,6 +27,20 @@ def ask(server: Server, path: str, body: object, **headers: str) -> httpx.Respon
     return httpx.post(f"{server.url}{path}", json=body, headers=headers, timeout=120)
 
 
+def paths_of(spans: Sequence[Told]) -> set[str]:
+    """Names of spans with those above them, as "decode/compute". Each lies in the time of the one above it."""
+    by_id = {one.id: one for one in spans}
+    paths = set()
+    for one in spans:
+        path = [one.name]
+        while (above := by_id.get(one.parent)) is not None:
+            assert above.start_s - 0.1 <= one.start_s <= one.end_s <= above.end_s + 0.1
+            path.append(above.name)
+            one = above
+        paths.add("/".join(path))
+    return paths
+
+
 def test_one_request_is_one_trace(server: Server, shared_server: SharedServer) -> None:
     parent = f"00-{TRACE}-00f067aa0ba902b7-01"
     body = {"model": ROOMY, "prompt": CANARY, "max_tokens": 8, "ignore_eos": True, "stream": True}
@@ -34,20 +51,29 @@ def test_one_request_is_one_trace(server: Server, shared_server: SharedServer) -
         lambda spans: sum(one.name == "compute" for one in spans) >= 2 and len(spans) >= 19
     )
     assert {one.trace for one in spans} == {TRACE}, "nobody else asked for a trace"
-    by_id = {one.id: one for one in spans}
-    paths = set()
-    for one in spans:
-        path = [one.name]
-        while (above := by_id.get(one.parent)) is not None:
-            assert above.start_s - 0.1 <= one.start_s <= one.end_s <= above.end_s + 0.1
-            path.append(above.name)
-            one = above
-        paths.add("/".join(path))
+    paths = paths_of(spans)
     for part in ("queue", "prefill", "decode"):
         assert f"{part}/compute/call/POST /v1/completions" in paths
     assert "run/compute/call/POST /classify" in paths
     assert {one.process for one in spans if one.name == "compute"} == {f"{ROOMY}:bf16", "intents:fp32"}
     assert CANARY.encode() not in shared_server.receiver.raw
+
+
+def test_the_trace_of_a_request_to_a_pipeline_has_its_stages(server: Server, shared_server: SharedServer) -> None:
+    trace = TRACE[::-1]
+    body = {"model": TIGHT, "prompt": "x", "max_tokens": 8, "ignore_eos": True}
+    ask(server, "/v1/completions", body, traceparent=f"00-{trace}-00f067aa0ba902b7-01").raise_for_status()
+
+    def mine(spans: Sequence[Told]) -> list[Told]:
+        return [one for one in spans if one.trace == trace]
+
+    spans = shared_server.receiver.wait(
+        lambda spans: {"compute", "call", "POST /v1/completions"} <= {one.name for one in mine(spans)}
+    )
+    paths = paths_of(mine(spans))
+    for part in ("prefill", "decode"):
+        for stage in (0, 1):
+            assert f"stage {stage}/{part}/compute/call/POST /v1/completions" in paths
 
 
 def test_why(server: Server) -> None:
@@ -58,6 +84,25 @@ def test_why(server: Server) -> None:
         assert part in result.output
     listed = CliRunner().invoke(app, ["why", "--json"], env=environment, catch_exceptions=False)
     assert "for/why" in [one["id"] for one in json.loads(listed.output)]
+
+
+def test_why_of_a_pipeline(server: Server) -> None:
+    """Its stages are seen each half second, so that it has to take a while."""
+    body = {"model": TIGHT, "prompt": "x", "max_tokens": 64, "ignore_eos": True}
+    ask(server, "/v1/completions", body, **{"X-Request-Id": "staged"}).raise_for_status()
+
+    def stages() -> list[dict[str, Any]]:
+        told = httpx.get(f"{server.state.admin_url}/admin/requests/staged", timeout=30).raise_for_status().json()
+        return list(told["stages"])
+
+    wait_until(lambda: len(stages()) == 2, "the stages tell what they did")
+    first, second = stages()
+    assert (first["stage"], second["stage"]) == (0, 1)
+    assert first["layers"].startswith("0-")
+    assert second["layers"].endswith("-29")
+    for one in (first, second):
+        assert 0 < one["busy"] <= 1
+        assert one["busy"] + one["waiting"] + one["sending"] < 1.1
 
 
 def test_no_log_says_what_was_sent(server: Server) -> None:
