@@ -81,9 +81,11 @@ bench faults` shows ([how](pipeline.md)).
 
 OVERHEAD = """## Seeing inside and keeping out
 
-Two Stagelines with the same models, in turn: one with nothing of it, the other with API keys that have limits, a line
-in the log for each request, every request traced and its spans sent to a collector on the same machine, and `/metrics`
-read every 5 s. (Metrics are always kept; the comparison of live answers, `drift`, costs what its share says.)
+Three Stagelines with the same models, in turn. One has nothing of it. One has all of it as it is by default: API keys
+that have limits, logs as JSON with a line for requests that miss their objective, one request of twenty traced and its
+spans sent to a collector on the same machine, and `/metrics` read every 15 s. The third has a line in the log and a
+trace of every request, which for requests of a few milliseconds is much. (Metrics are always kept; the comparison of
+live answers, `drift`, costs what its share says.)
 """
 
 AGREEMENT = """## Our client and others

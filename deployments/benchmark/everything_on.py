@@ -1,5 +1,5 @@
-"""A server with all that sees inside and keeps out: keys with limits, logs of each request, traces that are sent, and
-metrics that are read."""
+"""A server with all that sees inside and keeps out: keys with limits, logs, traces that are sent, and metrics that are
+read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deployments.benchmark.harness import Measured, measure
 from deployments.settings import Access, Logs, Settings, Tracing
 from loadtest.scenario import Scenario
 
-SCRAPE_S = 5.0
+SCRAPE_S = 15.0  # as k8s/components/monitoring has it
 PLENTY = 1_000_000_000  # a limit that is counted and never reached
 _HOST = "127.0.0.1"
 _ASK_S = 10.0
@@ -34,8 +34,9 @@ class On:
     key: str
 
 
-def everything_on(plain: Settings, folder: Path, otlp: str) -> On:
-    """The same models, with the file of keys in `folder` and traces for the collector at `otlp`."""
+def everything_on(plain: Settings, folder: Path, otlp: str, *, every: bool = False) -> On:
+    """The same models, with the file of keys in `folder` and traces for the collector at `otlp`: as much of it as is so
+    by default, or with `every` a trace and a line in the log of each request."""
     key = new_secret()
     limits = {"requests_per_minute": PLENTY, "tokens_per_minute": PLENTY, "concurrent": PLENTY}
     known = {"name": "benchmark", "sha256": digest_of(key.encode()).hex(), "models": ["*"], "scopes": ["admin"]}
@@ -43,8 +44,8 @@ def everything_on(plain: Settings, folder: Path, otlp: str) -> On:
     file.write_text(yaml.safe_dump({"keys": [{**known, "limits": limits}]}), encoding="utf-8")
     sections = {
         "access": Access(keys=str(file)),
-        "logs": Logs(format="json", slow_s=1e-6),  # a line for each request
-        "tracing": Tracing(otlp=otlp),
+        "logs": Logs(format="json", slow_s=1e-6 if every else None),
+        "tracing": Tracing(otlp=otlp, sample=1.0) if every else Tracing(otlp=otlp),
     }
     return On(plain.model_copy(update=sections), key)
 

@@ -1,4 +1,5 @@
-"""What it costs to see inside and to keep out: a server with all of it on against one with none, in turn."""
+"""What it costs to see inside and to keep out: servers with all of it on, and with all of it of every request, against
+one with none, in turn."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from deployments.benchmark.asking import AllTaken, Server, take_turns
 from deployments.benchmark.everything_on import collector, everything_on, scraped
 from deployments.benchmark.kept import Kept
 from deployments.benchmark.metrics_cost import metrics_cost
-from deployments.benchmark.overhead_costs import OFF, ON
+from deployments.benchmark.overhead_costs import EVERY, OFF, ON
 from deployments.benchmark.servers import configuration, stageline
 from deployments.benchmark.stored import scenario_kept
 from deployments.benchmark.works import WORKS, first_of, scenario_of
@@ -67,8 +68,9 @@ def bench_overhead(plan: Plan, settings: Settings, console: Console, kept: Kept)
 def _servers(plain: Settings, stack: ExitStack, console: Console) -> Iterator[Server]:
     console.print("Starting the server with all of it off ...")
     yield Server(OFF, stack.enter_context(stageline(stack.enter_context(configuration(plain)))))
-    console.print("Starting the server with all of it on ...")
-    folder = Path(stack.enter_context(TemporaryDirectory()))
-    on = everything_on(plain, folder, stack.enter_context(collector()))
-    url = stack.enter_context(stageline(stack.enter_context(configuration(on.settings))))
-    yield Server(ON, url, measure=scraped(on.key))
+    otlp = stack.enter_context(collector())
+    for name, every in ((ON, False), (EVERY, True)):
+        console.print(f"Starting the server with all of it on{', of every request' if every else ''} ...")
+        on = everything_on(plain, Path(stack.enter_context(TemporaryDirectory())), otlp, every=every)
+        url = stack.enter_context(stageline(stack.enter_context(configuration(on.settings))))
+        yield Server(name, url, measure=scraped(on.key))

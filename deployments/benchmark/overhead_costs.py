@@ -10,14 +10,16 @@ from typing import Any
 from deployments.benchmark.ratios import ratio
 from deployments.benchmark.works import WORKS, Work
 
-OFF, ON = "off", "on"
+OFF, ON, EVERY = "off", "on", "every"
+"""Servers: nothing of it, all of it as it is by default, and with a trace and a line in the log of each request."""
+
 LEAST = 0.97  # of the speed without
 MOST_METRICS = 0.01  # of one core
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one work: its speed with all on, as a share of that with all off, and in which interval that is with 95%."""
+    """Of one work: its speed on a server, as a share of that with all off, and in which interval that is with 95%."""
 
     work: Work
     share: float
@@ -27,13 +29,15 @@ class Cost:
     on: Sequence[float]
 
 
-def costs(result: Mapping[str, Any]) -> list[Cost]:
+def costs(result: Mapping[str, Any], server: str = ON) -> list[Cost]:
     """Of all works, in their order."""
-    return [_cost(work, result["works"][work.name]) for work in WORKS if work.name in result["works"]]
+    return [_cost(work, result["works"][work.name], server) for work in WORKS if work.name in result["works"]]
 
 
-def _cost(work: Work, found: Mapping[str, Any]) -> Cost:
-    off, on = ([float(one["figures"][work.figure]) for one in found["servers"][name]["samples"]] for name in (OFF, ON))
+def _cost(work: Work, found: Mapping[str, Any], server: str) -> Cost:
+    off, on = (
+        [float(one["figures"][work.figure]) for one in found["servers"][name]["samples"]] for name in (OFF, server)
+    )
     better = ratio(off, on, lower_is_better=work.lower_is_better)
     return Cost(work, better.value, better.low, better.high, off, on)
 
@@ -48,7 +52,7 @@ def metrics_share(result: Mapping[str, Any]) -> float:
 
 
 def complaints(result: Mapping[str, Any]) -> list[str]:
-    """Works that are slower by more than `LEAST` allows, and requests that failed."""
+    """Works that are slower with all of it on, as by default, by more than `LEAST` allows, and requests that failed."""
     found = [
         f"{one.work.name}: with all of it on {one.share:.1%} [{one.low:.1%} to {one.high:.1%}] of the speed without; "
         f"{LEAST:.0%} is the least."

@@ -131,8 +131,9 @@ def overhead(
     ] = None,
     output: Output = None,
 ) -> None:
-    """What it costs to see inside and to keep out: a server with keys, logs of all requests, traces and scraped metrics
-    against one without. Exit status 1 where it is more than 3% of the speed, or requests fail."""
+    """What it costs to see inside and to keep out: a server with keys, logs, traces and scraped metrics against one
+    without; and one that traces and logs every request. Exit status 1 where the first is slower by more than 3%, or
+    requests fail."""
     require()
     from deployments.benchmark.overhead import Plan, bench_overhead
     from deployments.benchmark.overhead_costs import complaints

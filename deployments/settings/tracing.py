@@ -13,4 +13,4 @@ class Tracing(Section):
     where; without those too nothing is traced."""
 
     otlp: str | None = Field(None, pattern=r"^https?://[^\s]+$")
-    sample: float = Field(1.0, ge=0, le=1)
+    sample: float = Field(0.05, ge=0, le=1)
