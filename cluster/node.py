@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _OBJECT_STORE_BYTES = 256 << 20
 _CONNECT_S = 5.0
 _PORTS = range(20_000, 30_000)  # Ray's workers have those below, Serve's replicas the next, Linux those from 32768 on
-TEMP_PREFIX = "stageline-"
+_TEMP_PREFIX, _TEMP_INNER = "stageline-", "ray"
 _CORE_PROCESSES = ("raylet", "gcs_server")
 
 
@@ -112,10 +112,14 @@ def joined_cluster(address: str, environment: Mapping[str, str], *, verbose: boo
 def node_temp_dir() -> Iterator[Path]:
     """A folder for one node, deleted at the end unless there was an error to look into.
 
-    It is close to the root, because the paths of Unix sockets below it may have some 100 characters only.
+    It is close to the root, because the paths of Unix sockets below it may have some 100 characters only. Ray opens its
+    folder to every user of the machine, and HAProxy's socket in it takes orders from whoever reaches it: so it lies in
+    one that only this user may enter.
     """
     short = Path("/tmp")
-    folder = Path(tempfile.mkdtemp(prefix=TEMP_PREFIX, dir=short if os.access(short, os.W_OK) else None))
+    private = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=short if os.access(short, os.W_OK) else None))
+    folder = private / _TEMP_INNER
+    folder.mkdir()
     failed = False
     try:
         yield folder
@@ -125,7 +129,13 @@ def node_temp_dir() -> Iterator[Path]:
         raise
     finally:
         if not failed:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(private, ignore_errors=True)
+
+
+def remove_temp_dir(folder: Path) -> None:
+    """Deletes what `node_temp_dir` gave to a process that is gone; nothing else."""
+    if folder.name == _TEMP_INNER and folder.parent.name.startswith(_TEMP_PREFIX):
+        shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:

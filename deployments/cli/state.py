@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from typing import Literal
 
 import psutil
 
-from cluster.node import TEMP_PREFIX, end_processes, has_ended
+from cluster.node import end_processes, has_ended, remove_temp_dir
 from engine.errors import ConfigError
 
 
@@ -105,9 +104,9 @@ def clear_leftovers() -> None:
         except (OSError, ValueError, TypeError):
             continue
         folder = Path(state.temp_dir)
-        if state.process() is None and folder.name.startswith(TEMP_PREFIX):
+        if state.process() is None and state.temp_dir:
             end_processes(_started_from(folder))
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_temp_dir(folder)
 
 
 def _started_from(folder: Path) -> set[psutil.Process]:

@@ -19,6 +19,7 @@ from cluster.node import (
     joined_cluster,
     local_node,
     node_temp_dir,
+    remove_temp_dir,
 )
 from engine.errors import ConfigError, EngineFailed
 
@@ -52,14 +53,24 @@ def test_cores_are_no_more_than_this_process_may_use() -> None:
 def test_the_temp_dir_goes_at_the_end_and_stays_after_an_error() -> None:
     with node_temp_dir() as folder:
         (folder / "log").write_text("x")
-    assert not folder.exists()
+        folder.chmod(0o777)  # as Ray does
+        assert folder.parent.stat().st_mode & 0o077 == 0, "nobody else may enter"
+    assert not folder.parent.exists()
     with pytest.raises(EngineFailed) as caught, node_temp_dir() as folder:
         raise EngineFailed("no luck")
     assert (folder.exists(), str(folder) in caught.value.__notes__[0]) == (True, True)
-    folder.rmdir()
+    remove_temp_dir(folder)
+    assert not folder.parent.exists()
     with pytest.raises(KeyboardInterrupt), node_temp_dir() as folder:
         raise KeyboardInterrupt
-    assert not folder.exists(), "somebody's wish to stop is no error"
+    assert not folder.parent.exists(), "somebody's wish to stop is no error"
+
+
+@pytest.mark.parametrize("name", ["stageline-a/other", "mine/ray", "ray"])
+def test_only_a_temp_dir_of_ours_is_removed(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    remove_temp_dir(tmp_path / name)
+    assert (tmp_path / name).exists()
 
 
 def test_processes_are_ended_even_when_they_do_not_listen() -> None:

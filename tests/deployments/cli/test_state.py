@@ -47,10 +47,10 @@ def test_what_a_killed_server_left_is_ended_and_nothing_else(tmp_path: Path) -> 
     created = psutil.Process(dead.pid).create_time()
     dead.kill()
     dead.wait()
-    folders = [tmp_path / "stageline-killed", tmp_path / "stageline-running"]
+    folders = [tmp_path / "stageline-killed" / "ray", tmp_path / "stageline-running" / "ray"]
     programs = []
     for folder in folders:
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "proxy.py").write_text("import time\ntime.sleep(60)\n")
         programs.append(subprocess.Popen([sys.executable, str(folder / "proxy.py")]))
     StateFile(ServerState(dead.pid, created, "http://x", 1, "c", temp_dir=str(folders[0]))).update()
@@ -59,7 +59,7 @@ def test_what_a_killed_server_left_is_ended_and_nothing_else(tmp_path: Path) -> 
             file.update(temp_dir=str(folders[1]))
             clear_leftovers()
         assert [program.poll() is None for program in programs] == [False, True]
-        assert [folder.exists() for folder in folders] == [False, True]
+        assert [folder.parent.exists() for folder in folders] == [False, True]
     finally:
         for program in programs:
             program.kill()
