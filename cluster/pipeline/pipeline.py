@@ -171,12 +171,12 @@ class Pipeline:
         return [self._status(index) for index in range(self.depth)]
 
     def meanwhile(self, start: float, end: float) -> list[Meanwhile]:
-        """What each stage did in a time by `time.monotonic`, of the last 20 minutes, to half a second; without those of
-        which nothing is known. It is the work of all who were served in that time."""
+        """What each stage did in a time by `time.monotonic`, of the last 20 minutes and since the last repair, to half
+        a second; empty where nothing is known. It is the work of all who were served in that time."""
+        found = self._watch.between(start, end)
         return [
             Meanwhile(index, seat.label, shares)
-            for index, seat in enumerate(self._crew.seats)
-            if (shares := self._watch.between(index, start, end)) is not None
+            for index, (seat, shares) in enumerate(zip(self._crew.seats, found, strict=False))
         ]
 
     def trace(self, *, on: bool) -> None:

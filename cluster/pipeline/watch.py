@@ -88,12 +88,16 @@ class Watch:
                 return None, Shares()
             return samples[-1].beat, shares(samples[max(0, len(samples) - _LATE)], samples[-1])
 
-    def between(self, index: int, start: float, end: float) -> Shares | None:
-        """A stage's shares in a time by `time.monotonic`, of the last 20 minutes; None where nothing is known of it,
-        as before the stage was replaced."""
+    def between(self, start: float, end: float) -> list[Shares]:
+        """All stages' shares in a time by `time.monotonic`, of the last 20 minutes, as far as something is known of all
+        of them: from when on the last one was replaced. Empty where that is no part of it."""
         with self._lock:
-            samples = list(self._stages[index].samples) if index < len(self._stages) else []
-        return shares_between(samples, start, end)
+            known = [list(stage.samples) for stage in self._stages]
+        if not known or not all(known):
+            return []
+        start = max(start, *(samples[0].at for samples in known))
+        found = [shares_between(samples, start, end) for samples in known]
+        return [one for one in found if one is not None] if None not in found else []
 
     def close(self) -> None:
         self._ended.set()

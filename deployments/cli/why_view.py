@@ -136,7 +136,7 @@ def visits_table(calls: list[Told]) -> RenderableType:
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="dim")
     for call in calls:
         for visit in call["visits"]:
-            cause = visit["cause"]
+            cause = visit["cause"] if visit["replica"] else None
             texts = f"{call['texts']} texts together" if call["texts"] > 1 else ""
             table.add_row(
                 escape(visit["replica"] or "none was there"),

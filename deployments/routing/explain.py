@@ -40,7 +40,8 @@ than the chosen one, or misses the objective by more."""
 @dataclass(frozen=True, slots=True)
 class Weighed:
     """What was thought of a variant. `share` of the objective that it was predicted to use, and the `most` that it may;
-    `alone` is what the request would take with nothing else to do. None where it was not looked at."""
+    `alone` is what the request would take with nothing else to do. None where it was not looked at. `beyond`: no
+    variant would keep the objective even alone, and `share` is only what the load adds."""
 
     name: str
     verdict: Verdict
@@ -56,6 +57,7 @@ class Weighed:
     alone: Prediction | None = None
     share: float | None = None
     most: float | None = None
+    beyond: bool = False
 
 
 def explain(situation: Situation, decision: Decision | None) -> list[Weighed]:
@@ -81,7 +83,7 @@ def _weigh(situation: Situation, decision: Decision | None) -> list[Weighed]:
     known = predictions(ready, ready, demand, objective)
     alone = {one.name: predict(one.pool.alone, demand, objective) for one in ready if one.pool is not None}
     judged = {one.name for one in free or ready}
-    _, used = shares(
+    beyond, used = shares(
         {name: one for name, one in known.items() if name in judged},
         {name: one for name, one in alone.items() if name in judged},
         objective,
@@ -108,6 +110,7 @@ def _weigh(situation: Situation, decision: Decision | None) -> list[Weighed]:
                 None
                 if one.name not in used
                 else most_share(one.name, situation.policy, situation.memory, situation.now),
+                beyond and one.name in used,
             )
         )
     return found
@@ -134,6 +137,6 @@ def _verdict(
     most = most_share(one.name, situation.policy, situation.memory, situation.now)
     if used[one.name] <= most:
         return "gives_way" if gives_way(one, free, used, situation.memory, situation.now) else "spare"
-    if decision is not None and decision.reason == "least_bad":
-        return "worse"
-    return "eased" if used[one.name] <= 1.0 else "over"
+    if used[one.name] <= 1.0:
+        return "eased"
+    return "worse" if decision is not None and decision.reason == "least_bad" else "over"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ PHASES: Mapping[str, str] = {
     "others": "other texts of the same request that went before",
     "find": "waiting for a replica to be there",
     "lost": "with replicas that were lost, or did not take it",
+    "wait": "until the replica's first word: waiting for a place, or computing",
     "queue": "waiting for a place in the engine",
     "prefill": "computing the prompt",
     "run": "computing",
@@ -23,6 +25,8 @@ PHASES: Mapping[str, str] = {
     "answer": "writing and sending the answer",
 }
 """In the order in which they come."""
+
+OK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +42,15 @@ def phases(record: Record) -> list[Phase]:
     """Those that took any time. Where several calls went on at once, they are those of the one that ended last."""
     end = record.ended or time.perf_counter()
     took = {"read": (record.read or end) - record.arrived}
-    if record.chosen:
-        took["choose"] = record.chosen - record.choosing
-        took["prepare"] = record.choosing - record.read
+    if record.read:
+        took["prepare"] = (record.choosing or end) - record.read
+    if record.choosing:
+        took["choose"] = (record.chosen or end) - record.choosing
     last = last_call(record)
-    if last is None:
-        took["answer"] = end - (record.chosen or record.read or end)
+    if last is None and record.status == OK:  # nothing had to be computed
+        took["answer"] = end - (record.chosen or end)
+    elif last is None:  # its text was cut into tokens still, or could not be
+        took["prepare"] = took.get("prepare", 0.0) + end - (record.chosen or end)
     else:
         asked = min(call.visits[0].begun for call in record.calls if call.visits)
         took["prepare"] = took.get("prepare", 0.0) + asked - (record.chosen or asked)
@@ -61,7 +68,7 @@ def last_call(record: Record) -> Call | None:
 
 def _of_call(record: Record, call: Call, end: float) -> dict[str, float]:
     *lost, last = call.visits
-    took = dict.fromkeys(("find", "lost", "queue", "prefill", "run", "decode", "transit"), 0.0)
+    took = dict.fromkeys(("find", "lost", "wait", "queue", "prefill", "run", "decode", "transit"), 0.0)
     for visit, following in zip(lost, call.visits[1:], strict=True):
         took["lost"] += following.begun - visit.begun
     ended = last.ended or end
@@ -75,15 +82,19 @@ def _of_call(record: Record, call: Call, end: float) -> dict[str, float]:
 
 def at_replica(record: Record, visit: Visit, ended: float) -> dict[str, float]:
     """What the replica's own times say of a visit, bounded by what was seen of it from here: clocks of two machines may
-    differ."""
-    if not visit.sent or visit.timings is None:
-        return {"transit": ended - (visit.sent or ended)}
+    differ. It tells them with the first token, and how long the others took with the last: not of an answer that was
+    left, or that a stop string ended here."""
+    if not visit.sent:
+        return {}
+    if visit.timings is None:
+        first = visit.first or ended
+        return {"wait": first - visit.sent, "decode": ended - first}
     before = max(0.0, visit.sent - (record.read or visit.sent))  # the replica's queue counts from the arrival
     first = visit.first or ended
     room = max(0.0, first - visit.sent)
     prefill = min(visit.timings.prefill_s, room)
     queue = min(max(0.0, visit.timings.queue_s - before), room - prefill)
-    decode = min(visit.timings.decode_s, max(0.0, ended - first))
+    decode = min(visit.timings.decode_s or math.inf, max(0.0, ended - first))
     whole = record.task != "text-generation"
     return {
         "queue": queue,

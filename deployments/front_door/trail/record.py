@@ -166,6 +166,14 @@ class Record:
         return self.status >= 500 or self.status in (408, 429) or (self.status == 200 and self.error != "")
 
     @property
+    def given_up(self) -> bool:
+        """Whether its caller left, and the first word of its answer had come later than promised or not at all."""
+        if not self.gone or self.situation is None:
+            return False
+        words = [visit.first for call in self.calls for visit in call.visits if visit.first]
+        return min(words, default=self.ended) - self.arrived > self.situation.objective.first_s
+
+    @property
     def took_s(self) -> float:
         """From its arrival to its end, or until now."""
         return (self.ended or time.perf_counter()) - self.arrived

@@ -13,7 +13,7 @@ from deployments.front_door.trail.record import Record
 RECENT = 2000
 KEPT = 500
 LISTED = 50
-UNKNOWN_CALLER = 401
+UNKNOWN_CALLER, OVER_LIMIT = 401, 429
 
 Which = Literal["all", "slow", "failed", "open"]
 """All that have ended, or of these those that were slow or that failed; or those that have not ended."""
@@ -54,14 +54,20 @@ class Ring:
         self._open.pop(id(record), None)
         if record.status == UNKNOWN_CALLER:
             return  # whoever has no key shall not push out what others asked
-        if len(self._recent) == self._recent.maxlen and (self.slow(self._recent[0]) or self._recent[0].failed):
+        if len(self._recent) == self._recent.maxlen and self._worth_keeping(self._recent[0]):
             self._kept.append(self._recent[0])
         self._recent.append(record)
         self.on_end(record)
 
+    def _worth_keeping(self, record: Record) -> bool:
+        """Who asks again and again over his limits shall not push out the others'."""
+        return record.status != OVER_LIMIT and (self.slow(record) or record.failed)
+
     def slow(self, record: Record) -> bool:
-        """Whether it took too long."""
-        return bool(record.missed) if self.slow_s is None else record.took_s > self.slow_s
+        """Whether it took too long, or its caller gave up after as long."""
+        if self.slow_s is not None:
+            return record.took_s > self.slow_s
+        return bool(record.missed) or record.given_up
 
     def listed(self, query: Query) -> list[Record]:
         """The latest that fit, latest first."""

@@ -35,20 +35,34 @@ def reason(situation: Situation, decision: Decision | None, weighed: Sequence[We
         return "No variant was chosen: all that it may use were full, or its caller had used up his share."
     chosen = next((one for one in weighed if one.verdict == "chosen"), None)
     share = "" if chosen is None or chosen.share is None else f" ({chosen.share:.0%} of it)"
+    within = chosen is not None and chosen.share is not None and chosen.share <= 1.0
     if chosen is not None and chosen.predicted == Prediction(0.0):
         share = "; nothing was measured of it yet, so nothing spoke against it"
     better = [one.name for one in weighed[: weighed.index(chosen)]] if chosen is not None else []
     match decision.reason:
         case "pinned":
             text = "The request named this variant."
+        case "objective" | "least_bad" if chosen is not None and chosen.beyond:
+            added = "" if chosen.share is None else f" ({chosen.share:.0%} of what is promised)"
+            which = (
+                "the best that the load adds little to" if decision.reason == "objective" else "what it adds least to"
+            )
+            text = f"None keeps what is promised even without load; this one is {which}{added}."
         case "objective" if situation.policy == "balanced":
             text = f"The best variant predicted to need at most {BALANCED:.0%} of what is promised{share}."
         case "objective":
             text = f"The best variant predicted to keep what is promised{share}."
+        case "least_bad" if within:
+            text = f"Each was predicted to use more of what is promised than it may at present; this one least{share}."
         case "least_bad":
             text = f"None was predicted to keep what is promised; this one came closest{share}."
         case "fast":
             text = "The request asked for the fastest (variant_policy), and this one was predicted to be."
+        case "stale" if any(one.share is not None for one in weighed):
+            text = (
+                "The load of some variants was not known, and the others were too slow; this one had the fewest open "
+                "requests for its places."
+            )
         case "stale":
             text = "The load of these variants was not known; this one had the fewest open requests for its places."
         case "waking":
@@ -86,7 +100,7 @@ def thought(one: Weighed, situation: Situation) -> str:
         case "slower":
             return "slower than the chosen one"
         case "spare":
-            return "would have done; the chosen one is better"
+            return f"would have {'missed it, too' if one.beyond else 'done'}; the chosen one is better"
         case "gives_way":
             return "it passed requests on a short time ago, and leaves the cores to a quicker one on the same"
         case "worse":
@@ -140,6 +154,8 @@ def _slow_phase(phase: Phase, record: Record, chosen: Weighed | None) -> str:
             return f"Waited {took} for a replica to be there: none was ready."
         case "lost":
             return f"Lost {took} with replicas that could not finish it."
+        case "wait":
+            return f"Waited {took} for the replica's first word, for a place or while it computed{_crowd(chosen)}."
         case "queue":
             return f"Waited {took} for a place in the engine{_crowd(chosen)}."
         case "prefill":
@@ -180,7 +196,7 @@ def _per_token(record: Record) -> str:
 
 def _losses(call: Call) -> Iterator[str]:
     for visit in call.visits:
-        if visit.cause:
-            who = f"Replica {visit.replica}" if visit.replica else "A replica"
+        if visit.cause and visit.replica:
+            who = f"Replica {visit.replica}"
             after = f" after {visit.tokens} tokens" if visit.tokens else ""
             yield f"{who} {CAUSES.get(visit.cause, visit.cause)}{after}."

@@ -102,7 +102,7 @@ def test_replicas_that_were_lost(operators: str) -> None:
 
 def test_stages_of_the_replica_that_had_it(operators: str) -> None:
     text = why(operators, "lost")
-    assert "Stage 1 (layers 10-29) computed 93% of that time" in text
+    assert "stage 1 (layers 10-29) computed 93% of the time" in text
     _, _, stages = text.partition("What its stages did meanwhile")
     assert "█" in stages
     assert [line.split()[-3:] for line in stages.splitlines()[-2:]] == [["31%", "60%", "2%"], ["93%", "4%", "3%"]]

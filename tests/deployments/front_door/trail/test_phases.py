@@ -81,5 +81,31 @@ def test_of_several_calls_the_last_to_end_counts() -> None:
 def test_a_request_that_was_refused() -> None:
     refused = Record("r", arrived=100, ended=101)
     assert took(refused) == {"read": 1}
-    full = Record("r", arrived=100, read=101, choosing=101, chosen=102, ended=103)
-    assert took(full) == {"read": 1, "choose": 1, "answer": 1}
+    full = Record("r", arrived=100, read=101, choosing=101, ended=103)
+    assert took(full) == {"read": 1, "choose": 2}
+    hopeless = Record("r", arrived=100, read=101, choosing=101, chosen=102, ended=103)
+    assert took(hopeless) == {"read": 1, "choose": 1, "prepare": 1}, "its text was cut into tokens"
+    wrong = Record("r", arrived=100, read=101, ended=103)
+    assert took(wrong) == {"read": 1, "prepare": 2}
+
+
+def test_an_answer_whose_end_the_replica_did_not_tell() -> None:
+    """A stop string ended it, its caller left or its time was up; or it is written still."""
+    visit = Visit(104, "a", sent=104, first=110, ended=119, timings=Timings(5, 4, 0))
+    found = took(record(visit))
+    assert (found["queue"], found["prefill"], found["decode"]) == (2, 4, 9)
+    assert "wait" not in found
+    open_still = record(Visit(104, "a", sent=104, first=110, timings=Timings(5, 4, 0)))
+    open_still.ended = 0.0
+    assert "decode" in took(open_still)
+
+
+def test_a_caller_who_left_before_the_first_token() -> None:
+    found = took(record(Visit(104, "a", sent=104, ended=119)))
+    assert found["wait"] == 15
+    assert not {"transit", "queue", "prefill", "decode"} & found.keys()
+
+
+def test_an_answer_of_one_token_was_not_written_for_long() -> None:
+    found = took(record(Visit(104, "a", sent=104, first=110, ended=110.5, timings=Timings(5, 4, 0))))
+    assert found["decode"] == 0.5

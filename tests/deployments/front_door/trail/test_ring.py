@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.front_door.trail.record import LONGEST_ERROR, MOST_CALLS, MOST_VISITS, Call, Record
+from deployments.front_door.trail.record import LONGEST_ERROR, MOST_CALLS, MOST_VISITS, Call, Record, Visit
 from deployments.front_door.trail.ring import Query, Ring
 from engine.errors import InvalidRequest, Overloaded
+from tests.deployments.routing.test_choice import pool, ready
+from tests.deployments.routing.test_explain import situation
 
 
 def ended(ring: Ring, name: str, took_s: float = 0.1, status: int = 200, missed: tuple[str, ...] = ()) -> Record:
@@ -45,6 +47,28 @@ def test_the_latest_are_kept_and_slow_and_failed_ones_longer() -> None:
         ended(ring, f"slow{i}", missed=("tpot",))
     assert names(ring) == ["slow5", "slow4", "slow3", "slow2", "slow1"], "no more than there is room for"
     assert ring.find("slow") is None
+
+
+def test_whoever_asks_over_his_limits_pushes_nobody_out_of_what_is_kept() -> None:
+    ring = Ring(recent=2, kept=2)
+    ended(ring, "slow", missed=("ttft",))
+    for i in range(9):
+        ended(ring, f"over{i}", status=429)
+    assert names(ring) == ["over8", "over7", "slow"]
+
+
+@pytest.mark.parametrize(
+    ("first", "ended_at", "slow"), [(0.0, 10.6, True), (0.0, 10.4, False), (10.4, 70.0, False), (10.6, 10.7, True)]
+)
+def test_a_caller_who_gave_up_was_slow_where_the_first_word_came_too_late(
+    first: float, ended_at: float, slow: bool
+) -> None:
+    record = Record("gone", arrived=10.0, ended=ended_at, gone=True)
+    record.situation = situation(ready("bf16", pool()))  # half a second is promised
+    record.calls = [Call(1, [Visit(10.0, "a", 10.0, first)])]
+    assert Ring().slow(record) == slow
+    record.gone = False
+    assert not Ring().slow(record)
 
 
 def test_slow_is_what_took_so_long_where_that_is_said() -> None:

@@ -49,7 +49,7 @@ async def test_the_last_replica_is_asked_of_its_own_time() -> None:
         "sending": 0.05,
         "active": 1.0,
     }
-    assert found["slowed"][-1].startswith("Stage 1 (layers 10-29) computed 90% of that time, no other more than 40%")
+    assert "stage 1 (layers 10-29) computed 90% of the time, no other more than 40%: they waited" in found["slowed"][-1]
     assert found["id"] == "r"
 
 
@@ -73,7 +73,23 @@ async def test_a_replica_without_stages_changes_nothing() -> None:
     assert await with_stages(before, no_stages) == {**before, "stages": []}
 
 
-@pytest.mark.parametrize("busy", [(), (0.9,), (0.5, 0.2), (0.9, 0.8), (0.9, 0.2, 0.8)])
+async def test_what_took_little_time_set_no_pace() -> None:
+    found = await with_stages(told(Visit(105, "last", 105, 105.2, 105.5)), Asked().stages)
+    assert len(found["stages"]) == 2
+    assert not [line for line in found["slowed"] if "they waited for it" in line]
+
+
+def all_doing(*busy: float, active: float = 1.0) -> list[Meanwhile]:
+    return [Meanwhile(i, str(i), Shares(share, active=active)) for i, share in enumerate(busy)]
+
+
+@pytest.mark.parametrize("busy", [(), (0.9,), (0.5, 0.2, 0.4), (0.9, 0.8), (0.9, 0.2, 0.8)])
 def test_no_stage_sets_the_pace(busy: Sequence[float]) -> None:
     """There is one only, all have time to spare, or another is nearly as busy."""
-    assert pace_of([Meanwhile(i, str(i), Shares(share)) for i, share in enumerate(busy)]) is None
+    assert pace_of(all_doing(*busy)) is None
+
+
+def test_stages_that_take_turns_do_not_wait_for_the_largest() -> None:
+    """One stream alone has one batch under way: how the layers are cut does not change its time."""
+    assert pace_of(all_doing(0.66, 0.33)) is None
+    assert pace_of(all_doing(0.66, 0.33, active=0.8)) is not None

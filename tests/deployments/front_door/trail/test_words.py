@@ -9,6 +9,7 @@ from deployments.front_door.trail.view import line, shown
 from deployments.front_door.trail.words import reason, seconds, slowed, thought
 from deployments.routing.choice import Candidate, Decision, choose
 from deployments.routing.explain import explain
+from deployments.routing.prediction import Demand
 from deployments.routing.situation import Situation
 from engine.request import Timings
 from tests.deployments.routing.test_choice import asleep, pool, ready
@@ -44,6 +45,35 @@ def test_none_is_quick_enough_and_a_sleeping_one_is_woken() -> None:
     why, _ = words(situation(ready("fp32", pool(300)), asleep("int8")))
     assert why.startswith("None was predicted to keep what is promised; this one came closest")
     assert why.endswith("int8 was asleep and is being started beside it.")
+
+
+def test_a_prompt_that_no_variant_is_quick_enough_for() -> None:
+    """What counts then is what the load adds."""
+    long = Demand(prompt_tokens=8000, most_tokens=20)
+    why, thoughts = words(situation(ready("fp32", pool()), ready("bf16", pool()), demand=long))
+    assert why.startswith(
+        "None keeps what is promised even without load; this one is the best that the load adds little"
+    )
+    assert thoughts["bf16"] == "would have missed it, too; the chosen one is better"
+    why, _ = words(situation(ready("fp32", pool(300)), ready("bf16", pool(200)), demand=long))
+    assert why.startswith("None keeps what is promised even without load; this one is what it adds least to")
+
+
+def test_one_that_would_keep_it_and_may_not_use_so_much() -> None:
+    asked = replace(situation(ready("fp32", pool(base_s=0.045))), policy="balanced")
+    decision, _ = choose(asked.candidates, asked.demand, asked.objective, asked.memory, asked.now, policy="balanced")
+    assert decision.reason == "least_bad"
+    why, _ = words(asked)
+    assert why.startswith(
+        "Each was predicted to use more of what is promised than it may at present; this one least (9"
+    )
+    both = replace(situation(ready("fp32", pool(base_s=0.049)), ready("bf16", pool(base_s=0.045))), policy="balanced")
+    assert "may use 50%" in words(both)[1]["fp32"]
+
+
+def test_the_load_of_some_is_not_known() -> None:
+    why, _ = words(situation(ready("fp32", pool(300)), ready("bf16", None)))
+    assert why.startswith("The load of some variants was not known, and the others were too slow")
 
 
 def test_other_reasons() -> None:
