@@ -188,7 +188,7 @@ class Replica(ABC, Generic[R, P, O, S]):
         """This replica's metrics in Prometheus' text format."""
         more = [
             *stage_families(self.stages(), self.name[:8], LABELS, self.metrics.labels),
-            stall_family({STEP: 0, EVENTS: 0} | self.watchdog.stalls(), self.model, self.variant),
+            stall_family({STEP: 0, EVENTS: 0} | self.watchdog.stalls(), self.model, self.variant, self.name[:8]),
             start_family(asdict(self.start), self.name[:8], self.metrics.labels),
             room_family(self.metrics.steps * self.loop.engine.limits.max_batch_tokens, self.metrics.labels),
         ]

@@ -16,16 +16,19 @@ from engine.watchdog import Suspect, Turns, Watchdog
 STEP, EVENTS = "step", "events"
 """What may hang: a step of the engine, a turn of the event loop."""
 
-LABELS = ("model_name", "engine", "what")
+LABELS = ("model_name", "engine", "replica", "what")
+"""Replicas are series of their own: added up, one that ends would look like a counter that began anew."""
 
 
-def stall_family(stalls: Mapping[str, int], model: str = "", variant: str = "front-door") -> CounterMetricFamily:
+def stall_family(
+    stalls: Mapping[str, int], model: str = "", variant: str = "front-door", replica: str = ""
+) -> CounterMetricFamily:
     """By what has hung. All series are there from the start, so that a rate sees the first."""
     family = CounterMetricFamily(
         "stageline:stalls", "Times that a step or an event loop hung; the log says where its stacks are.", labels=LABELS
     )
     for what, count in stalls.items():
-        family.add_metric((model, variant, what), count)
+        family.add_metric((model, variant, replica, what), count)
     return family
 
 

@@ -61,8 +61,9 @@ MODEL = Dashboard(
                     total("stageline:variant_decisions_total", OF_MODEL, ("reason",)),
                     "{{reason}}",
                     unit="reqps",
-                    description="objective: it is predicted to meet it. least_bad: no variant is. stale: loads too old "
-                    "to go by. pinned, fast: the caller's wish. waking: it is being started.",
+                    description="objective: it is predicted to meet it. least_bad: no variant is, or none with as much "
+                    "to spare as it has to have at present. stale: loads too old to go by. pinned, fast: the caller's "
+                    "wish. waking: it is being started.",
                 ),
                 line(
                     "Steps between variants",

@@ -51,7 +51,7 @@ HEALTHY = {
     f'stageline:stage_restarts_total{{{BF16},replica="a",stage="1"}}': "0x100 1x300",
     f'ray_serve_deployment_replica_healthy{{{FRONT_DOOR},replica="a"}}': "1x400",
     f"ray_serve_autoscaling_target_replicas{{{FRONT_DOOR}}}": "1x400",
-    f'stageline:stalls_total{{{BF16},what="step"}}': "0x400",
+    f'stageline:stalls_total{{{BF16},replica="a",what="step"}}': "0x400",
     f"stageline:drift_answers_total{{{INT8}}}": "0+1x400",
     f"stageline:drift_compared_total{{{INT8}}}": "0+100x400",
     f"stageline:drift_agreed_total{{{INT8}}}": "0+95x400",
@@ -141,7 +141,7 @@ CASES = (
     ),
     Case(
         "a step that hung",
-        {f'stageline:stalls_total{{{BF16},what="step"}}': "0x20 1x380"},
+        {f'stageline:stalls_total{{{BF16},replica="a",what="step"}}': "0x20 1x380"},
         "25m",
         {"StagelineStalls": 1},
     ),
@@ -152,7 +152,19 @@ CASES = (
         {"StagelineKeysBroken": 1},
     ),
     Case("keys that could not be read for a minute", {f"stageline:api_keys_broken{{{OURS}}}": "0x10 1x1 0x400"}, "15m"),
-    Case("a step that hung an hour ago", {f'stageline:stalls_total{{{BF16},what="step"}}': "0x20 1x380"}, "80m"),
+    Case(
+        "a replica that had hung long ago, and ended",
+        {
+            f'stageline:stalls_total{{{BF16},replica="a",what="step"}}': "3x100 stale",
+            f'stageline:stalls_total{{{BF16},replica="b",what="step"}}': "2x400",
+        },
+        "110m",
+    ),
+    Case(
+        "a step that hung an hour ago",
+        {f'stageline:stalls_total{{{BF16},replica="a",what="step"}}': "0x20 1x380"},
+        "80m",
+    ),
     Case("queue", {f"vllm:num_requests_waiting{{{BF16}}}": "0+5x400"}, "30m", {"StagelineQueueGrowing": 1}),
     Case("queue that shrinks", {f"vllm:num_requests_waiting{{{BF16}}}": "2000-5x390"}, "60m"),
     Case(
@@ -209,9 +221,17 @@ CASES = (
     Case("cache", {f"vllm:kv_cache_usage_perc{{{BF16}}}": "0.99x400"}, "20m", {"StagelineCacheFull": 1}),
     Case(
         "stages",
-        {f'stageline:stage_busy_ratio{{{BF16},replica="a",stage="1"}}': "0.3x400"},
+        {f'stageline:stage_busy_ratio{{{BF16},replica="a",stage="1"}}': "0.4x400"},
         "30m",
         {"StagelineStagesUneven": 1},
+    ),
+    Case(
+        "stages that take turns, as one stream has them",
+        {
+            f'stageline:stage_busy_ratio{{{BF16},replica="a",stage="0"}}': "0.66x400",
+            f'stageline:stage_busy_ratio{{{BF16},replica="a",stage="1"}}': "0.33x400",
+        },
+        "30m",
     ),
     Case(
         "stages with little to do",
