@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from deployments.access.exposure import for_this_machine_only
 from deployments.access.ring import KeyFile
 from deployments.admin_server import serve_admin
 from deployments.asking import answers
@@ -112,6 +113,7 @@ class Ingress:
             metrics_labels=self.metrics_labels(),
             start=self.settle,
             keys=self.keys,
+            own_names=for_this_machine_only(self.http, has_keys=self.keys is not None),
             slow_s=self.logs.slow_s,
             log_texts=self.logs.prompts,
             trails_elsewhere=self.other_trails,

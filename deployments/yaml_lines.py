@@ -13,6 +13,10 @@ from engine.errors import ConfigError
 KeyPath = tuple[str | int, ...]
 
 
+class Unreadable(ConfigError):
+    """The file is not there or cannot be read, which may be another thing in a moment."""
+
+
 class YamlDocument:
     """`data` as plain Python values; `line_of(path)` counts from 1."""
 
@@ -22,8 +26,10 @@ class YamlDocument:
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise ConfigError(f"{path}: there is no such file.") from None
-        except (OSError, UnicodeDecodeError) as error:
+            raise Unreadable(f"{path}: there is no such file.") from None
+        except OSError as error:
+            raise Unreadable(f"{path}: cannot be read: {error}.") from error
+        except UnicodeDecodeError as error:
             raise ConfigError(f"{path}: cannot be read: {error}.") from error
         self._lines: dict[KeyPath, int] = {}
         try:

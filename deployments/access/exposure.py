@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deployments.access.keys import read_keys
-from deployments.settings import Settings, is_loopback
+from deployments.settings import Http, Settings, is_loopback
 from engine.errors import ConfigError
 
 
@@ -32,3 +32,9 @@ def check_access(settings: Settings, *, to_others: bool | None = None) -> None:
             "(or --without-keys), and anybody who reaches it may use all of it.",
             param="access.keys",
         )
+
+
+def for_this_machine_only(http: Http, *, has_keys: bool) -> bool:
+    """Whether a front door without keys relies on that nobody else reaches it. Then a browser must not be led to it by
+    a foreign name: see `SameOrigin`."""
+    return not has_keys and not http.without_keys and is_loopback(http.host) and is_loopback(http.admin_host)

@@ -9,10 +9,10 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from deployments.access.keys import Key, digest_of, read_keys
+from deployments.yaml_lines import Unreadable
 from engine.errors import ConfigError, NotAuthenticated
 
 log = logging.getLogger("stageline.access")
@@ -47,7 +47,8 @@ class Ring:
 class KeyFile:
     """The keys in a file, which may be replaced while this runs, as Kubernetes replaces a mounted Secret.
 
-    A file that cannot be read changes nothing: the keys that were there hold on, and the log tells.
+    A file that is not right, or cannot be read, changes nothing: the keys that were there hold on, `broken` is True,
+    and the log tells once. What cannot be read is tried again at each look, what is not right when it has changed.
     """
 
     def __init__(self, path: Path, wall: Callable[[], float] = time.time) -> None:
@@ -56,6 +57,8 @@ class KeyFile:
         self.broken = False
         self._wall = wall
         self._seen = self._mark()
+        self._told = ""
+        self._again = False
         self.ring = Ring(read_keys(path))
 
     def identify(self, authorization: bytes | None) -> Key:
@@ -74,28 +77,25 @@ class KeyFile:
         """Takes the file again whenever it has changed."""
         while True:
             await asyncio.sleep(LOOK_S)
-            with suppress(Exception):  # `look` tells what is wrong itself
+            try:
                 await asyncio.to_thread(self.look)
+            except Exception as error:  # no thread is to be had, say
+                self._not_taken(error)
 
     def look(self) -> None:
-        """Takes the file again if it has changed."""
+        """Takes the file again if it has changed, or could not be read before. Raises nothing."""
         mark = self._mark()
-        if mark == self._seen:
+        if mark == self._seen and not self._again:
             return
-        self._seen = mark
         before = {key.name for key in self.ring.keys}
         try:
             self.ring = Ring(read_keys(self.path))
-        except ConfigError as error:
-            self.broken = True
-            log.error(
-                "The changed file of API keys is not taken: revoked keys still hold and new ones do not. The %d keys "
-                "from before stay until it is right. %s",
-                len(before),
-                error.message,
-            )
+        except Exception as error:
+            self._not_taken(error)
+            if not self._again:
+                self._seen = mark
             return
-        self.broken = False
+        self._seen, self._again, self._told, self.broken = mark, False, "", False
         after = {key.name for key in self.ring.keys}
         log.warning(
             "%s was read again: %d API keys, new %s, gone %s",
@@ -103,6 +103,22 @@ class KeyFile:
             len(after),
             ", ".join(sorted(after - before)) or "none",
             ", ".join(sorted(before - after)) or "none",
+        )
+
+    def _not_taken(self, error: Exception) -> None:
+        self.broken = True
+        wrong = isinstance(error, ConfigError) and not isinstance(error, Unreadable)  # what stands there, that is
+        self._again = not wrong
+        why = str(error) if isinstance(error, ConfigError) else repr(error)
+        if not wrong and why == self._told:
+            return
+        self._told = why
+        log.error(
+            "The file of API keys is not taken: revoked keys still hold and new ones do not. The %d keys from before "
+            "stay until it is right. %s",
+            len(self.ring.keys),
+            why,
+            exc_info=None if isinstance(error, ConfigError) else error,
         )
 
     def _mark(self) -> tuple[int, ...] | None:

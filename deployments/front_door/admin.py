@@ -9,9 +9,10 @@ from starlette.exceptions import HTTPException
 from deployments.front_door.access import Access, admin_need
 from deployments.front_door.admin_routes import profile, requests, stacks
 from deployments.front_door.errors import handle_http_exception, handle_stageline_error, handle_validation_error
-from deployments.front_door.middleware import RequestContext
+from deployments.front_door.middleware import BodyLimit, BodyPace, RequestContext
 from deployments.front_door.plan import FrontDoor
 from deployments.front_door.routes import operations
+from deployments.front_door.same_origin import SameOrigin
 from engine.errors import StagelineError
 
 
@@ -24,6 +25,9 @@ def create_admin_app(door: FrontDoor) -> FastAPI:
     app.add_exception_handler(StagelineError, handle_stageline_error)
     app.add_exception_handler(HTTPException, handle_http_exception)
     app.add_exception_handler(RequestValidationError, handle_validation_error)
+    app.add_middleware(BodyLimit, max_bytes=door.service.limits.max_body_bytes)
+    app.add_middleware(BodyPace)
+    app.add_middleware(SameOrigin, own_names=door.service.own_names)
     if door.service.keys is not None:
         app.add_middleware(Access, door=door, keys=door.service.keys, need=admin_need)
     app.add_middleware(RequestContext)

@@ -29,6 +29,7 @@ from deployments.front_door.routes import (
     translate,
 )
 from deployments.front_door.routing_metrics import RoutingMetrics
+from deployments.front_door.same_origin import SameOrigin
 from deployments.front_door.schemas.chat import ChatBody
 from deployments.front_door.schemas.classify import ClassifyBody, PredictBody
 from deployments.front_door.schemas.completions import CompletionBody
@@ -83,8 +84,10 @@ def create_app(service: Service) -> FastAPI:
     if service.log_texts:
         app.add_middleware(TextLog)
     app.add_middleware(BodyPace)
+    app.add_middleware(SameOrigin, own_names=service.own_names)
     if service.keys is not None:
         door.metrics.registry.register(AccessMetrics(service.keys))
         app.add_middleware(Access, door=door, keys=service.keys, need=public_need)
-    app.add_middleware(RequestContext, ring=door.ring, tracer=service.tracer)  # added last, so outermost
+    # Added last, so outermost.
+    app.add_middleware(RequestContext, ring=door.ring, tracer=service.tracer, keyed=service.keys is not None)
     return app

@@ -35,7 +35,6 @@ def json_body(kind: type[B], *, or_form: bool = False) -> Callable[[Request], Aw
         content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         form = or_form and content_type == FORM
         if not form and content_type != "application/json" and not content_type.endswith("+json"):
-            # A page on another site may post forms and plain text to a local server without asking, but not JSON.
             also = f" or '{FORM}'" if or_form else ""
             raise InvalidRequest(f"Send JSON with 'Content-Type: application/json'{also}, not '{content_type[:100]}'.")
         raw = await request.body()

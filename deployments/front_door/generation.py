@@ -13,7 +13,7 @@ from deployments.front_door.metrics import Metrics
 from deployments.front_door.plan import Job, Plan
 from deployments.front_door.text_state import ChoiceText, Piece
 from deployments.front_door.trail.record import CURRENT
-from engine.errors import EngineFailed, Overloaded
+from engine.errors import DeadlineExceeded, EngineFailed, Overloaded
 from engine.request import Delta, FinishReason
 
 T = TypeVar("T")
@@ -62,8 +62,23 @@ async def run_plan(plan: Plan, metrics: Metrics, emit: Emit) -> None:
             async with asyncio.TaskGroup() as group:
                 for job in plan.jobs:
                     group.create_task(_run_job(plan, job, metrics, emit))
-    except BaseExceptionGroup as group_error:
-        raise first_error(group_error) from None
+    except BaseException as error:
+        first = first_error(error)
+        if is_used(first):
+            for job in plan.jobs:
+                plan.target.caller.read(len(job.prompt.tokens), job.prompt_index)
+        if first is error:
+            raise
+        raise first from None
+
+
+def is_used(error: BaseException) -> bool:
+    """Whether what a request asked for counts as used though it ended with this: its caller left or set too short a
+    time, and a replica was at work. Else whoever leaves before the first token would use as much as he likes."""
+    if not isinstance(error, asyncio.CancelledError | ClientGone | DeadlineExceeded):
+        return False
+    record = CURRENT.get()
+    return record is not None and record.reached
 
 
 def first_error(error: BaseException) -> BaseException:

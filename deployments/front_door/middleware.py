@@ -26,12 +26,17 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 class RequestContext:
     """Gives each request an id (the caller's `X-Request-Id` if it is a sane one), echoes it on every answer, and
     turns any exception that nobody caught into a 500 that keeps to the error format. Begins the request's record, and
-    hands it to `ring`, if there is one, where it asks for work (POST), which `tracer` then traces."""
+    hands it to `ring`, if there is one, where it asks for work (POST), which `tracer` then traces. Where the server is
+    `keyed`, whoever shows no key leaves neither: strangers could push out what others asked, and fill what collects
+    traces."""
 
-    def __init__(self, app: ASGIApp, ring: Ring | None = None, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, ring: Ring | None = None, tracer: Tracer | None = None, keyed: bool = False
+    ) -> None:
         self.app = app
         self.ring = ring
         self.tracer = tracer
+        self.keyed = keyed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,9 +85,11 @@ class RequestContext:
             CURRENT.reset(now_at)
             REQUEST_ID.reset(was)
             if ring is not None:
-                ring.end(record)
+                known = not self.keyed or record.key != ""
+                ring.end(record, keep=known)
                 if record.tracing is not None:
-                    record.tracing.end()
+                    if known:
+                        record.tracing.end()  # spans that do not end are not sent
                     record.tracing = None
 
 

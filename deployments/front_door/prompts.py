@@ -66,8 +66,8 @@ async def chat_prompt(
     extra: Mapping[str, Any] | None = None,
     to_generate: bool = True,
 ) -> Prompt:
-    """Render the chat template and tokenize it. Raises `InvalidRequest`; with `to_generate`, also for messages that
-    leave no room for an answer."""
+    """Render the chat template and tokenize it. Raises `InvalidRequest`, also for messages that cannot fit the context;
+    with `to_generate`, for all that leave no room for an answer."""
     if model.chat_template is None:
         raise InvalidRequest(
             f"The model '{model.name}' has no chat template. Use /v1/completions with a prompt.", param="messages"
@@ -90,8 +90,7 @@ async def chat_prompt(
     size = sum(len(message.content) for message in messages)
     large = size > LARGE_TEXT or len(messages) > 256
     text = await asyncio.to_thread(render) if large else render()
-    if to_generate:
-        refuse_hopeless(model, text, "messages")
+    refuse_hopeless(model, text, "messages")
     tokens = await tokenize(model, text, add_special_tokens)
     if to_generate:
         check_room(model, len(tokens), "messages")

@@ -49,7 +49,8 @@ class Service:
     metrics from other front doors'. `start` is awaited before the first request is taken. A request that takes longer
     than `slow_s` seconds is a slow one; where that is None, one that misses its model's objective. `log_texts` has what
     is asked and answered logged. `trails_elsewhere` asks the other front doors for their requests' records. With
-    `keys`, every request needs one of them. `tracer` traces requests. `stages` asks a replica what its stages did.
+    `keys`, every request needs one of them; with `own_names`, it is to be sent to one of this machine's own names (see
+    `SameOrigin`). `tracer` traces requests. `stages` asks a replica what its stages did.
     `profile` takes a profile of a replica (see `Profiles.profile`), `stacks` gives those of all processes by their
     names; None where there is nobody to ask.
     """
@@ -63,6 +64,7 @@ class Service:
     metrics_labels: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[], Awaitable[None]] = at_once
     keys: KeyFile | None = None
+    own_names: bool = False
     slow_s: float | None = None
     log_texts: bool = False
     trails_elsewhere: Elsewhere = nobody

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.responses import Response
 
 from deployments.front_door.answers import CLIENT_GONE
-from deployments.front_door.generation import ClientGone, first_error, unless_gone
+from deployments.front_door.generation import ClientGone, first_error, is_used, unless_gone
 from deployments.front_door.metrics import Metrics
 from deployments.front_door.plan import Arrival, Target
 from deployments.front_door.trail.record import CURRENT
@@ -57,14 +56,27 @@ async def run_texts(
     """
     name, variant = target.model.name, target.variant
     counted = metrics.calls(name, variant)
+    begun: set[int] = set()
+
+    def used(start: int) -> None:
+        target.caller.read(sum(sizes[start : start + GROUP]), start)
+
+    async def answered(start: int, group: tuple[Q, ...]) -> tuple[R, ...]:
+        begun.add(start)
+        found = await _checked(call, variant, group)
+        used(start)
+        return found
+
     try:
-        results = await _in_groups(requests, partial(_checked, call, variant))
+        results = await _in_groups(requests, answered)
     except BaseException as error:
+        if is_used(error):
+            for start in begun:
+                used(start)
         counted.outcomes["abort" if isinstance(error, asyncio.CancelledError) else "error"].inc(len(sizes))
         if isinstance(error, Overloaded | DeadlineExceeded):
             metrics.rejected(name, variant, "overloaded" if isinstance(error, Overloaded) else "deadline")
         raise
-    target.caller.read(sum(sizes))
     latency = time.perf_counter() - arrival.started
     parts = metrics.objective(name, variant, target.model.objective).answered(latency)  # one, however many texts
     if (record := CURRENT.get()) is not None:
@@ -84,20 +96,20 @@ async def run_texts(
 
 
 async def _in_groups(
-    requests: tuple[Q, ...], call: Callable[[tuple[Q, ...]], Awaitable[tuple[R, ...]]]
+    requests: tuple[Q, ...], call: Callable[[int, tuple[Q, ...]], Awaitable[tuple[R, ...]]]
 ) -> tuple[R, ...]:
+    """`call` is given each group, and the place of its first text."""
     if len(requests) <= GROUP:
-        return await call(requests)
+        return await call(0, requests)
     places = asyncio.Semaphore(GROUPS_AT_ONCE)
 
-    async def answered(group: tuple[Q, ...]) -> tuple[R, ...]:
+    async def answered(start: int) -> tuple[R, ...]:
         async with places:
-            return await call(group)
+            return await call(start, requests[start : start + GROUP])
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            groups = [requests[start : start + GROUP] for start in range(0, len(requests), GROUP)]
-            found = [tasks.create_task(answered(group)) for group in groups]
+            found = [tasks.create_task(answered(start)) for start in range(0, len(requests), GROUP)]
     except BaseExceptionGroup as group_error:
         raise first_error(group_error) from None
     return tuple(result for task in found for result in task.result())

@@ -174,6 +174,11 @@ class Record:
         return min(words, default=self.ended) - self.arrived > self.situation.objective.first_s
 
     @property
+    def reached(self) -> bool:
+        """Whether a replica was asked: until then it waits for one."""
+        return any(visit.sent for call in self.calls for visit in call.visits)
+
+    @property
     def took_s(self) -> float:
         """From its arrival to its end, or until now."""
         return (self.ended or time.perf_counter()) - self.arrived

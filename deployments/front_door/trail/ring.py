@@ -13,7 +13,7 @@ from deployments.front_door.trail.record import Record
 RECENT = 2000
 KEPT = 500
 LISTED = 50
-UNKNOWN_CALLER, OVER_LIMIT = 401, 429
+OVER_LIMIT = 429
 
 Which = Literal["all", "slow", "failed", "open"]
 """All that have ended, or of these those that were slow or that failed; or those that have not ended."""
@@ -49,11 +49,11 @@ class Ring:
         """Its request has come."""
         self._open[id(record)] = record
 
-    def end(self, record: Record) -> None:
-        """It has ended."""
+    def end(self, record: Record, *, keep: bool = True) -> None:
+        """It has ended, and is remembered if it is to be kept."""
         self._open.pop(id(record), None)
-        if record.status == UNKNOWN_CALLER:
-            return  # whoever has no key shall not push out what others asked
+        if not keep:
+            return
         if len(self._recent) == self._recent.maxlen and self._worth_keeping(self._recent[0]):
             self._kept.append(self._recent[0])
         self._recent.append(record)

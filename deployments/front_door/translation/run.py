@@ -84,6 +84,8 @@ async def _translated(
         results = await model.model.translate(variant, group)
         if any(result.error is None and not result.hypotheses for result in results):
             raise EngineFailed("The engine ended a sentence without translating it. Try again.")
+        if all(result.error is None for result in results):  # now: the caller may leave before the last group's end
+            model.caller.wrote(sum(len(one.tokens) for result in results for one in result.hypotheses))
         return results
 
     def ending(result: Translated) -> Literal["stop", "length"]:
@@ -97,7 +99,6 @@ async def _translated(
         tokens = sum(len(hypothesis.tokens) for hypothesis in result.hypotheses)
         written.generation_size.observe(len(result.hypotheses[0].tokens))
         written.generation_tokens.inc(tokens)
-        model.caller.wrote(tokens)
     return results
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deployments.access.exposure import check_access
+from deployments.access.exposure import check_access, for_this_machine_only
 from deployments.settings import Access, Http, Settings, is_loopback, read_settings
 from engine.errors import ConfigError
 
@@ -34,6 +34,18 @@ def test_others_do(http: Any, tmp_path: Path) -> None:
     check_access(settings(keys, **http))
     with pytest.raises(ConfigError, match="leave one of them out"):
         check_access(settings(keys, **http, without_keys=True))
+
+
+@pytest.mark.parametrize("http", [{}, {"host": "::1", "admin_host": "localhost"}, {"host": "127.0.0.2"}])
+def test_only_for_this_machine(http: Any) -> None:
+    assert for_this_machine_only(Http(**http), has_keys=False)
+    assert not for_this_machine_only(Http(**http), has_keys=True)
+    assert not for_this_machine_only(Http(**http, without_keys=True), has_keys=False)
+
+
+@pytest.mark.parametrize("http", [{"host": "0.0.0.0"}, {"host": "10.0.0.1"}, {"admin_host": "::"}])
+def test_not_only_for_this_machine(http: Any) -> None:
+    assert not for_this_machine_only(Http(**http), has_keys=False)
 
 
 def test_a_file_that_is_not_right(tmp_path: Path) -> None:

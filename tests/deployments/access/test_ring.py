@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from deployments.access import ring
 from deployments.access.keys import Key, digest_of
 from deployments.access.ring import KeyFile, Ring
+from deployments.yaml_lines import Unreadable
 from engine.errors import ConfigError, NotAuthenticated
 
 
@@ -113,6 +115,92 @@ def test_a_broken_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCapture
     path.write_text(text(b="two"))
     keys.look()
     assert (names(keys), keys.broken) == (["b"], False)
+
+
+@pytest.mark.parametrize("fault", [Unreadable("too many open files"), ValueError("nobody expects it")])
+def test_what_cannot_be_read_for_a_moment_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(text(a="one", revoked="two"))
+    keys = KeyFile(path)
+
+    def failing(at: Path) -> tuple[Key, ...]:
+        raise fault
+
+    path.write_text(text(a="one"))
+    with monkeypatch.context() as broken:
+        broken.setattr(ring, "read_keys", failing)
+        for _ in range(3):
+            keys.look()
+    assert (names(keys), keys.broken) == (["a", "revoked"], True)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]  # told once
+    assert str(fault) in caplog.text
+    keys.look()  # the file is as it was
+    assert (names(keys), keys.broken) == (["a"], False)
+
+
+def test_a_file_of_which_nothing_can_be_told_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(text(a="one"))
+    keys = KeyFile(path)
+    path.rename(tmp_path / "away")
+    path.mkdir()  # EISDIR
+    keys.look()
+    assert keys.broken
+    path.rmdir()
+    (tmp_path / "away").rename(path)
+    keys.look()
+    assert (names(keys), keys.broken) == (["a"], False)
+    with monkeypatch.context() as broken:
+        broken.setattr(keys, "_mark", lambda: None)
+        broken.setattr(ring, "read_keys", lambda at: (_ for _ in ()).throw(Unreadable("no")))
+        keys.look()
+    assert keys.broken
+    keys.look()  # and nothing about the file has changed since it was taken
+    assert not keys.broken
+
+
+def test_a_file_that_is_wrong_is_not_read_again_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(text(a="one"))
+    keys = KeyFile(path)
+    path.write_text("keys: [")
+    keys.look()
+    assert keys.broken
+    monkeypatch.setattr(ring, "read_keys", None)
+    keys.look()
+    assert keys.broken
+
+
+async def test_watch_tells_what_it_cannot_even_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ring, "LOOK_S", 0.001)
+    path = tmp_path / "keys.yaml"
+    path.write_text(text(a="one"))
+    keys = KeyFile(path)
+    failing = True
+
+    async def to_thread(work: Callable[[], None]) -> None:
+        if failing:
+            raise RuntimeError("can't start new thread")
+        work()
+
+    monkeypatch.setattr(ring.asyncio, "to_thread", to_thread)
+    task = asyncio.create_task(keys.watch())
+    try:
+        async with asyncio.timeout(30):
+            while not keys.broken:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            assert "can't start new thread" in caplog.text
+            failing = False
+            while keys.broken:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+    finally:
+        task.cancel()
 
 
 def test_it_has_to_be_right_at_first(tmp_path: Path) -> None:

@@ -111,8 +111,24 @@ async def test_tokenize(client: httpx.AsyncClient) -> None:
 
 
 async def test_tokenize_takes_what_is_longer_than_the_context(client: httpx.AsyncClient) -> None:
-    body = (await client.post("/tokenize", json={"prompt": "x" * 20_000})).json()
-    assert body["count"] == 20_000
+    body = (await client.post("/tokenize", json={"prompt": "xy" * 4096, "return_token_strs": True})).json()
+    assert body["count"] == 8192
+    assert body["tokens"] == [120, 121] * 4096  # made in a thread, part by part
+    assert body["token_strs"] == ["x", "y"] * 4096
+
+
+async def test_what_no_context_takes_is_not_turned_into_tokens(client: httpx.AsyncClient) -> None:
+    long = "x" * 20_000  # 1,024 tokens of at most four characters
+    for body in ({"prompt": long}, {"messages": [{"role": "user", "content": long}]}):
+        answer = await client.post("/tokenize", json=body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (400, "context_length_exceeded")
+        assert error["param"] in body
+    answer = await client.post("/detokenize", json={"tokens": [72] * 1024})
+    assert answer.json() == {"prompt": "H" * 1024}
+    answer = await client.post("/detokenize", json={"tokens": [72] * 1025})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "tokens")
 
 
 async def test_detokenize(client: httpx.AsyncClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -13,6 +14,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
+from deployments.access.keys import digest_of
+from deployments.access.ring import KeyFile
 from deployments.asked import Asked
 from deployments.calls import Replicas, stream
 from deployments.channels.channel import ChannelLost
@@ -34,7 +37,9 @@ CANARY = "canary-4711"
 class World:
     """A front door with one replica, which dies `deaths` times before it answers."""
 
-    def __init__(self, *, sample: float = 1.0, deaths: int = 0, stages: StageTimes | None = None) -> None:
+    def __init__(
+        self, *, sample: float = 1.0, deaths: int = 0, stages: StageTimes | None = None, keys: KeyFile | None = None
+    ) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(sample)))
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
@@ -53,7 +58,7 @@ class World:
         def generate(variant: str, request: Any) -> AsyncIterator[Delta]:
             return stream(replicas, "tiny", variant, request)
 
-        self.app = create_app(make_service(FakeEngine(), generate=generate, tracer=RequestTracer(tracer)))
+        self.app = create_app(make_service(FakeEngine(), generate=generate, tracer=RequestTracer(tracer), keys=keys))
 
     async def choose(self) -> Any:
         return self
@@ -186,6 +191,22 @@ async def test_no_one_who_was_refused_is_left_without_an_end() -> None:
     (root,) = (one for one in world.spans if one.parent is None)
     assert root.attributes["http.response.status_code"] == 404
     assert root.attributes["error.type"] == "ModelNotFound"
+
+
+async def test_who_has_no_key_is_not_traced_whatever_he_sends(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(f"keys: [{{name: mine, sha256: {digest_of(b'mine').hex()}, models: ['*']}}]")
+    world = World(sample=0.0, keys=KeyFile(path))
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Origin": "https://elsewhere.example"}):
+        assert (await world.complete(traceparent=CALLER, **headers)).status_code == 401
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
+        assert (await client.post("/health", headers={"traceparent": CALLER})).status_code == 405
+    assert world.spans == []
+    mine = {"Authorization": "Bearer mine", "traceparent": CALLER}
+    assert (await world.complete(**mine)).status_code == 200
+    assert len(world.spans) == 10
+    assert (await world.complete(**mine, Origin="https://elsewhere.example")).status_code == 403
+    assert world.named("POST")[0].attributes["stageline.key"] == "mine"
 
 
 async def test_texts_are_computed_in_one_piece() -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from deployments.front_door.admin import create_admin_app
 from deployments.front_door.app import create_app
+from deployments.front_door.middleware import BodyPace
+from deployments.front_door.service import Limits
 from deployments.profiles.ask import ProfileAsk
 from engine.errors import Busy
 from tests.deployments.front_door.fakes import FakeEngine, make_service
@@ -62,6 +64,16 @@ async def test_what_is_not_meant_is_refused(asked: Asked, body: dict[str, Any]) 
     async with admin(asked) as client:
         assert (await client.post("/admin/profile", json=body)).status_code == 400
     assert asked.asked == []
+
+
+async def test_bodies_are_limited_as_callers_are(asked: Asked) -> None:
+    door = create_app(make_service(FakeEngine(), profile=asked.profile, limits=Limits(max_body_bytes=100))).state.door
+    app = create_admin_app(door)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        response = await client.post("/admin/profile", json={"model": "m" * 100})
+        assert response.status_code == 413
+        assert (await client.post("/admin/profile", json={"seconds": 1})).status_code == 200
+    assert BodyPace in [one.cls for one in app.user_middleware]
 
 
 async def test_stacks_of_all_processes(asked: Asked) -> None:

@@ -166,6 +166,7 @@ async def test_whose_key_it_was_is_told_and_never_the_key(engine: FakeEngine, tm
             await client.post(
                 "/v1/completions", json={"model": "tiny", "prompt": "x", "max_tokens": 1}, headers=headers
             )
+        assert (await client.post("/health")).status_code == 405  # for which no key is asked
         assert (await admin.get("/admin/requests")).status_code == 401
         answer = await admin.get("/admin/requests", headers=key)
         (line,) = answer.json()["requests"]

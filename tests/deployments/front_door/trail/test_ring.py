@@ -133,8 +133,22 @@ def test_of_several_answers_the_slowest_counts() -> None:
     assert (record.first_s, record.token_s, record.missed) == (0.7, 0.05, ("ttft",))
 
 
-def test_who_has_no_key_pushes_nothing_out() -> None:
+def test_what_is_not_kept_pushes_nothing_out() -> None:
     ring = Ring(recent=1)
     ended(ring, "mine")
-    ended(ring, "theirs", status=401)
+    theirs = Record("theirs")
+    ring.begin(theirs)
+    assert names(ring, Query("open")) == ["theirs"]
+    ring.end(theirs, keep=False)
+    assert names(ring, Query("open")) == []
     assert names(ring) == ["mine"]
+
+
+def test_a_request_has_reached_a_replica_once_one_was_asked() -> None:
+    record = Record("r")
+    assert not record.reached
+    record.add(Call()).visit()
+    later = record.add(Call()).visit()
+    assert not record.reached
+    later.sent = 1.0
+    assert record.reached
