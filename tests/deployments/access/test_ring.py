@@ -189,7 +189,7 @@ async def test_watch_tells_what_it_cannot_even_begin(
             raise RuntimeError("can't start new thread")
         work()
 
-    monkeypatch.setattr(ring.asyncio, "to_thread", to_thread)
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
     task = asyncio.create_task(keys.watch())
     try:
         async with asyncio.timeout(30):

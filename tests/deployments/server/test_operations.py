@@ -46,6 +46,20 @@ def test_metrics_count_what_was_done(server: Server) -> None:
         assert after[f"vllm:{name}", ROOMY] == after[f"vllm:{name}", TIGHT] == 0, name
 
 
+def test_a_browser_is_not_led_here_by_others(server: Server) -> None:
+    body = {"model": ROOMY, "prompt": "Hi", "max_tokens": 1}
+    for url, path in ((server.url, "v1/completions"), (server.state.admin_url, "admin/profile")):
+        foreign = httpx.post(f"{url}/{path}", json=body, headers={"Origin": "https://elsewhere.example"})
+        rebound = httpx.get(f"{url}/health", headers={"Host": "elsewhere.example:8000"})
+        for answer in (foreign, rebound):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_origin")
+    own = server.url.replace("127.0.0.1", "localhost").removeprefix("http://")
+    told = httpx.post(
+        f"{server.url}/v1/completions", json=body, headers={"Host": own, "Origin": f"http://{own}"}, timeout=60
+    )
+    assert told.status_code == 200
+
+
 def test_tokens_there_and_back(server: Server) -> None:
     text = "Grüße aus Zürich, 東京 and 🦙!\n"
     told = httpx.post(f"{server.url}/tokenize", json={"model": ROOMY, "prompt": text, "return_token_strs": True}).json()
