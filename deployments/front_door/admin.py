@@ -27,8 +27,9 @@ def create_admin_app(door: FrontDoor) -> FastAPI:
     app.add_exception_handler(RequestValidationError, handle_validation_error)
     app.add_middleware(BodyLimit, max_bytes=door.service.limits.max_body_bytes)
     app.add_middleware(BodyPace)
-    app.add_middleware(SameOrigin, own_names=door.service.own_names)
-    if door.service.keys is not None:
+    if door.service.keys is None:
+        app.add_middleware(SameOrigin, own_names=door.service.own_names)
+    else:
         app.add_middleware(Access, door=door, keys=door.service.keys, need=admin_need)
     app.add_middleware(RequestContext)
     return app

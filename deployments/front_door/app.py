@@ -84,8 +84,9 @@ def create_app(service: Service) -> FastAPI:
     if service.log_texts:
         app.add_middleware(TextLog)
     app.add_middleware(BodyPace)
-    app.add_middleware(SameOrigin, own_names=service.own_names)
-    if service.keys is not None:
+    if service.keys is None:
+        app.add_middleware(SameOrigin, own_names=service.own_names)
+    else:
         door.metrics.registry.register(AccessMetrics(service.keys))
         app.add_middleware(Access, door=door, keys=service.keys, need=public_need)
     # Added last, so outermost.

@@ -2,7 +2,8 @@
 
 A page anywhere may have the browser send requests here. It may not read the answers, as no CORS headers are sent, but
 what the request does is done by then. And whose page has a name that he points at 127.0.0.1 once it is loaded (DNS
-rebinding) is of the same origin for the browser, and reads the answers too.
+rebinding) is of the same origin for the browser, and reads the answers too. Where keys are asked for neither helps
+him: the browser has none that it would send by itself.
 """
 
 from __future__ import annotations
