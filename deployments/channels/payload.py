@@ -53,7 +53,7 @@ def _parts(array: np.ndarray) -> tuple[Any, ...]:
     if array.dtype.str not in _NUMBERS:
         raise pickle.PicklingError(f"an array of {array.dtype} cannot be sent: make it one of {', '.join(_NUMBERS)}")
     # A buffer is written as it lies in memory, without a copy before.
-    return _array, (array.dtype.str, array.shape, pickle.PickleBuffer(np.ascontiguousarray(array)))
+    return _array, (array.dtype.str, array.shape, pickle.PickleBuffer(np.ascontiguousarray(array).data))
 
 
 def _array(kind: str, shape: tuple[int, ...], data: bytes | bytearray) -> np.ndarray:

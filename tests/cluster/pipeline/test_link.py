@@ -335,7 +335,7 @@ def test_a_stranger_byte_by_byte_has_no_longer_than_one_who_says_nothing(
     stack: ExitStack, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes long before the limit. Who waits for each of them hears all and has another reason to refuse."""
-    monkeypatch.setattr(link, "_HANDSHAKE_S", 0.1)
+    monkeypatch.setattr(link, "_HANDSHAKE_S", 0.3)
     listener = Listener("127.0.0.1", PLACE, LinkLimits(connect_s=0.3))
     stack.callback(listener.close)
     stranger = stack.enter_context(socket.create_connection(listener.address, timeout=WAIT_S))
@@ -345,7 +345,7 @@ def test_a_stranger_byte_by_byte_has_no_longer_than_one_who_says_nothing(
 
 def test_a_listener_byte_by_byte_is_not_waited_for(stack: ExitStack, pool: ThreadPoolExecutor) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        sender = Sender(server.getsockname(), PLACE, LinkLimits(connect_s=0.1))
+        sender = Sender(server.getsockname(), PLACE, LinkLimits(connect_s=0.15))
         stack.callback(sender.close)
         connection, _ = server.accept()
         with saying(stack.enter_context(connection), pool):
@@ -356,11 +356,11 @@ def test_a_listener_byte_by_byte_is_not_waited_for(stack: ExitStack, pool: Threa
 
 @contextmanager
 def saying(connection: socket.socket, pool: ThreadPoolExecutor) -> Iterator[None]:
-    """A byte every 20 ms."""
+    """A byte every 10 ms."""
     ended = threading.Event()
 
     def say() -> None:
-        while not ended.wait(0.02):
+        while not ended.wait(0.01):
             with suppress(OSError):
                 connection.sendall(b"?")
 
