@@ -1,7 +1,9 @@
-"""How two ends of a link make sure of each other: who starts the link says for which pipeline, epoch and place it is,
-with a proof that it knows the pipeline's secret; the other end answers with a proof of its own. The secret stays home.
+"""How two ends of a link make sure of each other: both prove that they know the pipeline's secret, which stays home.
 
-A proof cannot be used twice: each place of each epoch is listened for once.
+Who starts the link greets: it says for which pipeline, epoch and place it is, with random bytes of its own. Who listens
+sends a challenge, also random. The proofs of both, first the one who started, are of that challenge and that greeting.
+
+A proof cannot be used twice: neither end takes one that is not of its own random bytes, which are new each time.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ import secrets
 import struct
 from dataclasses import dataclass, field
 
-VERSION = 1
+VERSION = 2
 SECRET_BYTES = 32
-_NAME_BYTES = 16
-_HELLO = struct.Struct(f"!4sH{_NAME_BYTES}sQI")
+_NAME_BYTES, _NONCE_BYTES = 16, 32
+_WORDS = struct.Struct(f"!4sH{_NAME_BYTES}sQI")
 _MAGIC = b"SLHI"
 _PROOF_BYTES = hashlib.sha256().digest_size
 
-HELLO_BYTES = _HELLO.size + _PROOF_BYTES
+GREETING_BYTES = _WORDS.size + _NONCE_BYTES
+CHALLENGE_BYTES = _NONCE_BYTES
+HELLO_BYTES = GREETING_BYTES + _PROOF_BYTES
 REPLY_BYTES = _PROOF_BYTES
 
 
@@ -35,6 +39,11 @@ class Membership:
         return cls(secrets.token_bytes(_NAME_BYTES), secrets.token_bytes(SECRET_BYTES))
 
 
+def new_challenge() -> bytes:
+    """What the listening end sends first, `CHALLENGE_BYTES` long; never the same twice."""
+    return secrets.token_bytes(CHALLENGE_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One end of a link: the `link`-th of the ring, as it is linked in this epoch."""
@@ -43,32 +52,36 @@ class Place:
     epoch: int
     link: int
 
-    def hello(self) -> bytes:
-        """What the end that connects sends first, `HELLO_BYTES` long."""
-        words = _HELLO.pack(_MAGIC, VERSION, self.membership.name, self.epoch, self.link)
-        return words + self._proof(b"hello", words)
+    def greeting(self) -> bytes:
+        """What the end that connects sends first, `GREETING_BYTES` long; never the same twice."""
+        words = _WORDS.pack(_MAGIC, VERSION, self.membership.name, self.epoch, self.link)
+        return words + secrets.token_bytes(_NONCE_BYTES)
 
-    def reply(self) -> bytes:
-        """What the listening end answers, `REPLY_BYTES` long."""
-        return self._proof(b"reply", self.hello())
+    def hello(self, challenge: bytes, greeting: bytes) -> bytes:
+        """All that the end that connects sends, `HELLO_BYTES` long: its greeting, and its proof behind it."""
+        return greeting + self._proof(b"hello", challenge, greeting)
 
-    def refusal(self, hello: bytes) -> str | None:
+    def reply(self, challenge: bytes, hello: bytes) -> bytes:
+        """What the listening end then answers, `REPLY_BYTES` long."""
+        return self._proof(b"reply", challenge, hello[:GREETING_BYTES])
+
+    def refusal(self, challenge: bytes, hello: bytes) -> str | None:
         """Why this is not the hello that is waited for, or None."""
-        if hmac.compare_digest(hello, self.hello()):
-            return None
-        magic, version, name, epoch, link = _HELLO.unpack_from(hello)
+        magic, version, name, epoch, link = _WORDS.unpack_from(hello)
         if magic != _MAGIC:
             return "it speaks another protocol"
         if version != VERSION:
             return f"it speaks version {version}, not {VERSION}"
-        words = hello[: _HELLO.size]
-        if name != self.membership.name or not hmac.compare_digest(hello[_HELLO.size :], self._proof(b"hello", words)):
+        proven = hmac.compare_digest(hello, self.hello(challenge, hello[:GREETING_BYTES]))
+        if name != self.membership.name or not proven:
             return "it does not know this pipeline"
-        return f"it is for link {link} of epoch {epoch}, not link {self.link} of epoch {self.epoch}"
+        if (epoch, link) != (self.epoch, self.link):
+            return f"it is for link {link} of epoch {epoch}, not link {self.link} of epoch {self.epoch}"
+        return None
 
-    def replied(self, reply: bytes) -> bool:
+    def replied(self, challenge: bytes, hello: bytes, reply: bytes) -> bool:
         """Whether the other end has proved itself."""
-        return hmac.compare_digest(reply, self.reply())
+        return hmac.compare_digest(reply, self.reply(challenge, hello))
 
-    def _proof(self, purpose: bytes, words: bytes) -> bytes:
-        return hmac.digest(self.membership.secret, purpose + words, "sha256")
+    def _proof(self, purpose: bytes, challenge: bytes, greeting: bytes) -> bytes:
+        return hmac.digest(self.membership.secret, purpose + challenge + greeting, "sha256")

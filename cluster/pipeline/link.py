@@ -19,13 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cluster.pipeline import frames
-from cluster.pipeline.handshake import HELLO_BYTES, REPLY_BYTES, Place
+from cluster.pipeline.handshake import CHALLENGE_BYTES, HELLO_BYTES, REPLY_BYTES, Place, new_challenge
 from cluster.tls import client_context, plainly, server_context
 from engine.errors import EngineFailed
 from engine.pipeline.message import Message
 
 ALIVE_EVERY_S = 0.5
-_HANDSHAKE_S = 0.5  # for a stranger who connects and says nothing, while the right one waits behind him
+_HANDSHAKE_S = 0.5  # for all of it with a stranger who says nothing or little, while the right one waits behind him
 _TLS_HANDSHAKE_S = 2.0  # the same where keys have to be computed first, on a machine that has other work
 _SOCKET_BYTES = 4 << 20  # in each direction: so much can lie ready while the receiver computes
 _READ_AHEAD = 64 << 10  # small messages come whole with one read, and go in one TLS record or few
@@ -74,14 +74,14 @@ class Listener:
                 except OSError as error:
                     reason = "it was closed here" if self._closed else str(error)
                     raise LinkLost(f"no link was made to {self.address}: {reason}") from None
+                limit_s = _HANDSHAKE_S if self._tls is None else _TLS_HANDSHAKE_S
+                until = min(time.monotonic() + limit_s, deadline)
                 try:
-                    connection.settimeout(min(_HANDSHAKE_S if self._tls is None else _TLS_HANDSHAKE_S, left))
                     if self._tls is not None:
+                        connection.settimeout(_left(until))
                         connection = self._tls.wrap_socket(connection, server_side=True)
-                    hello = _read_exactly(connection, HELLO_BYTES)
-                    refusal = self._place.refusal(hello)
+                    refusal = self._refusal(connection, until)
                     if refusal is None:
-                        connection.sendall(self._place.reply())
                         return Receiver(connection, self._limits)
                     turned_away = f"; somebody was turned away: {refusal}"
                 except OSError as error:
@@ -90,6 +90,18 @@ class Listener:
         reason = "it was closed here" if self._closed else f"nobody came within {self._limits.connect_s} s"
         raise LinkLost(f"no link was made to {self.address}: {reason}{turned_away}")
 
+    def _refusal(self, connection: socket.socket, until: float) -> str | None:
+        """Why this is not the right one; who is has been replied to. Raises OSError."""
+        challenge = new_challenge()
+        connection.settimeout(_left(until))
+        connection.sendall(challenge)
+        hello = _read_exactly(connection, HELLO_BYTES, until)
+        refusal = self._place.refusal(challenge, hello)
+        if refusal is None:
+            connection.settimeout(_left(until))
+            connection.sendall(self._place.reply(challenge, hello))
+        return refusal
+
     def close(self) -> None:
         """From any thread; one that waits in `accept` is told."""
         self._closed = True
@@ -97,7 +109,8 @@ class Listener:
 
 
 class Sender:
-    """The sending end. One thread sends; another, of its own, gives signs of life when there is nothing to send.
+    """The sending end. One thread sends; another, of its own, sees to the handshake, and then gives signs of life when
+    there is nothing to send.
 
     Made without waiting for the other end, which replies when it gets round to it: call `confirm` before sending.
     Raises LinkLost, and ConfigError for certificates that are no good.
@@ -117,9 +130,7 @@ class Sender:
             raise LinkLost(f"no link can be made to {to}: {error}") from None
         try:
             _tune(self._socket, limits)
-            if tls is None:
-                self._socket.sendall(place.hello())
-            else:
+            if tls is not None:
                 self._socket = tls.wrap_socket(self._socket, server_hostname=to[0], do_handshake_on_connect=False)
         except OSError as error:
             self._socket.close()
@@ -130,37 +141,41 @@ class Sender:
 
     def confirm(self) -> None:
         """Waits for the other end's reply. Raises LinkLost."""
-        if isinstance(self._socket, ssl.SSLSocket):
-            if not self._made.wait(2 * self._limits.connect_s):
-                raise self._loss(f"{self._to} did not take the link on in time")
-            if self._lost is not None:
-                raise LinkLost(self._lost)
-        else:
-            self._read_reply()
+        steps = 2 if isinstance(self._socket, ssl.SSLSocket) else 1
+        if not self._made.wait(steps * self._limits.connect_s):
+            raise self._loss(f"{self._to} did not take the link on in time")
+        if self._lost is not None:
+            raise LinkLost(self._lost)
 
     def _live(self) -> None:
-        # Whoever makes a ring waits for its other end next, so the handshake of TLS has to go on beside that.
-        if isinstance(self._socket, ssl.SSLSocket):
-            try:
-                with self._lock:
+        # Whoever makes a ring waits for its other end next, so that a handshake has to go on beside that.
+        until = time.monotonic() + 2 * self._limits.connect_s  # that other end, and then `confirm`
+        try:
+            with self._lock:
+                if isinstance(self._socket, ssl.SSLSocket):
                     self._socket.do_handshake()
-                    self._socket.sendall(self._place.hello())
-                    self._read_reply()
-            except OSError as error:
-                self._loss(f"no link can be made to {self._to}: {plainly(error)}")
-            except LinkLost as error:
-                self._loss(error.message)
-            finally:
-                self._made.set()
+                self._shake_hands(until)
+        except OSError as error:
+            self._loss(f"no link can be made to {self._to}: {plainly(error)}")
+        except LinkLost as error:
+            self._loss(error.message)
+        finally:
+            self._made.set()
         self._give_signs_of_life()
 
-    def _read_reply(self) -> None:
+    def _shake_hands(self, until: float) -> None:
         try:
-            if not self._place.replied(_read_exactly(self._socket, REPLY_BYTES)):
+            # Who we are goes out unasked: an end that has TLS while this one has not notices at once, and says so.
+            greeting = self._place.greeting()
+            self._socket.sendall(greeting)
+            challenge = _read_exactly(self._socket, CHALLENGE_BYTES, until)
+            hello = self._place.hello(challenge, greeting)
+            self._socket.sendall(hello[len(greeting) :])
+            if not self._place.replied(challenge, hello, _read_exactly(self._socket, REPLY_BYTES, until)):
                 raise LinkLost(f"who listens at {self._to} does not know this pipeline")
             self._socket.settimeout(self._limits.send_s)
         except OSError as error:
-            raise self._loss(f"{self._to} did not take the link on: {plainly(error)}") from None
+            raise LinkLost(f"{self._to} did not take the link on: {plainly(error)}") from None
 
     def pack(self, message: Message) -> list[bytes | memoryview]:
         """The next message's frame, for `send`. Raises FrameError for what cannot be sent."""
@@ -363,9 +378,18 @@ def _ready(connection: socket.socket, event: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _read_exactly(connection: socket.socket, size: int) -> bytes:
+def _left(until: float) -> float:
+    """The seconds until then. Raises TimeoutError where there are none."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+def _read_exactly(connection: socket.socket, size: int, until: float) -> bytes:
     data = bytearray()
     while len(data) < size:
+        connection.settimeout(_left(until))
         piece = connection.recv(size - len(data))
         if not piece:
             raise ConnectionError("the other end closed it")

@@ -137,8 +137,8 @@ class Pipeline:
         if self._under_way == 0:
             self._active_s += time.monotonic() - self._active_since
         if message.kind == FAILED:
-            stage, why = message.meta.get("stage"), message.meta.get("why")
-            raise EngineFailed(f"Stage {stage} could not compute a batch: {why}")
+            stage, kind = message.meta.get("stage"), message.meta.get("error")
+            raise EngineFailed(f"Stage {stage} could not compute a batch: {kind}. The log of that stage says more.")
         return message
 
     def repair(self) -> None:

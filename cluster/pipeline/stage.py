@@ -21,7 +21,6 @@ import ray
 import torch
 
 from cluster.pipeline.clock import Beat, Phase, StageClock, Traced
-from cluster.pipeline.frames import FrameError
 from cluster.pipeline.handshake import Place
 from cluster.pipeline.link import Address, LinkLimits, LinkLost, Listener, Receiver, Sender
 from cluster.watch_limits import limits_here
@@ -35,7 +34,7 @@ from engine.watchdog import Suspect
 log = logging.getLogger(__name__)
 
 FAILED = "failed"
-"""The kind of message that takes the place of an answer; `meta` says at which `stage` and `why`."""
+"""The kind of message that takes the place of an answer; `meta` says at which `stage`, and the `error`'s type."""
 
 PROBE = "probe"
 """The kind of message that every stage passes on as it is: what comes back shows that the ring is whole."""
@@ -234,9 +233,9 @@ class StageWorker:
         try:
             return sender.pack(self._stage.run(message))
         except Exception as error:
+            # What it says stays in this process's log: it may quote one caller's words, and all callers are answered.
             log.exception("stage %d could not compute a %s", self._index, message.kind)
-            why = str(error) if isinstance(error, FrameError) else f"{type(error).__name__}: {error}"
-            return sender.pack(Message(FAILED, {"stage": self._index, "why": why[:2000]}, ()))
+            return sender.pack(Message(FAILED, {"stage": self._index, "error": type(error).__name__}, ()))
 
 
 def peak_rss_bytes() -> int:

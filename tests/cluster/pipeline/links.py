@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import ExitStack
 
-from cluster.pipeline.handshake import Membership, Place
+from cluster.pipeline.handshake import CHALLENGE_BYTES, REPLY_BYTES, Membership, Place
 from cluster.pipeline.link import LinkLimits, Listener, Receiver, Sender
 from engine.pipeline.message import Message
 
@@ -22,6 +23,25 @@ def linked(stack: ExitStack, limits: LinkLimits = PATIENT, host: str = "127.0.0.
     stack.callback(receiver.close)
     sender.confirm()
     return sender, receiver
+
+
+def greet(connection: socket.socket, place: Place) -> bytes:
+    """Says all that a sender for this place says, on a plain connection that is listened to, and takes the reply.
+    Returns what was said."""
+    greeting = place.greeting()
+    connection.sendall(greeting)
+    hello = place.hello(read(connection, CHALLENGE_BYTES), greeting)
+    connection.sendall(hello[len(greeting) :])
+    read(connection, REPLY_BYTES)
+    return hello
+
+
+def read(connection: socket.socket, size: int) -> bytes:
+    """So many bytes, or fewer where it ends."""
+    data = b""
+    while len(data) < size and (piece := connection.recv(size - len(data))):
+        data += piece
+    return data
 
 
 def send(sender: Sender, message: Message) -> None:

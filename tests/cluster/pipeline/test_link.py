@@ -6,9 +6,9 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,17 @@ import pytest
 import torch
 
 from cluster.pipeline import frames, link
-from cluster.pipeline.handshake import HELLO_BYTES, Membership
+from cluster.pipeline.handshake import (
+    CHALLENGE_BYTES,
+    HELLO_BYTES,
+    REPLY_BYTES,
+    Membership,
+    Place,
+    new_challenge,
+)
 from cluster.pipeline.link import LinkLimits, LinkLost, Listener, Receiver, Sender
 from engine.pipeline.message import Message
-from tests.cluster.pipeline.links import PATIENT, PLACE, linked, send
+from tests.cluster.pipeline.links import PATIENT, PLACE, greet, linked, read, send
 
 SMALL = Message("x", {"n": 1}, (torch.arange(6.0).reshape(2, 3),))
 WAIT_S = 20.0
@@ -30,8 +37,10 @@ def raw(stack: ExitStack, limits: LinkLimits = PATIENT) -> tuple[socket.socket, 
     listener = Listener("127.0.0.1", PLACE, limits)
     stack.callback(listener.close)
     connection = stack.enter_context(socket.create_connection(listener.address, timeout=WAIT_S))
-    connection.sendall(PLACE.hello())
-    receiver = listener.accept()
+    with ThreadPoolExecutor(1) as pool:
+        accepting = pool.submit(listener.accept)
+        greet(connection, PLACE)
+        receiver = accepting.result(WAIT_S)
     stack.callback(receiver.close)
     return connection, receiver
 
@@ -244,12 +253,11 @@ def test_nothing_is_left_of_a_link(stack: ExitStack) -> None:
 @pytest.mark.parametrize(
     ("hello", "why"),
     [
-        (replace(PLACE, epoch=2).hello(), "for link 0 of epoch 2"),
-        (replace(PLACE, membership=Membership.new()).hello(), "does not know this pipeline"),
+        (PLACE.hello(bytes(CHALLENGE_BYTES), PLACE.greeting()), "does not know this pipeline"),
         (b"GET / HTTP/1.1\r\n".ljust(HELLO_BYTES), "another protocol"),
         (b"short", "the other end closed it"),
     ],
-    ids=["epoch", "pipeline", "protocol", "short"],
+    ids=["challenge", "protocol", "short"],
 )
 def test_the_wrong_ones_are_turned_away_and_the_right_one_is_still_waited_for(
     stack: ExitStack, hello: bytes, why: str
@@ -263,7 +271,7 @@ def test_the_wrong_ones_are_turned_away_and_the_right_one_is_still_waited_for(
         stack.callback(sender.close)
         stack.callback(listener.accept().close)
         sender.confirm()
-        assert stranger.recv(100) == b""
+        assert len(read(stranger, 1000)) == CHALLENGE_BYTES, "it is told more than the challenge"
 
     alone = Listener("127.0.0.1", PLACE, LinkLimits(connect_s=0.3))
     stack.callback(alone.close)
@@ -272,6 +280,96 @@ def test_the_wrong_ones_are_turned_away_and_the_right_one_is_still_waited_for(
         stranger.shutdown(socket.SHUT_WR)
         with pytest.raises(LinkLost, match=f"turned away: .*{why}"):
             alone.accept()
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        (replace(PLACE, epoch=2), "for link 0 of epoch 2"),
+        (replace(PLACE, membership=Membership.new()), "does not know this pipeline"),
+    ],
+    ids=["epoch", "pipeline"],
+)
+def test_senders_of_another_place_are_turned_away(
+    stack: ExitStack, pool: ThreadPoolExecutor, place: Place, why: str
+) -> None:
+    listener = Listener("127.0.0.1", PLACE, LinkLimits(connect_s=1.0))
+    stack.callback(listener.close)
+    accepting = pool.submit(listener.accept)
+    sender = Sender(listener.address, place, PATIENT)
+    stack.callback(sender.close)
+    with pytest.raises(LinkLost, match="did not take the link on"):
+        sender.confirm()
+    with pytest.raises(LinkLost, match=f"turned away: .*{why}"):
+        accepting.result(WAIT_S)
+
+
+def test_what_a_sender_said_cannot_be_said_again(stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+    """By somebody who read all of it on the way, and is faster at the next listener of the same place."""
+    first, second = (Listener("127.0.0.1", PLACE, LinkLimits(connect_s=1.0)) for _ in range(2))
+    stack.callback(first.close)
+    stack.callback(second.close)
+    accepting = pool.submit(first.accept)
+    with socket.create_connection(first.address, timeout=WAIT_S) as connection:
+        hello = greet(connection, PLACE)
+        accepting.result(WAIT_S).close()
+    with socket.create_connection(second.address, timeout=WAIT_S) as stranger:
+        stranger.sendall(hello)
+        with pytest.raises(LinkLost, match="turned away: it does not know this pipeline"):
+            second.accept()
+
+
+def test_what_a_listener_replied_cannot_be_replied_again(stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+    challenge = new_challenge()
+    earlier = PLACE.reply(challenge, PLACE.hello(challenge, PLACE.greeting()))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = Sender(server.getsockname(), PLACE, PATIENT)
+        stack.callback(sender.close)
+        connection, _ = server.accept()
+        stack.enter_context(connection).sendall(challenge + earlier)
+        with pytest.raises(LinkLost, match="does not know this pipeline"):
+            sender.confirm()
+
+
+def test_a_stranger_byte_by_byte_has_no_longer_than_one_who_says_nothing(
+    stack: ExitStack, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes long before the limit. Who waits for each of them hears all and has another reason to refuse."""
+    monkeypatch.setattr(link, "_HANDSHAKE_S", 0.3)
+    listener = Listener("127.0.0.1", PLACE, LinkLimits(connect_s=0.3))
+    stack.callback(listener.close)
+    stranger = stack.enter_context(socket.create_connection(listener.address, timeout=WAIT_S))
+    with saying(stranger, pool), pytest.raises(LinkLost, match=r"nobody came .* somebody was turned away: timed out"):
+        listener.accept()
+
+
+def test_a_listener_byte_by_byte_is_not_waited_for(stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sender = Sender(server.getsockname(), PLACE, LinkLimits(connect_s=0.15))
+        stack.callback(sender.close)
+        connection, _ = server.accept()
+        with saying(stack.enter_context(connection), pool):
+            assert sender._made.wait(WAIT_S)
+            with pytest.raises(LinkLost, match="did not take the link on: timed out"):
+                sender.confirm()
+
+
+@contextmanager
+def saying(connection: socket.socket, pool: ThreadPoolExecutor) -> Iterator[None]:
+    """A byte every 10 ms."""
+    ended = threading.Event()
+
+    def say() -> None:
+        while not ended.wait(0.01):
+            with suppress(OSError):
+                connection.sendall(b"?")
+
+    talking = pool.submit(say)
+    try:
+        yield
+    finally:
+        ended.set()
+        talking.result(WAIT_S)
 
 
 def test_nobody_comes(stack: ExitStack) -> None:
@@ -293,7 +391,7 @@ def test_a_sender_makes_sure_of_who_listens(stack: ExitStack) -> None:
         sender = Sender(server.getsockname(), PLACE, PATIENT)
         stack.callback(sender.close)
         connection, _ = server.accept()
-        stack.enter_context(connection).sendall(bytes(len(PLACE.reply())))
+        stack.enter_context(connection).sendall(bytes(CHALLENGE_BYTES + REPLY_BYTES))
         with pytest.raises(LinkLost, match="does not know this pipeline"):
             sender.confirm()
         silent = Sender(server.getsockname(), PLACE, LinkLimits(connect_s=0.1))

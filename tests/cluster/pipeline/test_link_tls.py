@@ -137,7 +137,7 @@ def test_a_stranger_is_turned_away_and_the_right_one_still_waited_for(
     stack.callback(listener.close)
     accepting = pool.submit(listener.accept)
     with socket.create_connection(listener.address, timeout=WAIT_S) as plain:
-        plain.sendall(PLACE.hello())
+        plain.sendall(PLACE.greeting())
         with suppress(ConnectionResetError):
             assert plain.recv(1) in (b"", b"\x15")  # an end, or TLS' alert
     stranger = Authority(tmp_path / "theirs").sign("stranger")

@@ -89,20 +89,24 @@ def test_batches_are_computed_in_order(worker: StageWorker, stack: ExitStack, po
 
 
 def test_a_batch_that_fails_is_answered_in_its_place(
-    worker: StageWorker, stack: ExitStack, pool: ThreadPoolExecutor
+    worker: StageWorker, stack: ExitStack, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """With the error's type alone: what it says is for the stage's own log."""
     ring = Ring(worker, 1, pool)
     stack.callback(ring.close)
     ring.send(fail_at=3)
-    ring.sender.send(ring.sender.pack(Message(FAILED, {"stage": 0, "why": "before"}, ())))
+    ring.sender.send(ring.sender.pack(Message(FAILED, {"stage": 0, "error": "Before"}, ())))
     ring.send(n=1)
     bad, earlier, good = (ring.receiver.receive() for _ in range(3))
-    assert (bad.kind, bad.meta) == (FAILED, {"stage": 3, "why": "ValueError: this batch is bad"})
-    assert earlier.meta == {"stage": 0, "why": "before"}, "what failed at another stage passes untouched"
+    assert (bad.kind, bad.meta) == (FAILED, {"stage": 3, "error": "ValueError"})
+    assert "ValueError: this batch is bad" in caplog.text
+    assert earlier.meta == {"stage": 0, "error": "Before"}, "what failed at another stage passes untouched"
     assert good.kind == "x"
 
 
-def test_a_result_that_cannot_be_sent_is_a_failure(stack: ExitStack, pool: ThreadPoolExecutor) -> None:
+def test_a_result_that_cannot_be_sent_is_a_failure(
+    stack: ExitStack, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
     class Wrong(Adding):
         def run(self, message: Message) -> Message:
             return Message("x", {"a": object()}, ())
@@ -112,7 +116,8 @@ def test_a_result_that_cannot_be_sent_is_a_failure(stack: ExitStack, pool: Threa
     ring = Ring(worker, 1, pool)
     stack.callback(ring.close)
     ring.send()
-    assert "what JSON cannot" in ring.receiver.receive().meta["why"]
+    assert ring.receiver.receive().meta == {"stage": 0, "error": "FrameError"}
+    assert "what JSON cannot" in caplog.text
 
 
 def test_serving_ends_with_its_links(worker: StageWorker, pool: ThreadPoolExecutor) -> None:
