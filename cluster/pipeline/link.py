@@ -25,7 +25,7 @@ from engine.errors import EngineFailed
 from engine.pipeline.message import Message
 
 ALIVE_EVERY_S = 0.5
-_HANDSHAKE_S = 0.5  # for all of it with a stranger who says nothing or little, while the right one waits behind him
+_HANDSHAKE_S = 1.0  # for all of it with a stranger who says nothing or little, while the right one waits behind him
 _TLS_HANDSHAKE_S = 2.0  # the same where keys have to be computed first, on a machine that has other work
 _SOCKET_BYTES = 4 << 20  # in each direction: so much can lie ready while the receiver computes
 _READ_AHEAD = 64 << 10  # small messages come whole with one read, and go in one TLS record or few
