@@ -61,6 +61,9 @@ def attack(
         raise typer.Exit(1)
 
 
+LONG = ("samples", "answered_at_s")  # of a soak's result: megabytes, which only a file has
+
+
 def _soak(minutes: float, picture: Path | None, output: Path | None, console: Console) -> None:
     from deployments.attacks.soak import soak
 
@@ -82,6 +85,6 @@ def _soak(minutes: float, picture: Path | None, output: Path | None, console: Co
         console.print(f"{name}: {result[name]}", highlight=False)
     for fault in result["faults"]:
         console.print(fault, style="red", markup=False, highlight=False)
-    typer.echo(json.dumps(result))
+    typer.echo(json.dumps({name: value for name, value in result.items() if name not in LONG}))
     if result["faults"]:
         raise typer.Exit(1)
