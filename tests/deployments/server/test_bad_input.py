@@ -121,7 +121,7 @@ def receive_all(connection: socket.socket) -> bytes:
 
 
 def test_a_huge_body_is_refused_by_its_announced_size(server: Server) -> None:
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     with connect(server) as connection:
         connection.sendall(head + b"Content-Length: %d\r\n\r\n" % HUNDRED_MB + b" " * 1000)
         received = read_until(connection, b'"code":413')
@@ -131,7 +131,7 @@ def test_a_huge_body_is_refused_by_its_announced_size(server: Server) -> None:
 
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_huge_body_is_not_read_to_its_end(server: Server, chunked: bool) -> None:
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     piece = b" " * (1 << 16)
     with connect(server) as connection:
         if chunked:
