@@ -22,7 +22,8 @@ def connect(server: Server) -> socket.socket:
 def post(server: Server, path: str = "/v1/completions", **body: Any) -> socket.socket:
     """Sends a request and returns the connection, on which nothing has been read."""
     raw = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}\r\n\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += f"Content-Length: {len(raw)}\r\n\r\n"
     connection = connect(server)
     connection.sendall(head.encode() + raw)
     return connection
