@@ -25,8 +25,8 @@ async def no_stages(key: tuple[str, str], replica: str, start_s: float, end_s: f
 
 async def with_stages(told: dict[str, Any], ask: StagesAsked) -> dict[str, Any]:
     """All of a request (see `view.shown`), with `stages`: what those of the replica that had it last did meanwhile, for
-    all whom it served; and with that among what slowed it, where one of them sets the pace and most of the time went
-    there."""
+    all whom it served; and with that among what slowed it, where one of them sets the pace and the time there is worth
+    telling."""
     visits = [visit for call in told["calls"] for visit in call["visits"] if visit["sent_s"] is not None]
     last = max(visits, key=lambda one: (one["ended_s"] is None, one["ended_s"]), default=None)
     stages: Sequence[Meanwhile] = ()
