@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from deployments.app import FRONT_DOOR
 from deployments.kuberay import PACKAGE, application
 from engine.errors import ConfigError, SourceError
 from tests.deployments.callers import Caller
-from tests.deployments.pod import LIMIT_S, running_pod
+from tests.deployments.pod import running_pod
 from tests.deployments.tiny_served import own_cache, write_model
+from tests.waiting import wait_until
 
 Args = dict[str, Any]
 
@@ -111,13 +111,6 @@ def service(source: Path, port: int, *, kv_cache: str, deployments: Sequence[Arg
     }
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.ray
 @pytest.mark.model
 def test_a_service_starts_scales_and_is_replaced_without_losing_a_request(demo_model: Path) -> None:
@@ -127,7 +120,8 @@ def test_a_service_starts_scales_and_is_replaced_without_losing_a_request(demo_m
         first = pod.wait_running({FRONT_DOOR: 1, REPLICAS: 2})
         probe = http.get("/-/healthz")  # what the readiness probe of KubeRay's pods asks
         assert (probe.status_code, probe.text) == (200, "success")
-        until(lambda: http.get("/ready").status_code == 200)  # it hears of replicas a moment after KubeRay does
+        # It hears of replicas a moment after KubeRay does.
+        wait_until(lambda: http.get("/ready").status_code == 200, "not ready")
         assert [model["id"] for model in http.get("/v1/models").json()["data"]] == ["smollm2", "smollm2:bf16"]
         messages = [{"role": "user", "content": "Hi"}]
         chat = http.post("/v1/chat/completions", json={"model": "smollm2", "messages": messages, "max_tokens": 3})
@@ -139,7 +133,8 @@ def test_a_service_starts_scales_and_is_replaced_without_losing_a_request(demo_m
         assert fewer[FRONT_DOOR] == first[FRONT_DOOR]
         assert set(fewer[REPLICAS]) < set(first[REPLICAS]), "who stays is not started anew"
         pod.put(service(demo_model, pod.port, kv_cache="80MiB"))  # which every replica has to be started anew for
-        until(lambda: pod.wait_running({FRONT_DOOR: 1, REPLICAS: 1}) != fewer)  # it is built first
+        # It is built first.
+        wait_until(lambda: pod.wait_running({FRONT_DOOR: 1, REPLICAS: 1}) != fewer, "no replica came")
         assert not set(pod.wait_running({FRONT_DOOR: 1, REPLICAS: 1})[REPLICAS]) & set(first[REPLICAS])
         for caller in callers:
             caller.wait_for_more(2)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,13 +59,6 @@ def locust(*arguments: str, log: Path | None = None) -> Iterator[subprocess.Pope
 
 def headless(url: str, folder: Path, *more: str) -> tuple[str, ...]:
     return ("--headless", "--host", url, "--results", str(folder), "--no-report", "--only-summary", *more)
-
-
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def has_records(folder: Path) -> Callable[[], bool]:

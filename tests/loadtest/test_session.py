@@ -14,7 +14,8 @@ from cluster.node import free_ports
 from loadtest.record import read_records
 from tests.loadtest.answering import answering
 from tests.loadtest.conftest import Timed
-from tests.loadtest.locusts import LIMIT_S, has_records, headless, locust, scenario, told, until
+from tests.loadtest.locusts import LIMIT_S, has_records, headless, locust, scenario, told
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ def test_an_interrupted_run_is_told_with_what_there_is(timed_server: Timed, tmp_
     path, out = scenario(tmp_path, {"arrivals": "constant", "rate": 20}, "ttft=1,n=8", duration_s=60), tmp_path / "out"
     more = ["--processes", processes] if processes != "1" else []
     with locust(*headless(timed_server.url, out, "--scenario", str(path), *more)) as process:
-        until(has_records(out))
+        wait_until(has_records(out), "nobody was asked")
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 2
     client, records = told(out)["client"], read_records(out / "requests.jsonl")
@@ -64,7 +65,7 @@ def test_requests_that_hang_when_a_run_by_hand_is_stopped_are_not_forgotten(
     out = tmp_path / "out"
     arguments = ["-u", "2", "-r", "2", "--classifier", "hang=0", "--processes", "2", "ClassifyUser"]
     with locust(*headless(timed_server.url, out, *arguments)) as process:
-        until(lambda: len(timed_server.truth()) == 2)
+        wait_until(lambda: len(timed_server.truth()) == 2, "not both were asked")
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 2, "nothing was answered"
     assert [one.failure for one in read_records(out / "requests.jsonl")] == ["unfinished"] * 2
@@ -75,7 +76,7 @@ def test_requests_that_hang_when_a_run_by_hand_is_stopped_are_not_forgotten(
 def test_a_run_that_lost_a_process_is_not_whole(timed_server: Timed, tmp_path: Path) -> None:
     path, out = scenario(tmp_path, {"arrivals": "constant", "rate": 20}, duration_s=4), tmp_path / "out"
     with locust(*headless(timed_server.url, out, "--scenario", str(path), "--processes", "2")) as process:
-        until(has_records(out))
+        wait_until(has_records(out), "nobody was asked")
         psutil.Process(process.pid).children()[0].kill()
         assert process.wait(LIMIT_S) == 2
     verdict = told(out)["client"]["verdict"]
@@ -86,7 +87,7 @@ def test_a_run_that_lost_a_process_is_not_whole(timed_server: Timed, tmp_path: P
 def test_files_that_cannot_be_written_do_not_keep_it_running(timed_server: Timed, tmp_path: Path) -> None:
     path, out = scenario(tmp_path, {"users": 1}), tmp_path / "out"
     with locust(*headless(timed_server.url, out, "--scenario", str(path))) as process:
-        until(has_records(out))
+        wait_until(has_records(out), "nobody was asked")
         (out / "run.json").mkdir()
         assert process.wait(LIMIT_S) == 2
 
@@ -94,10 +95,10 @@ def test_files_that_cannot_be_written_do_not_keep_it_running(timed_server: Timed
 def test_records_that_cannot_be_written_are_missed(timed_server: Timed, tmp_path: Path) -> None:
     path, out, log = scenario(tmp_path, {"users": 1}, duration_s=4), tmp_path / "out", tmp_path / "log"
     with locust(*headless(timed_server.url, out, "--scenario", str(path)), log=log) as process:
-        until(has_records(out))
+        wait_until(has_records(out), "nobody was asked")
         (out / "requests.jsonl").rename(out / "some.jsonl")
         (out / "requests.jsonl").mkdir()
-        until(lambda: "Records were lost" in log.read_text())
+        wait_until(lambda: "Records were lost" in log.read_text(), "no word of lost records")
         (out / "requests.jsonl").rmdir()
         (out / "some.jsonl").rename(out / "requests.jsonl")
         assert process.wait(LIMIT_S) == 2
@@ -117,15 +118,17 @@ def test_each_start_on_the_web_page_is_a_run_of_its_own(timed_server: Timed, tmp
     page = f"http://127.0.0.1:{free_ports(1)[0]}"
     more = ["--host", timed_server.url, "--results", str(out), "--no-report", "--scenario", str(path)]
     with locust("--web-host", "127.0.0.1", "--web-port", page.rpartition(":")[2], *more):
-        until(lambda: _answers(page))
+        wait_until(lambda: _answers(page), "no page")
         for stops in (True, False):
             (out / "run.json").unlink(missing_ok=True)
             httpx.post(f"{page}/swarm", data={"user_count": "1", "spawn_rate": "1"}, timeout=30).raise_for_status()
             if stops:  # with requests under way
-                until(has_records(out))
+                wait_until(has_records(out), "nobody was asked")
                 httpx.post(f"{page}/stop", timeout=30).raise_for_status()
-            until((out / "run.json").exists)
-            until(lambda: httpx.get(f"{page}/stats/requests", timeout=30).json()["state"] == "stopped")
+            wait_until((out / "run.json").exists, "no result")
+            wait_until(
+                lambda: httpx.get(f"{page}/stats/requests", timeout=30).json()["state"] == "stopped", "it goes on"
+            )
     assert [one.number for one in read_records(out / "requests.jsonl")] == list(range(49))
     assert told(out)["client"]["complete"] is True
 

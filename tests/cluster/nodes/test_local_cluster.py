@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from cluster.nodes.namespaces import unavailable
 from cluster.nodes.ray_node import HealthChecks
 from cluster.nodes.redis import redis_unavailable
 from engine.errors import ConfigError, EngineFailed
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.ray,
@@ -79,13 +79,6 @@ def driver(cluster: LocalCluster, program: str, *arguments: str) -> str:
         raise
     assert process.returncode == 0, errors
     return str(output).strip().splitlines()[-1]
-
-
-def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.05)
 
 
 def alive(cluster: LocalCluster) -> set[str]:

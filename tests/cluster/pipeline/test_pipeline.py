@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -33,6 +33,7 @@ from cluster.pipeline.placement import Resources
 from engine.errors import CheckpointError, ConfigError, EngineFailed, ReplicaLost, SourceError, StageLost
 from engine.pipeline.message import Message
 from tests.cluster.pipeline.stages import WIDTH, Adding, broken, brought, matrix, not_to_be_had, slow_again
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -112,13 +113,6 @@ def check_works(pipeline: Pipeline) -> None:
         pipeline.submit(message(number, forget=number == 0))
     for number in range(pipeline.depth):
         assert torch.equal(pipeline.answer().tensors[0], expected.answer(ROWS + number))
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def below() -> set[psutil.Process]:

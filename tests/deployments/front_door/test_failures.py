@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -18,6 +16,7 @@ from engine.errors import CheckpointError, DeadlineExceeded, EngineFailed, Inval
 from engine.request import Delta, FinishReason
 from tests.deployments.front_door.fakes import FakeEngine, make_service
 from tests.deployments.front_door.sse import events
+from tests.waiting import wait_until
 
 
 async def complete(client: httpx.AsyncClient, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
@@ -176,13 +175,6 @@ async def test_cancelled_by_the_server(engine: FakeEngine, stream: bool, n: int)
     assert not engine.open
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen"
-        time.sleep(0.005)
-
-
 def request_bytes(body: bytes, *headers: bytes) -> bytes:
     lines = [b"POST /v1/completions HTTP/1.1", b"Host: test", b"Content-Type: application/json"]
     return b"\r\n".join([*lines, b"Content-Length: %d" % len(body), *headers, b"", b""]) + body
@@ -197,8 +189,8 @@ def test_socket_cut_before_the_first_token(address: str, engine: FakeEngine, str
     engine.gate = hang
     with connect(address) as connection:
         connection.sendall(request_bytes(b'{"prompt": "Hi", "stream": ' + stream + b"}"))
-        wait_until(lambda: bool(engine.open))
-    wait_until(lambda: not engine.open)
+        wait_until(lambda: engine.open, "the engine was not asked")
+    wait_until(lambda: not engine.open, "the engine goes on")
     assert len(engine.aborted) == 1
     assert httpx.get(f"{address}/health").status_code == 200
 
@@ -214,7 +206,7 @@ def test_socket_cut_in_mid_stream(address: str, engine: FakeEngine) -> None:
         received = b""
         while b'"text":"l"' not in received:
             received += connection.recv(4096)
-    wait_until(lambda: not engine.open)
+    wait_until(lambda: not engine.open, "the engine goes on")
     assert len(engine.aborted) == 1
 
 
@@ -224,8 +216,8 @@ def test_caller_who_does_not_read_holds_the_engine_back_until_cut(address: str, 
     with connect(address) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(request_bytes(b'{"prompt": "Hi", "stream": true}'))
-        wait_until(lambda: engine.sent > 100)
-    wait_until(lambda: not engine.open)
+        wait_until(lambda: engine.sent > 100, "the engine says nothing")
+    wait_until(lambda: not engine.open, "the engine goes on")
     assert len(engine.aborted) == 1
 
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import yaml
 from cluster.node import free_ports
 from deployments.app import FRONT_DOOR
 from deployments.cli.state import ServerState
+from tests.waiting import wait_until
 
 LIMIT_S = 240.0  # for a start, which compiles the kernels where that was not done yet
-SETTLE_S = 60.0  # for everything else that is waited for
 
 ROOMY, TIGHT = "smollm2", "tight"
 """Two models of the same file: the second, in two stages, runs two requests at a time and lets two more wait."""
@@ -128,11 +128,3 @@ def start_with(content: Mapping[str, Any], folder: Path) -> Server:
         process.terminate()
         process.wait(60)
         raise
-
-
-def wait_until(condition: Callable[[], bool], otherwise: str, limit_s: float = SETTLE_S) -> None:
-    """Asks again and again until `condition` holds."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s:.0f} s: {otherwise}"
-        time.sleep(0.05)

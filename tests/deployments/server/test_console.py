@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.deployments.front_door.console.browser import Visit, choose_task, chromium, ended, run, visit
 from tests.deployments.front_door.console.scripts import call
-from tests.deployments.server.running import CHOICE, ROOMY, Server, wait_until
+from tests.deployments.server.running import CHOICE, ROOMY, Server
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deployments.server.running import ROOMY, TIGHT, Server, wait_until
+from tests.deployments.server.running import ROOMY, TIGHT, Server
 from tests.deployments.server.sockets import BackgroundStream, post, read_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

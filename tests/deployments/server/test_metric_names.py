@@ -15,7 +15,8 @@ import pytest
 from tests.deployments.k8s.promql import ADDED, expressions, uses
 from tests.deployments.k8s.ray_metrics import RAY
 from tests.deployments.k8s.test_monitoring import Labels, labels_in
-from tests.deployments.server.running import ROOMY, TIGHT, Server, wait_until
+from tests.deployments.server.running import ROOMY, TIGHT, Server
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

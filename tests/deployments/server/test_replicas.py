@@ -10,8 +10,9 @@ import sys
 import httpx
 import pytest
 
-from tests.deployments.server.running import ROOMY, TIGHT, Server, wait_until
+from tests.deployments.server.running import ROOMY, TIGHT, Server
 from tests.deployments.server.sockets import BackgroundStream
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deployments.server.running import Server, start_with, wait_until
+from tests.deployments.server.running import Server, start_with
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

@@ -18,7 +18,8 @@ import openai
 import pytest
 import torch
 
-from tests.deployments.server.running import Server, wait_until
+from tests.deployments.server.running import Server
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from deployments.cli import app
 from tests.deployments.otlp_receiver import Told
 from tests.deployments.server.conftest import SharedServer
-from tests.deployments.server.running import ROOMY, TIGHT, Server, wait_until
+from tests.deployments.server.running import ROOMY, TIGHT, Server
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deployments.server.running import CHOICE, ROOMY, Server, wait_until
+from tests.deployments.server.running import CHOICE, ROOMY, Server
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.model]
 

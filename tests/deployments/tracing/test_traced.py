@@ -205,8 +205,7 @@ async def test_who_has_no_key_is_not_traced_whatever_he_sends(tmp_path: Path) ->
     mine = {"Authorization": "Bearer mine", "traceparent": CALLER}
     assert (await world.complete(**mine)).status_code == 200
     assert len(world.spans) == 10
-    assert (await world.complete(**mine, Origin="https://elsewhere.example")).status_code == 403
-    assert world.named("POST")[0].attributes["stageline.key"] == "mine"
+    assert {one.attributes["stageline.key"] for one in world.spans if "stageline.key" in one.attributes} == {"mine"}
 
 
 async def test_texts_are_computed_in_one_piece() -> None:

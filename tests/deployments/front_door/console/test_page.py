@@ -19,6 +19,7 @@ from engine.errors import EngineFailed, Overloaded
 from tests.deployments.front_door.console.browser import PHONE, Visit, choose_task, ended, run, visit
 from tests.deployments.front_door.fakes import FakeEngine, make_service
 from tests.deployments.front_door.servers import serving
+from tests.waiting import wait_until
 
 MIB = 1 << 20
 
@@ -110,8 +111,8 @@ def test_stop_ends_the_request_too(tab: Visit, engine: FakeEngine) -> None:
     page.keyboard.press("Escape")
     expect(page.locator(".lane-state")).to_have_text("stopped")
     expect(page.locator(".wrote")).to_have_text("Rain")
-    gate.let(100)
     ended(page)
+    wait_until(lambda: engine.aborted, "the engine went on, though nobody listened any more")
     assert engine.finished == []
 
 

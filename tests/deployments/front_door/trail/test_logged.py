@@ -99,7 +99,7 @@ async def test_nothing_that_is_sent_is_logged(logged: io.StringIO, engine: FakeE
 
 async def test_texts_are_logged_where_that_is_asked_for(logged: io.StringIO, engine: FakeEngine) -> None:
     engine.text = ANSWER
-    app = create_app(make_service(engine, log_texts=True))
+    app = create_app(make_service(engine, log_texts=True, slow_s=1000.0))
     await ask(app, "/v1/chat/completions", chat(max_tokens=20), Authorization="Bearer key-4713")
     asked, answered = [json.loads(text)["message"] for text in logged.getvalue().splitlines()]
     assert asked.startswith("asked /v1/chat/completions: {")
