@@ -1,29 +1,23 @@
-"""A server with all that sees inside and keeps out: keys with limits, logs, traces that are sent, and metrics that are
-read."""
+"""A server with all that sees inside and keeps out: keys with limits, logs, and traces that are sent."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
 from deployments.access.keys import digest_of, new_secret
-from deployments.benchmark.asking import Measure
-from deployments.benchmark.harness import Measured, measure
 from deployments.settings import Access, Logs, Settings, Tracing
-from loadtest.scenario import Scenario
 
-SCRAPE_S = 15.0  # as k8s/components/monitoring has it
 PLENTY = 1_000_000_000  # a limit that is counted and never reached
 _HOST = "127.0.0.1"
-_ASK_S = 10.0
+_END_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +28,10 @@ class On:
     key: str
 
 
-def everything_on(plain: Settings, folder: Path, otlp: str, *, every: bool = False) -> On:
+def everything_on(plain: Settings, folder: Path, otlp: str, *, every: bool = False, turns: int = 1) -> On:
     """The same models, with the file of keys in `folder` and traces for the collector at `otlp`: as much of it as is so
-    by default, or with `every` a trace and a line in the log of each request."""
+    by default, or with `every` a trace and a line in the log of each request. One that has a turn in so many only gets
+    as many traces in it as it would have with all the time."""
     key = new_secret()
     limits = {"requests_per_minute": PLENTY, "tokens_per_minute": PLENTY, "concurrent": PLENTY}
     known = {"name": "benchmark", "sha256": digest_of(key.encode()).hex(), "models": ["*"], "scopes": ["admin"]}
@@ -45,39 +40,9 @@ def everything_on(plain: Settings, folder: Path, otlp: str, *, every: bool = Fal
     sections = {
         "access": Access(keys=str(file)),
         "logs": Logs(format="json", slow_s=1e-6 if every else None),
-        "tracing": Tracing(otlp=otlp, sample=1.0) if every else Tracing(otlp=otlp),
+        "tracing": Tracing(otlp=otlp, per_second=PLENTY if every else Tracing().per_second / turns),
     }
     return On(plain.model_copy(update=sections), key)
-
-
-def scraped(key: str) -> Measure:
-    """Measures with a key, while the metrics are read as Prometheus would."""
-
-    def measured(scenario: Scenario, url: str) -> Measured:
-        with _scraping(url, key):
-            return measure(scenario, url, api_key=key)
-
-    return measured
-
-
-@contextmanager
-def _scraping(url: str, key: str) -> Iterator[None]:
-    over = threading.Event()
-
-    def scrape() -> None:
-        with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=_ASK_S) as client:
-            while not over.is_set():
-                with suppress(httpx.HTTPError):
-                    client.get(f"{url}/metrics")
-                over.wait(SCRAPE_S)
-
-    thread = threading.Thread(target=scrape, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(2 * _ASK_S)
 
 
 @contextmanager
@@ -91,7 +56,7 @@ def collector() -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join(_ASK_S)
+        thread.join(_END_S)
 
 
 class _Collector(BaseHTTPRequestHandler):

@@ -7,31 +7,33 @@ from typing import Any
 
 from deployments.benchmark.markdown_table import markdown_table, shown
 from deployments.benchmark.origin import told
-from deployments.benchmark.overhead_costs import EVERY, Cost, complaints, costs, metrics_share
-from deployments.benchmark.ratios import LEAST_ROUNDS, spread
-from deployments.benchmark.works import UNITS
+from deployments.benchmark.overhead_costs import EVERY, OFF, ON, complaints, costs, metrics_share
+from deployments.benchmark.ratios import LEAST_ROUNDS, Ratio, spread
+from deployments.benchmark.short_turns import TURN_S
+
+HEADER = ("", "all off", "all on", "share of the speed", "by the processor's time", "of every request", "by its time")
 
 
 def markdown(result: Mapping[str, Any]) -> str:
     """A line a work."""
     rows = []
-    for one, every in zip(costs(result), costs(result, EVERY), strict=True):
-        users, unit = result["works"][one.work.name]["scenario"]["load"]["users"], UNITS[one.work.figure]
-        title = f"{one.work.title}, {users} callers"
-        cells = (f"{shown(spread(rates))} {unit}" for rates in (one.off, one.on))
-        rows.append((title, *cells, _share(one), _share(every)))
-    table = markdown_table(("", "all off", "all on", "share of the speed", "of every request"), rows)
+    for one in costs(result):
+        users = result["works"][one.work.name]["scenario"]["load"]["users"]
+        rates = (f"{shown(spread(one.rates[name]))}/s" for name in (OFF, ON))
+        shares = (_share(found) for name in (ON, EVERY) for found in (one.speed(name), one.processor(name)))
+        rows.append((f"{one.work.title}, {users} callers", *rates, *shares))
     bounds = "where it is with 95%" if result["rounds"] >= LEAST_ROUNDS else "the extremes"
     against = "".join(f"\n- {one}" for one in complaints(result))
     told_against = f"\n\nWhat speaks against it:\n{against}" if against else ""
     return (
-        f"{told(result)} Medians of {result['rounds']} rounds, in brackets {bounds}.\n\n{table}\n\n{_metrics(result)}"
-        f"{told_against}\n"
+        f"{told(result)} Answers a second, in turns of {TURN_S} s and what was under way then; of each server "
+        f"{result['seconds']:g} s a round. Medians of {result['rounds']} rounds, in brackets {bounds}.\n\n"
+        f"{markdown_table(HEADER, rows)}\n\n{_metrics(result)}{told_against}\n"
     )
 
 
-def _share(one: Cost) -> str:
-    return f"{one.share:.1%} [{one.low:.1%} to {one.high:.1%}]"
+def _share(one: Ratio) -> str:
+    return f"{one.value:.1%} [{one.low:.1%} to {one.high:.1%}]"
 
 
 def _metrics(result: Mapping[str, Any]) -> str:

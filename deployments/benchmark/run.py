@@ -94,7 +94,7 @@ def _servers(plan: Plan, config: Path, stack: ExitStack, console: Console) -> It
         return
     for name, at_once, start in ((BASELINE, 1, baseline), (OPTIMIZED, None, stageline)):
         console.print(f"Starting {name} ...")
-        yield Server(name, stack.enter_context(start(config)), at_once)
+        yield Server(name, stack.enter_context(start(config)).url, at_once)
 
 
 def work_result(work: Work, taken: AllTaken, settings: Settings) -> dict[str, Any]:

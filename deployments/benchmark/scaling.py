@@ -41,8 +41,8 @@ def bench_scaling(plan: Plan, settings: Settings, console: Console, folder: Path
         asked = settings.model_copy(update={"models": tuple(models)})
         fetch_models(asked, console)
         console.print("Starting the server ...")
-        with configuration(asked) as config, stageline(config) as url:
-            facts = run(Trial(plan.scenario, url, folder, ahead=True), console)
+        with configuration(asked) as config, stageline(config) as server:
+            facts = run(Trial(plan.scenario, server.url, folder, ahead=True), console)
     report = write_report(folder)
     records = read_records(folder / "requests.jsonl")
     samples = read_samples(folder)

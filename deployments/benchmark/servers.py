@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,17 @@ _ASK_S = 10.0
 _LOG_CHARACTERS = 800
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers, and the process that all of it is below."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
-def running(name: str, command: Sequence[str], ready: str, limit_s: float = START_TIMEOUT_S) -> Iterator[None]:
-    """A server's process, from when the URL `ready` answers 200. Raises `EngineFailed` with its last words."""
+def running(name: str, command: Sequence[str], ready: str, limit_s: float = START_TIMEOUT_S) -> Iterator[int]:
+    """A server's process (its id), from when the URL `ready` answers 200. Raises `EngineFailed` with its last words."""
     with tempfile.TemporaryFile() as log:
         try:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
@@ -47,7 +56,7 @@ def running(name: str, command: Sequence[str], ready: str, limit_s: float = STAR
                     words = log.read().decode(errors="replace").strip()[-_LOG_CHARACTERS:]
                     raise EngineFailed(f"{name} did not start: {words or 'it said nothing'}")
                 time.sleep(_POLL_S)
-            yield
+            yield process.pid
         finally:
             _end(process)
 
@@ -83,13 +92,13 @@ def configuration(settings: Settings) -> Iterator[Path]:
 
 
 @contextmanager
-def baseline(config: Path) -> Iterator[str]:
-    """The plain baseline with a configuration's models, with as many threads as it is fastest with; its URL."""
+def baseline(config: Path) -> Iterator[Running]:
+    """The plain baseline with a configuration's models, with as many threads as it is fastest with."""
     (port,) = free_ports(1)
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "deployments.benchmark.baseline", str(config), "--port", str(port)]
-    with running("The baseline", command, f"{url}/health"):
-        yield url
+    with running("The baseline", command, f"{url}/health") as pid:
+        yield Running(url, pid)
 
 
 def baseline_facts(url: str, scenario: Scenario) -> dict[str, Any]:
@@ -103,10 +112,10 @@ def baseline_facts(url: str, scenario: Scenario) -> dict[str, Any]:
 
 
 @contextmanager
-def stageline(config: Path) -> Iterator[str]:
-    """`stageline serve CONFIG`; its URL."""
+def stageline(config: Path) -> Iterator[Running]:
+    """`stageline serve CONFIG`."""
     (port,) = free_ports(1)
     url = f"http://{HOST}:{port}"
     command = [sys.executable, "-m", "deployments.cli", "serve", str(config), "--port", str(port)]
-    with running("Stageline", command, f"{url}/ready"):
-        yield url
+    with running("Stageline", command, f"{url}/ready") as pid:
+        yield Running(url, pid)

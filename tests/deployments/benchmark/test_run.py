@@ -12,6 +12,7 @@ from rich.console import Console
 from deployments.benchmark import run
 from deployments.benchmark.kept import Kept
 from deployments.benchmark.run import Plan, bench_table
+from deployments.benchmark.servers import Running
 from deployments.benchmark.works import SCENARIOS, choose_works
 from deployments.cli.benchmark import OPTIMIZED_CONFIG
 from deployments.settings import Settings, load_settings
@@ -23,9 +24,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     found: list[list[str]] = []
 
     @contextmanager
-    def server(config: Path) -> Iterator[str]:
+    def server(config: Path) -> Iterator[Running]:
         found.append([model.name for model in load_settings(config).models])
-        yield "http://here"
+        yield Running("http://here", 1)
 
     def fetch(settings: Settings, console: Console) -> dict[str, Path]:
         found.append([model.name for model in settings.models])
