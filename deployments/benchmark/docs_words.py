@@ -88,8 +88,7 @@ the log and a trace of every request, which for requests of a few milliseconds i
 comparison of live answers, `drift`, costs what its share says.)
 
 Of each server it is told how fast it answers, and what share of that would be left if the time that its processes have
-a core were all that counts. Both are of the same turns; neither is quite what a server by itself shows, which has no turns
-whose ends wait for the last answer.
+a core were all that counts.
 """
 
 AGREEMENT = """## Our client and others

@@ -3,13 +3,15 @@ servers'. Of each it is known how fast it answered in its turns, and how long it
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from itertools import count
+from urllib.parse import urlsplit
 
-import httpx
 import psutil
 
 from engine.errors import EngineFailed
@@ -51,7 +53,7 @@ def take_round(contenders: Sequence[Contender], scenario: Scenario, seconds: flo
     had = {one.name: Had() for one in contenders}
     before = {one.name: processor_s(one.pid) for one in contenders}
     began = time.monotonic()
-    asyncio.run(_take_turns(contenders, scenario, seconds, first, had))
+    _take_turns(contenders, scenario, seconds, first, had)
     elapsed_s = time.monotonic() - began
     for one in contenders:
         if not had[one.name].answers:
@@ -79,45 +81,77 @@ def processor_s(pid: int) -> float:
     return found
 
 
-async def _take_turns(
+class _Caller:
+    """One of those that ask at once, with a connection to each server that it keeps. http.client, since what takes the
+    client long takes it from the servers."""
+
+    def __init__(self) -> None:
+        self._connections: dict[str, HTTPConnection] = {}
+
+    def asks(self, server: Contender, method: str, path: str, body: bytes | None = None) -> bool:
+        """Whether it is answered, with 200."""
+        connection = self._connections.get(server.url)
+        if connection is None:
+            address = urlsplit(server.url)
+            connection = HTTPConnection(address.hostname or "", address.port, timeout=_ANSWER_S)
+            self._connections[server.url] = connection
+        headers = {"Content-Type": "application/json"}
+        if server.key:
+            headers["Authorization"] = f"Bearer {server.key}"
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+        except (OSError, HTTPException):
+            connection.close()  # the next request makes another one
+            return False
+        return answer.status == 200
+
+    def close(self) -> None:
+        for one in self._connections.values():
+            one.close()
+
+
+def _take_turns(
     contenders: Sequence[Contender], scenario: Scenario, seconds: float, first: int, had: dict[str, Had]
 ) -> None:
     assert isinstance(scenario.load, Closed)
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=_ANSWER_S, limits=limits) as client:
+    with ExitStack() as stack:
+        callers = [stack.enter_context(closing(_Caller())) for _ in range(scenario.load.users)]
+        reader = stack.enter_context(closing(_Caller()))
+        pool = stack.enter_context(ThreadPoolExecutor(len(callers) + 1))
         turn = first
         while min(one.seconds for one in had.values()) < seconds:
-            contender = contenders[turn % len(contenders)]
-            await _take_turn(client, contender, scenario, scenario.load.users, had[contender.name])
+            server = contenders[turn % len(contenders)]
+            _take_turn(pool, callers, reader, server, scenario, had[server.name])
             turn += 1
 
 
-async def _take_turn(client: httpx.AsyncClient, server: Contender, scenario: Scenario, users: int, had: Had) -> None:
-    headers = {"Content-Type": "application/json"}
-    if server.key:
-        headers["Authorization"] = f"Bearer {server.key}"
-    numbers = iter(range(had.answers + had.failed, 1 << 62))
+def _take_turn(
+    pool: ThreadPoolExecutor,
+    callers: Sequence[_Caller],
+    reader: _Caller,
+    server: Contender,
+    scenario: Scenario,
+    had: Had,
+) -> None:
+    numbers = count(had.answers + had.failed)  # each of them once: `next` of it is one step for all threads
     began = time.monotonic()
 
-    async def calls() -> None:
-        while True:
+    def calls(caller: _Caller) -> list[bool]:
+        found = []
+        while not found or time.monotonic() - began < TURN_S:
             asked = ask(scenario, next(numbers))
-            try:
-                answer = await client.post(f"{server.url}{asked.path}", content=asked.body, headers=headers)
-                failed = answer.status_code != 200
-            except httpx.HTTPError:
-                failed = True
-            had.answers += not failed
-            had.failed += failed
-            if time.monotonic() - began > TURN_S:
-                return
+            found.append(caller.asks(server, "POST", asked.path, asked.body))
+        return found
 
-    async def reads() -> None:
-        with suppress(httpx.HTTPError):
-            await client.get(f"{server.url}/metrics", headers=headers)
-
-    reading = [reads()] if server.key and server.unread_s >= SCRAPE_S else []
-    await asyncio.gather(*reading, *(calls() for _ in range(users)))
+    reads = bool(server.key) and server.unread_s >= SCRAPE_S
+    reading = pool.submit(reader.asks, server, "GET", "/metrics") if reads else None
+    for answered in pool.map(calls, callers):
+        had.answers += sum(answered)
+        had.failed += len(answered) - sum(answered)
     took_s = time.monotonic() - began
     had.seconds += took_s
-    server.unread_s = took_s if reading else server.unread_s + took_s
+    server.unread_s = took_s if reads else server.unread_s + took_s
+    if reading is not None:
+        reading.result()
