@@ -81,11 +81,11 @@ bench faults` shows ([how](pipeline.md)).
 
 OVERHEAD = """## Seeing inside and keeping out
 
-Three Stagelines with the same models, in short turns. One has nothing of it. One has all of it as it is by default: API
-keys that have limits, logs as JSON with a line for requests that miss their objective, at most five requests a second
-traced and their spans sent to a collector on the same machine, and `/metrics` read every 15 s. The third has a line in
-the log and a trace of every request, which for requests of a few milliseconds is much. (Metrics are always kept; the
-comparison of live answers, `drift`, costs what its share says.)
+Three Stagelines with the same models, asked in short turns, and others in each round. One has nothing of it. One has
+all of it as it is by default: API keys that have limits, logs as JSON with a line for requests that miss their
+objective, at most two requests a second traced and their spans sent to a collector on the same machine, and `/metrics`
+read every 15 s. The third has a line in the log and a trace of every request, which for requests of a few milliseconds
+is much. (Metrics are always kept; the comparison of live answers, `drift`, costs what its share says.)
 
 Of each server it is told how fast it answers, and what share of that would be left if the time that its processes have
 a core were all that counts.

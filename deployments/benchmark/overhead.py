@@ -1,37 +1,41 @@
 """What it costs to see inside and to keep out: servers with all of it on, and with all of it of every request, against
-one with none, in short turns."""
+one with none, in short turns.
+
+Each round has servers of its own: two processes of one program differ by some percent for as long as they live.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 
 from deployments.benchmark.everything_on import collector, everything_on
 from deployments.benchmark.kept import Kept
 from deployments.benchmark.metrics_cost import metrics_cost
-from deployments.benchmark.overhead_costs import EVERY, OFF, ON, SERVERS
+from deployments.benchmark.overhead_costs import EVERY, OFF, SERVERS
 from deployments.benchmark.servers import configuration, stageline
-from deployments.benchmark.short_turns import Contender, idle_cores, take_round
+from deployments.benchmark.short_turns import Contender, Had, idle_cores, take_round
 from deployments.benchmark.stored import scenario_kept
 from deployments.benchmark.works import WORKS, Work, first_of, for_round, scenario_of, users_of
 from deployments.cli.fetch import fetch_models
 from deployments.settings import Settings
 from loadtest.scenario import Scenario
-from loadtest.turns import turns
+from loadtest.turns import rotated, turns
 
 MEASURED = ("generation", "classification-8", "translation")
-WARM_UP_S, IDLE_S = 2.0, 10.0
+WARM_UP_S, IDLE_S = 2.0, 5.0
+
+Round = dict[Work, dict[str, Had]]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`seconds` of each server in a round."""
+    """`seconds` of each server for each work of a round."""
 
     scenarios: Path
     rounds: int
@@ -46,54 +50,53 @@ def bench_overhead(plan: Plan, settings: Settings, console: Console, kept: Kept)
     plain = settings.model_copy(update={"models": models})
     fetch_models(plain, console)
     metrics = asdict(metrics_cost())
+    rounds: list[Round] = []
+    for turn, order in turns([SERVERS], plan.rounds, console, name=" against ".join):
+        rounds.append(_round(rotated(order, turn), scenarios, plain, turn, plan.seconds))
+        kept.result({
+            "benchmark": "overhead",
+            "rounds": turn,
+            "seconds": plan.seconds,
+            "complete": turn == plan.rounds,
+            "metrics": metrics,
+            "works": {
+                work.name: {
+                    "scenario": scenario_kept(scenario),
+                    "servers": {name: [asdict(found[work][name]) for found in rounds] for name in SERVERS},
+                }
+                for work, scenario in scenarios.items()
+            },
+        })  # fmt: skip
+
+
+def _round(
+    names: Sequence[str], scenarios: Mapping[Work, Scenario], plain: Settings, turn: int, seconds: float
+) -> Round:
+    """With servers that are started in this order."""
     with ExitStack() as stack:
-        contenders = list(_servers(plain, stack, console))
-        for work in works:
-            take_round(contenders, _asked(scenarios[work], 0, WARM_UP_S), WARM_UP_S)
+        otlp = stack.enter_context(collector())
+        contenders = [stack.enter_context(_server(name, plain, otlp)) for name in names]
+        for scenario in scenarios.values():
+            take_round(contenders, _asked(scenario, 0, WARM_UP_S), WARM_UP_S)
         idle = idle_cores(contenders, IDLE_S)
-        samples: dict[Work, dict[str, list[dict[str, Any]]]] = {
-            work: {one.name: [] for one in contenders} for work in works
-        }
-        for turn, work in turns(works, plan.rounds, console, name=lambda work: work.name):
-            scenario = _asked(scenarios[work], turn, plan.seconds)
-            for name, had in take_round(contenders, scenario, plan.seconds, first=turn).items():
-                samples[work][name].append(asdict(had))
-            if all(len(found[OFF]) == turn for found in samples.values()):
-                kept.result(_result(scenarios, samples, idle, turn, plan) | {"metrics": metrics})
+        found: Round = {}
+        for work in rotated(list(scenarios), turn):  # metrics are read while now one and now another is measured
+            had = take_round(contenders, _asked(scenarios[work], turn, seconds), seconds)
+            found[work] = {name: one.beyond(idle[name]) for name, one in had.items()}
+        return found
 
 
 def _asked(scenario: Scenario, turn: int, seconds: float) -> Scenario:
     return for_round(scenario, turn, users_of(scenario), seconds)
 
 
-def _result(
-    scenarios: Mapping[Work, Scenario],
-    samples: Mapping[Work, Mapping[str, list[dict[str, Any]]]],
-    idle: Mapping[str, float],
-    over: int,
-    plan: Plan,
-) -> dict[str, Any]:
-    return {
-        "benchmark": "overhead",
-        "rounds": over,
-        "seconds": plan.seconds,
-        "complete": over == plan.rounds,
-        "idle_cores": idle,
-        "works": {
-            work.name: {"scenario": scenario_kept(scenario), "servers": samples[work]}
-            for work, scenario in scenarios.items()
-        },
-    }
-
-
-def _servers(plain: Settings, stack: ExitStack, console: Console) -> Iterator[Contender]:
-    console.print("Starting the server with all of it off ...")
-    server = stack.enter_context(stageline(stack.enter_context(configuration(plain))))
-    yield Contender(OFF, server.url, server.pid)
-    otlp = stack.enter_context(collector())
-    for name, every in ((ON, False), (EVERY, True)):
-        console.print(f"Starting the server with all of it on{', of every request' if every else ''} ...")
-        folder = Path(stack.enter_context(TemporaryDirectory()))
-        on = everything_on(plain, folder, otlp, every=every, turns=len(SERVERS))
-        server = stack.enter_context(stageline(stack.enter_context(configuration(on.settings))))
-        yield Contender(name, server.url, server.pid, on.key)
+@contextmanager
+def _server(name: str, plain: Settings, otlp: str) -> Iterator[Contender]:
+    with ExitStack() as stack:
+        settings, key = plain, ""
+        if name != OFF:
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+            on = everything_on(plain, folder, otlp, every=name == EVERY, turns=len(SERVERS))
+            settings, key = on.settings, on.key
+        server = stack.enter_context(stageline(stack.enter_context(configuration(settings))))
+        yield Contender(name, server.url, server.pid, key)

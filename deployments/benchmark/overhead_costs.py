@@ -45,11 +45,7 @@ def costs(result: Mapping[str, Any]) -> list[Cost]:
 def _cost(work: Work, result: Mapping[str, Any]) -> Cost:
     found = {name: [Had(**one) for one in result["works"][work.name]["servers"][name]] for name in SERVERS}
     rates = {name: [one.answers / one.seconds for one in samples] for name, samples in found.items()}
-    idle = result["idle_cores"]
-    processor_s = {
-        name: [(one.processor_s - idle[name] * one.elapsed_s) / one.answers for one in samples]
-        for name, samples in found.items()
-    }
+    processor_s = {name: [one.processor_s / one.answers for one in samples] for name, samples in found.items()}
     return Cost(work, rates, processor_s)
 
 

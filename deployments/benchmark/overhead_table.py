@@ -27,7 +27,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     told_against = f"\n\nWhat speaks against it:\n{against}" if against else ""
     return (
         f"{told(result)} Answers a second, in turns of {TURN_S} s and what was under way then; of each server "
-        f"{result['seconds']:g} s a round. Medians of {result['rounds']} rounds, in brackets {bounds}.\n\n"
+        f"{result['seconds']:g} s for each line of a round. Medians of {result['rounds']} rounds, in brackets "
+        f"{bounds}.\n\n"
         f"{markdown_table(HEADER, rows)}\n\n{_metrics(result)}{told_against}\n"
     )
 

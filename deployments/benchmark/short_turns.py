@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from urllib.parse import urlsplit
@@ -38,13 +38,17 @@ class Contender:
 @dataclass(slots=True)
 class Had:
     """What a server had of a round: answers, requests that failed, and seconds of its turns, of all that passed, and of
-    a core."""
+    a core (`processor_s`)."""
 
     answers: int = 0
     failed: int = 0
     seconds: float = 0.0
     elapsed_s: float = 0.0
     processor_s: float = 0.0
+
+    def beyond(self, idle_cores: float) -> Had:
+        """Without what the server takes anyway."""
+        return replace(self, processor_s=self.processor_s - idle_cores * self.elapsed_s)
 
 
 def take_round(contenders: Sequence[Contender], scenario: Scenario, seconds: float, first: int = 0) -> dict[str, Had]:
@@ -139,7 +143,7 @@ def _take_turn(
     began = time.monotonic()
 
     def calls(caller: _Caller) -> list[bool]:
-        found = []
+        found: list[bool] = []
         while not found or time.monotonic() - began < TURN_S:
             asked = ask(scenario, next(numbers))
             found.append(caller.asks(server, "POST", asked.path, asked.body))

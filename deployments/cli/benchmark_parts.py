@@ -126,7 +126,7 @@ def faults(
 def overhead(
     config: Config = None,
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; medians of these are compared.")] = 9,
-    seconds: Annotated[float, typer.Option(min=1, help="Of each server in a round, in short turns.")] = 15.0,
+    seconds: Annotated[float, typer.Option(min=1, help="Of each server for each line of a round.")] = 6.0,
     output: Output = None,
 ) -> None:
     """What it costs to see inside and to keep out: a server with keys, logs, traces and scraped metrics against one
@@ -141,7 +141,7 @@ def overhead(
 
     console = Console(stderr=True)
     path = config or HERE / "optimized.yaml"
-    standard = config is None and seconds >= 15 and rounds >= LEAST_ROUNDS
+    standard = config is None and seconds >= 6 and rounds >= LEAST_ROUNDS
     results = kept(output, "overhead", path, standard=standard)
     with told(console):
         bench_overhead(Plan(SCENARIOS, rounds, seconds), load_settings(path), console, results)

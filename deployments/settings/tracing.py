@@ -14,4 +14,4 @@ class Tracing(Section):
 
     otlp: str | None = Field(None, pattern=r"^https?://[^\s]+$")
     sample: float = Field(1.0, ge=0, le=1)
-    per_second: float = Field(5.0, gt=0, allow_inf_nan=False)
+    per_second: float = Field(2.0, gt=0, allow_inf_nan=False)

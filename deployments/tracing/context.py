@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from opentelemetry.context import Context
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 _HEADERS = (b"traceparent", b"tracestate")
 
 
-def of_headers(headers: Iterable[tuple[bytes, bytes]]) -> Context:
-    """The caller's span, by the request's headers; none where they name none, or not as they should."""
-    return _PROPAGATOR.extract({name.decode(): value.decode("latin-1") for name, value in headers if name in _HEADERS})
+def of_headers(headers: Iterable[tuple[bytes, bytes]]) -> Context | None:
+    """The caller's span, by the request's headers; None where they name none, or not as they should."""
+    given = {name.decode(): value.decode("latin-1") for name, value in headers if name in _HEADERS}
+    if not given:
+        return None
+    found = _PROPAGATOR.extract(given)
+    return found if get_current_span(found).get_span_context().is_valid else None
 
 
 def of_parent(traceparent: str) -> Context:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from deployments.tracing.provider import tracer_here, tracer_of
+from deployments.tracing.provider import SAMPLER, tracer_here, tracer_of
 
 if TYPE_CHECKING:
     from deployments.settings.tracing import Tracing
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 def request_tracer(tracing: Tracing | None, instance: str) -> RequestTracer | None:
     """The front door's. Raises ConfigError where the extra is not installed."""
     tracer = None if tracing is None else tracer_of(tracing, "front-door", instance)
-    if tracer is None:
+    if tracing is None or tracer is None:
         return None
     from deployments.tracing.requests import RequestTracer
+    from deployments.tracing.sampler import Sampler
 
-    return RequestTracer(tracer)
+    own = None if os.environ.get(SAMPLER) else Sampler(tracing.sample, tracing.per_second)
+    return RequestTracer(tracer, own)
 
 
 def replica_tracer(model: str, variant: str, instance: str, pipeline: Traceable | None) -> ReplicaTracer | None:

@@ -55,17 +55,11 @@ def tracer_of(tracing: Tracing, process: str, instance: str) -> Tracer | None:
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanLimits, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from opentelemetry.sdk.trace.sampling import ParentBased
-
-    from deployments.tracing.sampler import AtMostPerSecond
 
     names = {"service.instance.id": instance, "stageline.process": process}
     if not os.environ.get("OTEL_SERVICE_NAME"):
         names["service.name"] = "stageline"
-    sampler = None if os.environ.get(SAMPLER) else ParentBased(AtMostPerSecond(tracing.sample, tracing.per_second))
-    provider = TracerProvider(
-        sampler=sampler, resource=Resource.create(names), span_limits=SpanLimits(max_events=MOST_EVENTS)
-    )
+    provider = TracerProvider(resource=Resource.create(names), span_limits=SpanLimits(max_events=MOST_EVENTS))
     endpoint = None if tracing.otlp is None else endpoint_of(tracing.otlp)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
     return provider.get_tracer("stageline")

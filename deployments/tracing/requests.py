@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
 from deployments.front_door.trail.phases import last_call
@@ -15,19 +16,24 @@ from deployments.front_door.trail.record import Record, Visit
 from deployments.front_door.trail.view import outcome
 from deployments.routing.explain import explain
 from deployments.tracing.context import nanoseconds, of_headers, traceparent
+from deployments.tracing.sampler import Sampler
 
 
 class RequestTracer:
-    """Of one front door."""
+    """Of one front door. Where a caller does not say whether its request is traced, `sampler` does, or else the
+    tracer's own."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, sampler: Sampler | None = None) -> None:
         self.tracer = tracer
+        self.sampler = sampler
 
     def begin(self, record: Record, headers: Iterable[tuple[bytes, bytes]]) -> RequestTrace | None:
         """The trace of a request that has just come, the caller's if it has one; None where it is not sampled."""
-        span = self.tracer.start_span(
-            record.method, of_headers(headers), SpanKind.SERVER, start_time=nanoseconds(record.arrived_s)
-        )
+        caller = of_headers(headers)
+        if caller is None and self.sampler is not None and not self.sampler.picks():
+            return None
+        start = nanoseconds(record.arrived_s)
+        span = self.tracer.start_span(record.method, caller or Context(), SpanKind.SERVER, start_time=start)
         if not span.is_recording():
             return None
         record.trace, record.flushed = traceparent(span), []

@@ -16,7 +16,7 @@ from deployments.access.keys import read_keys
 from deployments.benchmark.everything_on import collector, everything_on
 from deployments.benchmark.metrics_cost import metrics_cost
 from deployments.benchmark.overhead import MEASURED
-from deployments.benchmark.overhead_costs import SERVERS, complaints, costs
+from deployments.benchmark.overhead_costs import complaints, costs
 from deployments.benchmark.pages import page
 from deployments.benchmark.ratios import Ratio
 from deployments.benchmark.servers import configuration
@@ -27,14 +27,13 @@ from deployments.cli.benchmark import OPTIMIZED_CONFIG
 from deployments.settings import load_settings
 from tests.deployments.benchmark.measured import ORIGIN
 
-SECONDS, IDLE = 10.0, 0.25
+SECONDS = 10.0
 
 
 def had(answer_s: float, failed: int = 0) -> dict[str, Any]:
     """A round of ten seconds, in thirty, with an answer every `answer_s`, which takes as long of a core."""
     answers = round(SECONDS / answer_s)
-    elapsed_s = 3 * SECONDS
-    return asdict(Had(answers, failed, SECONDS, elapsed_s, answers * answer_s + IDLE * elapsed_s))
+    return asdict(Had(answers, failed, SECONDS, 3 * SECONDS, answers * answer_s))
 
 
 def result(on: Sequence[float], failed: int = 0, **more: Any) -> dict[str, Any]:
@@ -47,7 +46,6 @@ def result(on: Sequence[float], failed: int = 0, **more: Any) -> dict[str, Any]:
         "seconds": SECONDS,
         "complete": True,
         "metrics": {"token_s": 5e-6, "request_s": 6.4e-5},
-        "idle_cores": dict.fromkeys(SERVERS, IDLE),
         "works": {
             work.name: {
                 "scenario": scenario_of(work, SCENARIOS, settings).model_dump(mode="json"),
@@ -70,7 +68,7 @@ def test_the_share_of_the_speed_that_is_left() -> None:
     for one in found:
         assert one.speed("on") == Ratio(1.0, 0.5, 1.0)
         assert one.speed("every").value == 0.5
-        for server in ("on", "every"):  # what a server takes anyway does not count
+        for server in ("on", "every"):
             left, speed = one.processor(server), one.speed(server)
             assert (left.value, left.low, left.high) == pytest.approx((speed.value, speed.low, speed.high))
 
@@ -102,14 +100,14 @@ def test_the_page(tmp_path: Path) -> None:
     (tmp_path / RESULT).write_text(json.dumps(result([0.125] * 6)))
     text = page(tmp_path)
     assert "| Text generation, 32 callers | 10 (10 to 10)/s | 8 (8 to 8)/s | 80.0% [80.0% to 80.0%]" in text
-    assert "of each server 10 s a round. Medians of 6 rounds, in brackets where it is with 95%." in text
+    assert "of each server 10 s for each line of a round. Medians of 6 rounds, in brackets where it is with" in text
     assert "| 80.0% [80.0% to 80.0%] | 50.0% [50.0% to 50.0%] | 50.0% [50.0% to 50.0%] |" in text
     assert "97% is the least" in text
     assert "take 5.0 µs of a core for each token, with a step for each, and 64 µs for the rest" in text
     assert "0.31% of one core at this speed" in text
 
 
-@pytest.mark.parametrize(("every", "per_second", "slow_s"), [(False, 2.5, None), (True, 1e9, 1e-6)])
+@pytest.mark.parametrize(("every", "per_second", "slow_s"), [(False, 1.0, None), (True, 1e9, 1e-6)])
 def test_all_of_it_is_on(every: bool, per_second: float, slow_s: float | None, tmp_path: Path) -> None:
     plain = load_settings(OPTIMIZED_CONFIG)
     with collector() as otlp:

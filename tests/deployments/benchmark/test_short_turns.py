@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from deployments.benchmark.short_turns import SCRAPE_S, Contender, idle_cores, processor_s, take_round
+from deployments.benchmark.short_turns import SCRAPE_S, Contender, Had, idle_cores, processor_s, take_round
 from deployments.benchmark.works import SCENARIOS
 from engine.errors import EngineFailed
 from loadtest.scenario import Scenario, load_scenario
@@ -100,3 +100,7 @@ def test_what_nobody_asks_takes_little() -> None:
     finally:
         child.kill()
         child.wait(60)
+
+
+def test_what_a_server_takes_anyway_does_not_count() -> None:
+    assert Had(answers=10, seconds=2.0, elapsed_s=6.0, processor_s=5.0).beyond(0.5).processor_s == 2.0

@@ -7,7 +7,15 @@ import pytest
 
 from deployments.settings import Tracing
 from deployments.tracing.here import replica_tracer, request_tracer
-from deployments.tracing.provider import ENDPOINTS, ENVIRONMENT, check_installed, endpoint_of, environment, wanted
+from deployments.tracing.provider import (
+    ENDPOINTS,
+    ENVIRONMENT,
+    SAMPLER,
+    check_installed,
+    endpoint_of,
+    environment,
+    wanted,
+)
 from engine.errors import ConfigError
 
 COLLECTOR = "http://127.0.0.1:9"
@@ -63,3 +71,15 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"stageline\[tracing\]"):
         check_installed()
+
+
+def test_a_sampler_of_the_standard_variables_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SAMPLER, raising=False)
+    ours = request_tracer(Tracing(otlp=COLLECTOR), "f")
+    assert ours is not None
+    assert ours.sampler is not None
+    monkeypatch.setenv(SAMPLER, "always_off")
+    theirs = request_tracer(Tracing(otlp=COLLECTOR), "f")
+    assert theirs is not None
+    assert theirs.sampler is None
+    assert not theirs.tracer.start_span("POST").is_recording()

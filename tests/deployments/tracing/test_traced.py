@@ -12,7 +12,6 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 
 from deployments.access.keys import digest_of
 from deployments.access.ring import KeyFile
@@ -23,6 +22,7 @@ from deployments.front_door.app import create_app
 from deployments.presence import Presence
 from deployments.tracing.replica import ReplicaTracer
 from deployments.tracing.requests import RequestTracer
+from deployments.tracing.sampler import Sampler
 from deployments.tracing.stages import StageTimes
 from engine.encoder.request import Encoded
 from engine.request import Delta, FinishReason, Timings
@@ -41,7 +41,7 @@ class World:
         self, *, sample: float = 1.0, deaths: int = 0, stages: StageTimes | None = None, keys: KeyFile | None = None
     ) -> None:
         self.exporter = InMemorySpanExporter()
-        provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(sample)))
+        provider = TracerProvider()
         provider.add_span_processor(SimpleSpanProcessor(self.exporter))
         tracer = provider.get_tracer("test")
         self.replica, self.tracer = "r", ReplicaTracer(tracer, "tiny", "bf16", stages)
@@ -58,7 +58,8 @@ class World:
         def generate(variant: str, request: Any) -> AsyncIterator[Delta]:
             return stream(replicas, "tiny", variant, request)
 
-        self.app = create_app(make_service(FakeEngine(), generate=generate, tracer=RequestTracer(tracer), keys=keys))
+        requests = RequestTracer(tracer, Sampler(sample, per_second=1000.0))
+        self.app = create_app(make_service(FakeEngine(), generate=generate, tracer=requests, keys=keys))
 
     async def choose(self) -> Any:
         return self
@@ -167,6 +168,7 @@ async def test_stages_have_spans_below_what_they_computed() -> None:
         (0.0, {"traceparent": CALLER}, True),
         (1.0, {"traceparent": CALLER[:-1] + "0"}, False),
         (1.0, {"traceparent": "nonsense"}, True),
+        (0.0, {"traceparent": "nonsense"}, False),
     ],
 )
 async def test_whoever_is_not_sampled_leaves_no_span(sample: float, headers: dict[str, str], traced: bool) -> None:
