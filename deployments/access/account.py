@@ -17,6 +17,8 @@ Clock = Callable[[], float]
 Headers = list[tuple[bytes, bytes]]
 
 BUSY_RETRY_S = 1.0
+_NAMES = (b"x-ratelimit-limit-", b"x-ratelimit-remaining-", b"x-ratelimit-reset-")
+_REQUESTS, _TOKENS = (tuple(name + kind for name in _NAMES) for kind in (b"requests", b"tokens"))
 
 
 class Account:
@@ -81,17 +83,17 @@ class Account:
         """OpenAI's `x-ratelimit-*`, for the limits that the key has."""
         found: Headers = []
         limits, now = self.key.limits, self._clock()
-        for kind, bucket, limit in (
-            (b"requests", self._requests, limits.requests_per_minute),
-            (b"tokens", self._tokens, limits.tokens_per_minute),
+        for (limit_name, left_name, reset_name), bucket, limit in (
+            (_REQUESTS, self._requests, limits.requests_per_minute),
+            (_TOKENS, self._tokens, limits.tokens_per_minute),
         ):
             if limit is not None:
-                left = max(0, int(level(bucket, limit, now)))
-                found += [
-                    (b"x-ratelimit-limit-" + kind, str(limit).encode()),
-                    (b"x-ratelimit-remaining-" + kind, str(left).encode()),
-                    (b"x-ratelimit-reset-" + kind, shown_s(full_in_s(bucket, limit, now)).encode()),
-                ]
+                left = level(bucket, limit, now)
+                found += (
+                    (limit_name, b"%d" % limit),
+                    (left_name, b"%d" % max(0.0, left)),
+                    (reset_name, shown_s(full_in_s(left, limit)).encode()),
+                )
         return found
 
 

@@ -41,9 +41,9 @@ def give(bucket: Bucket, per_minute: float, amount: float, now_s: float) -> Buck
     return Bucket(min(per_minute, level(bucket, per_minute, now_s) + amount), now_s)
 
 
-def full_in_s(bucket: Bucket, per_minute: float, now_s: float) -> float:
-    """Seconds until it is full again if nothing is taken."""
-    return (per_minute - level(bucket, per_minute, now_s)) * 60 / per_minute
+def full_in_s(left: float, per_minute: float) -> float:
+    """Seconds until a bucket with so much left is full again if nothing is taken."""
+    return (per_minute - left) * 60 / per_minute
 
 
 _GRAIN = 1e-9  # who waits exactly as long as told is not refused for a rounding error

@@ -19,7 +19,7 @@ def test_a_minute_at_once_and_then_evenly() -> None:
         assert wait_s == 0
     bucket, wait_s = take(bucket, 60, 1, 5)
     assert wait_s == 1
-    assert full_in_s(bucket, 60, 5) == 60
+    assert full_in_s(level(bucket, 60, 5), 60) == 60
     assert level(bucket, 60, 6.5) == 1.5
 
 
@@ -76,4 +76,4 @@ def test_corrections(limit: int, reserved: int, used: int, pause: float) -> None
         level(corrected, limit, pause), level(Bucket(bucket.level - used, 0), limit, pause), abs_tol=1e-6
     )
     assert level(give(bucket, limit, 10 * limit, pause), limit, pause) == limit
-    assert full_in_s(bucket, limit, 120) == 0
+    assert full_in_s(level(bucket, limit, 120), limit) == 0
