@@ -19,14 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cluster.pipeline import frames
-from cluster.pipeline.handshake import CHALLENGE_BYTES, HELLO_BYTES, REPLY_BYTES, Place, new_challenge
+from cluster.pipeline.handshake import Place
+from cluster.pipeline.introductions import HANDSHAKE_S, TLS_HANDSHAKE_S, introduce, left_s, take_in
 from cluster.tls import client_context, plainly, server_context
 from engine.errors import EngineFailed
 from engine.pipeline.message import Message
 
 ALIVE_EVERY_S = 0.5
-_HANDSHAKE_S = 1.0  # for all of it with a stranger who says nothing or little, while the right one waits behind him
-_TLS_HANDSHAKE_S = 2.0  # the same where keys have to be computed first, on a machine that has other work
 _SOCKET_BYTES = 4 << 20  # in each direction: so much can lie ready while the receiver computes
 _READ_AHEAD = 64 << 10  # small messages come whole with one read, and go in one TLS record or few
 
@@ -74,13 +73,13 @@ class Listener:
                 except OSError as error:
                     reason = "it was closed here" if self._closed else str(error)
                     raise LinkLost(f"no link was made to {self.address}: {reason}") from None
-                limit_s = _HANDSHAKE_S if self._tls is None else _TLS_HANDSHAKE_S
+                limit_s = HANDSHAKE_S if self._tls is None else TLS_HANDSHAKE_S
                 until = min(time.monotonic() + limit_s, deadline)
                 try:
                     if self._tls is not None:
-                        connection.settimeout(_left(until))
+                        connection.settimeout(left_s(until))
                         connection = self._tls.wrap_socket(connection, server_side=True)
-                    refusal = self._refusal(connection, until)
+                    refusal = take_in(connection, self._place, until)
                     if refusal is None:
                         return Receiver(connection, self._limits)
                     turned_away = f"; somebody was turned away: {refusal}"
@@ -89,18 +88,6 @@ class Listener:
                 connection.close()
         reason = "it was closed here" if self._closed else f"nobody came within {self._limits.connect_s} s"
         raise LinkLost(f"no link was made to {self.address}: {reason}{turned_away}")
-
-    def _refusal(self, connection: socket.socket, until: float) -> str | None:
-        """Why this is not the right one; who is has been replied to. Raises OSError."""
-        challenge = new_challenge()
-        connection.settimeout(_left(until))
-        connection.sendall(challenge)
-        hello = _read_exactly(connection, HELLO_BYTES, until)
-        refusal = self._place.refusal(challenge, hello)
-        if refusal is None:
-            connection.settimeout(_left(until))
-            connection.sendall(self._place.reply(challenge, hello))
-        return refusal
 
     def close(self) -> None:
         """From any thread; one that waits in `accept` is told."""
@@ -165,17 +152,12 @@ class Sender:
 
     def _shake_hands(self, until: float) -> None:
         try:
-            # Who we are goes out unasked: an end that has TLS while this one has not notices at once, and says so.
-            greeting = self._place.greeting()
-            self._socket.sendall(greeting)
-            challenge = _read_exactly(self._socket, CHALLENGE_BYTES, until)
-            hello = self._place.hello(challenge, greeting)
-            self._socket.sendall(hello[len(greeting) :])
-            if not self._place.replied(challenge, hello, _read_exactly(self._socket, REPLY_BYTES, until)):
-                raise LinkLost(f"who listens at {self._to} does not know this pipeline")
+            known = introduce(self._socket, self._place, until)
             self._socket.settimeout(self._limits.send_s)
         except OSError as error:
             raise LinkLost(f"{self._to} did not take the link on: {plainly(error)}") from None
+        if not known:
+            raise LinkLost(f"who listens at {self._to} does not know this pipeline")
 
     def pack(self, message: Message) -> list[bytes | memoryview]:
         """The next message's frame, for `send`. Raises FrameError for what cannot be sent."""
@@ -376,25 +358,6 @@ def _ready(connection: socket.socket, event: int) -> bool:
     poll = select.poll()  # unlike `select`, for any number of open files
     poll.register(connection, event)
     return bool(poll.poll(0))
-
-
-def _left(until: float) -> float:
-    """The seconds until then. Raises TimeoutError where there are none."""
-    left = until - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
-
-
-def _read_exactly(connection: socket.socket, size: int, until: float) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        connection.settimeout(_left(until))
-        piece = connection.recv(size - len(data))
-        if not piece:
-            raise ConnectionError("the other end closed it")
-        data += piece
-    return bytes(data)
 
 
 def _shut(connection: socket.socket, in_use: threading.Lock) -> None:

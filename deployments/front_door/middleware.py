@@ -89,7 +89,9 @@ class RequestContext:
                 ring.end(record, keep=known)
                 if record.tracing is not None:
                     if known:
-                        record.tracing.end()  # spans that do not end are not sent
+                        record.tracing.end()
+                    else:
+                        record.tracing.drop()
                     record.tracing = None
 
 

@@ -30,21 +30,23 @@ class RequestTracer:
     def begin(self, record: Record, headers: Iterable[tuple[bytes, bytes]]) -> RequestTrace | None:
         """The trace of a request that has just come, the caller's if it has one; None where it is not sampled."""
         caller = of_headers(headers)
-        if caller is None and self.sampler is not None and not self.sampler.picks():
+        sampler = self.sampler if caller is None else None
+        if sampler is not None and not sampler.picks():
             return None
         start = nanoseconds(record.arrived_s)
         span = self.tracer.start_span(record.method, caller or Context(), SpanKind.SERVER, start_time=start)
         if not span.is_recording():
             return None
         record.trace, record.flushed = traceparent(span), []
-        return RequestTrace(self.tracer, span, record)
+        return RequestTrace(self.tracer, span, record, sampler)
 
 
 class RequestTrace:
-    """Of one request."""
+    """Of one request, picked by `sampler` where its caller did not ask for it."""
 
-    def __init__(self, tracer: Tracer, span: Span, record: Record) -> None:
+    def __init__(self, tracer: Tracer, span: Span, record: Record, sampler: Sampler | None = None) -> None:
         self._tracer = tracer
+        self._sampler = sampler
         self._span = span
         self._record = record
         self._context = set_span_in_context(span)
@@ -78,6 +80,11 @@ class RequestTrace:
         if record.failed:
             self._span.set_status(Status(StatusCode.ERROR, record.error))
         self._span.end(self._at(record.ended))
+
+    def drop(self) -> None:
+        """The request has ended, and is to leave no trace: spans that do not end are not sent."""
+        if self._sampler is not None:
+            self._sampler.put_back()
 
     def _end_visit(self, visit: Visit, span: Span) -> None:
         span.set_attributes({"stageline.replica": visit.replica, "gen_ai.usage.output_tokens": visit.tokens})

@@ -32,3 +32,7 @@ class Sampler:
             return False
         self._left -= 1
         return True
+
+    def put_back(self) -> None:
+        """What was picked is not traced after all: another one may be."""
+        self._left = min(self._most, self._left + 1)

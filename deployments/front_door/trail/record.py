@@ -37,6 +37,9 @@ class Tracing(Protocol):
     def end(self) -> None:
         """The request has ended."""
 
+    def drop(self) -> None:
+        """The request has ended, and is to leave no trace."""
+
 
 @dataclass(slots=True)
 class Visit:

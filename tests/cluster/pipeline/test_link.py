@@ -335,7 +335,7 @@ def test_a_stranger_byte_by_byte_has_no_longer_than_one_who_says_nothing(
     stack: ExitStack, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each byte comes long before the limit. Who waits for each of them hears all and has another reason to refuse."""
-    monkeypatch.setattr(link, "_HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(link, "HANDSHAKE_S", 0.3)
     listener = Listener("127.0.0.1", PLACE, LinkLimits(connect_s=0.3))
     stack.callback(listener.close)
     stranger = stack.enter_context(socket.create_connection(listener.address, timeout=WAIT_S))

@@ -53,3 +53,11 @@ def test_what_the_share_leaves_out_takes_nothing(clock: Clock, monkeypatch: pyte
 
 def test_no_share_is_no_trace(clock: Clock) -> None:
     assert not any(Sampler(0.0, 5.0, clock).picks() for _ in range(100))
+
+
+def test_what_is_put_back_goes_to_another_one(clock: Clock) -> None:
+    sampler = Sampler(1.0, 1.0, clock)
+    assert [sampler.picks() for _ in range(2)] == [True, False]
+    sampler.put_back()
+    sampler.put_back()  # no more than a second's
+    assert [sampler.picks() for _ in range(2)] == [True, False]

@@ -38,7 +38,13 @@ class World:
     """A front door with one replica, which dies `deaths` times before it answers."""
 
     def __init__(
-        self, *, sample: float = 1.0, deaths: int = 0, stages: StageTimes | None = None, keys: KeyFile | None = None
+        self,
+        *,
+        sample: float = 1.0,
+        per_second: float = 1000.0,
+        deaths: int = 0,
+        stages: StageTimes | None = None,
+        keys: KeyFile | None = None,
     ) -> None:
         self.exporter = InMemorySpanExporter()
         provider = TracerProvider()
@@ -58,7 +64,7 @@ class World:
         def generate(variant: str, request: Any) -> AsyncIterator[Delta]:
             return stream(replicas, "tiny", variant, request)
 
-        requests = RequestTracer(tracer, Sampler(sample, per_second=1000.0))
+        requests = RequestTracer(tracer, Sampler(sample, per_second))
         self.app = create_app(make_service(FakeEngine(), generate=generate, tracer=requests, keys=keys))
 
     async def choose(self) -> Any:
@@ -195,10 +201,16 @@ async def test_no_one_who_was_refused_is_left_without_an_end() -> None:
     assert root.attributes["error.type"] == "ModelNotFound"
 
 
-async def test_who_has_no_key_is_not_traced_whatever_he_sends(tmp_path: Path) -> None:
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyFile:
+    """Of one key: mine."""
     path = tmp_path / "keys.yaml"
     path.write_text(f"keys: [{{name: mine, sha256: {digest_of(b'mine').hex()}, models: ['*']}}]")
-    world = World(sample=0.0, keys=KeyFile(path))
+    return KeyFile(path)
+
+
+async def test_who_has_no_key_is_not_traced_whatever_he_sends(keys: KeyFile) -> None:
+    world = World(sample=0.0, keys=keys)
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Origin": "https://elsewhere.example"}):
         assert (await world.complete(traceparent=CALLER, **headers)).status_code == 401
     async with httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url="http://test") as client:
@@ -208,6 +220,15 @@ async def test_who_has_no_key_is_not_traced_whatever_he_sends(tmp_path: Path) ->
     assert (await world.complete(**mine)).status_code == 200
     assert len(world.spans) == 10
     assert {one.attributes["stageline.key"] for one in world.spans if "stageline.key" in one.attributes} == {"mine"}
+
+
+async def test_who_has_no_key_takes_nobody_elses_trace(keys: KeyFile) -> None:
+    world = World(per_second=1e-6, keys=keys)
+    for _ in range(3):
+        assert (await world.complete(Authorization="Bearer wrong")).status_code == 401
+    for _ in range(2):
+        assert (await world.complete(Authorization="Bearer mine")).status_code == 200
+    assert len(world.spans) == 10
 
 
 async def test_texts_are_computed_in_one_piece() -> None:
