@@ -11,7 +11,7 @@ def wait_until(condition: Callable[[], Any], otherwise: str, limit_s: float = 60
     """Asks again and again until `condition` holds.
 
     Raises:
-        AssertionError: it did not within `limit_s` seconds; `otherwise` says what was the case instead.
+        AssertionError: it did not within `limit_s` seconds; `otherwise` says what was waited for, or what is wrong.
     """
     deadline = time.monotonic() + limit_s
     while not condition():

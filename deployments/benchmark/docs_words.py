@@ -8,7 +8,8 @@ from typing import Any
 HEAD = """# Benchmarks
 
 Made by `stageline benchmark docs` from the results in [loadtest/results](../loadtest/results), each of which has its
-configuration, its scenarios and every request. Do not edit. The line above each table has the command that repeats it.
+configuration, its scenarios and every request (or what came of them, where requests are many). Do not edit. The line
+above each table has the command that repeats it.
 Only whole runs with the standard arguments are shown, the newest of each kind.
 
 | word | meaning |
@@ -88,7 +89,8 @@ read every 15 s. The third has a line in the log and a trace of every request, w
 is much. (Metrics are always kept; the comparison of live answers, `drift`, costs what its share says.)
 
 Of each server it is told how fast it answers, and what share of that would be left if the time that its processes have
-a core were all that counts.
+a core were all that counts, less what they take while nobody asks. Two things hardly show: metrics are read once a
+round, which a median leaves out, and in a turn of generation all requests come at once, of which one is traced.
 """
 
 AGREEMENT = """## Our client and others

@@ -31,7 +31,7 @@ class On:
 def everything_on(plain: Settings, folder: Path, otlp: str, *, every: bool = False, turns: int = 1) -> On:
     """The same models, with the file of keys in `folder` and traces for the collector at `otlp`: as much of it as is so
     by default, or with `every` a trace and a line in the log of each request. One that has a turn in so many only gets
-    as many traces in it as it would have with all the time."""
+    as many traces in it as it would have with all the time, at most: of requests that come all at once, one."""
     key = new_secret()
     limits = {"requests_per_minute": PLENTY, "tokens_per_minute": PLENTY, "concurrent": PLENTY}
     known = {"name": "benchmark", "sha256": digest_of(key.encode()).hex(), "models": ["*"], "scopes": ["admin"]}

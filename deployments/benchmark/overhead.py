@@ -28,9 +28,15 @@ from loadtest.scenario import Scenario
 from loadtest.turns import rotated, turns
 
 MEASURED = ("generation", "classification-8", "translation")
-WARM_UP_S, IDLE_S = 2.0, 5.0
+WARM_UP_S, IDLE_S = 2.0, 15.0
 
-Round = dict[Work, dict[str, Had]]
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What each server took while nobody asked it, and had of each work."""
+
+    idle_cores: dict[str, float]
+    had: dict[Work, dict[str, Had]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,11 @@ def bench_overhead(plan: Plan, settings: Settings, console: Console, kept: Kept)
             "seconds": plan.seconds,
             "complete": turn == plan.rounds,
             "metrics": metrics,
+            "idle_cores": [one.idle_cores for one in rounds],
             "works": {
                 work.name: {
                     "scenario": scenario_kept(scenario),
-                    "servers": {name: [asdict(found[work][name]) for found in rounds] for name in SERVERS},
+                    "servers": {name: [asdict(one.had[work][name]) for one in rounds] for name in SERVERS},
                 }
                 for work, scenario in scenarios.items()
             },
@@ -79,11 +86,10 @@ def _round(
         for scenario in scenarios.values():
             take_round(contenders, _asked(scenario, 0, WARM_UP_S), WARM_UP_S)
         idle = idle_cores(contenders, IDLE_S)
-        found: Round = {}
-        for work in rotated(list(scenarios), turn):  # metrics are read while now one and now another is measured
-            had = take_round(contenders, _asked(scenarios[work], turn, seconds), seconds)
-            found[work] = {name: one.beyond(idle[name]) for name, one in had.items()}
-        return found
+        had = {}
+        for work in rotated(list(scenarios), turn):  # metrics are read once: while now one and now another is measured
+            had[work] = take_round(contenders, _asked(scenarios[work], turn, seconds), seconds)
+        return Round(idle, had)
 
 
 def _asked(scenario: Scenario, turn: int, seconds: float) -> Scenario:

@@ -20,8 +20,8 @@ MOST_METRICS = 0.01  # of one core
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one work, by round: answers a second, and seconds of a core that an answer takes beyond what the server takes
-    anyway."""
+    """Of one work, by round: answers a second, and seconds of a core that an answer takes beyond what the server with
+    nothing of it takes while nobody asks."""
 
     work: Work
     rates: Mapping[str, Sequence[float]]
@@ -45,7 +45,14 @@ def costs(result: Mapping[str, Any]) -> list[Cost]:
 def _cost(work: Work, result: Mapping[str, Any]) -> Cost:
     found = {name: [Had(**one) for one in result["works"][work.name]["servers"][name]] for name in SERVERS}
     rates = {name: [one.answers / one.seconds for one in samples] for name, samples in found.items()}
-    processor_s = {name: [one.processor_s / one.answers for one in samples] for name, samples in found.items()}
+    # One figure for all, as what they take while idle differs by less than it can be measured in seconds.
+    idle = [float(one[OFF]) for one in result["idle_cores"]]
+    processor_s = {
+        name: [
+            (one.processor_s - cores * one.elapsed_s) / one.answers for one, cores in zip(samples, idle, strict=True)
+        ]
+        for name, samples in found.items()
+    }
     return Cost(work, rates, processor_s)
 
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from itertools import count
+from itertools import count, cycle
 from urllib.parse import urlsplit
 
 import psutil
@@ -46,18 +46,14 @@ class Had:
     elapsed_s: float = 0.0
     processor_s: float = 0.0
 
-    def beyond(self, idle_cores: float) -> Had:
-        """Without what the server takes anyway."""
-        return replace(self, processor_s=self.processor_s - idle_cores * self.elapsed_s)
 
-
-def take_round(contenders: Sequence[Contender], scenario: Scenario, seconds: float, first: int = 0) -> dict[str, Had]:
-    """As many turns as give each server `seconds`, each with the same requests; `first` begins. By name. Raises
-    EngineFailed for a server that answers nothing."""
+def take_round(contenders: Sequence[Contender], scenario: Scenario, seconds: float) -> dict[str, Had]:
+    """As many turns as give each server `seconds`, each with the same requests. By name. Raises EngineFailed for a
+    server that answers nothing."""
     had = {one.name: Had() for one in contenders}
     before = {one.name: processor_s(one.pid) for one in contenders}
     began = time.monotonic()
-    _take_turns(contenders, scenario, seconds, first, had)
+    _take_turns(contenders, scenario, seconds, had)
     elapsed_s = time.monotonic() - began
     for one in contenders:
         if not had[one.name].answers:
@@ -116,19 +112,16 @@ class _Caller:
             one.close()
 
 
-def _take_turns(
-    contenders: Sequence[Contender], scenario: Scenario, seconds: float, first: int, had: dict[str, Had]
-) -> None:
+def _take_turns(contenders: Sequence[Contender], scenario: Scenario, seconds: float, had: dict[str, Had]) -> None:
     assert isinstance(scenario.load, Closed)
     with ExitStack() as stack:
         callers = [stack.enter_context(closing(_Caller())) for _ in range(scenario.load.users)]
         reader = stack.enter_context(closing(_Caller()))
         pool = stack.enter_context(ThreadPoolExecutor(len(callers) + 1))
-        turn = first
-        while min(one.seconds for one in had.values()) < seconds:
-            server = contenders[turn % len(contenders)]
+        for server in cycle(contenders):
+            if min(one.seconds for one in had.values()) >= seconds:
+                return
             _take_turn(pool, callers, reader, server, scenario, had[server.name])
-            turn += 1
 
 
 def _take_turn(

@@ -130,8 +130,8 @@ def overhead(
     output: Output = None,
 ) -> None:
     """What it costs to see inside and to keep out: a server with keys, logs, traces and scraped metrics against one
-    without; and one that traces and logs every request. Exit status 1 where the first is slower by more than 3%, or
-    requests fail."""
+    without; and one that traces and logs every request. Exit status 1 where the first is slower by more than 3%, where
+    metrics take over 1% of a core, or where requests fail."""
     require()
     from deployments.benchmark.overhead import Plan, bench_overhead
     from deployments.benchmark.overhead_costs import complaints

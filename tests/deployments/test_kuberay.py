@@ -15,7 +15,7 @@ from deployments.app import FRONT_DOOR
 from deployments.kuberay import PACKAGE, application
 from engine.errors import ConfigError, SourceError
 from tests.deployments.callers import Caller
-from tests.deployments.pod import running_pod
+from tests.deployments.pod import LIMIT_S, running_pod
 from tests.deployments.tiny_served import own_cache, write_model
 from tests.waiting import wait_until
 
@@ -121,7 +121,7 @@ def test_a_service_starts_scales_and_is_replaced_without_losing_a_request(demo_m
         probe = http.get("/-/healthz")  # what the readiness probe of KubeRay's pods asks
         assert (probe.status_code, probe.text) == (200, "success")
         # It hears of replicas a moment after KubeRay does.
-        wait_until(lambda: http.get("/ready").status_code == 200, "not ready")
+        wait_until(lambda: http.get("/ready").status_code == 200, "not ready", LIMIT_S)
         assert [model["id"] for model in http.get("/v1/models").json()["data"]] == ["smollm2", "smollm2:bf16"]
         messages = [{"role": "user", "content": "Hi"}]
         chat = http.post("/v1/chat/completions", json={"model": "smollm2", "messages": messages, "max_tokens": 3})
@@ -134,7 +134,7 @@ def test_a_service_starts_scales_and_is_replaced_without_losing_a_request(demo_m
         assert set(fewer[REPLICAS]) < set(first[REPLICAS]), "who stays is not started anew"
         pod.put(service(demo_model, pod.port, kv_cache="80MiB"))  # which every replica has to be started anew for
         # It is built first.
-        wait_until(lambda: pod.wait_running({FRONT_DOOR: 1, REPLICAS: 1}) != fewer, "no replica came")
+        wait_until(lambda: pod.wait_running({FRONT_DOOR: 1, REPLICAS: 1}) != fewer, "no replica came", LIMIT_S)
         assert not set(pod.wait_running({FRONT_DOOR: 1, REPLICAS: 1})[REPLICAS]) & set(first[REPLICAS])
         for caller in callers:
             caller.wait_for_more(2)

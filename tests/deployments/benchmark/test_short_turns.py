@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,7 +12,8 @@ from contextlib import ExitStack
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from deployments.benchmark.short_turns import SCRAPE_S, Contender, Had, idle_cores, processor_s, take_round
+from deployments.benchmark import short_turns
+from deployments.benchmark.short_turns import SCRAPE_S, Contender, idle_cores, processor_s, take_round
 from deployments.benchmark.works import SCENARIOS
 from engine.errors import EngineFailed
 from loadtest.scenario import Scenario, load_scenario
@@ -57,7 +57,7 @@ def scenario() -> Scenario:
 
 def test_all_get_the_same_time_and_the_same_requests(stack: ExitStack, scenario: Scenario) -> None:
     servers = [Counting(stack, "one"), Counting(stack, "two", "secret", every_tenth_fails=True)]
-    had = take_round([one.contender for one in servers], scenario, 0.7, first=1)
+    had = take_round([one.contender for one in servers], scenario, 0.7)
     for one in servers:
         found = had[one.contender.name]
         assert found.answers + found.failed == len(one.asked)
@@ -92,15 +92,9 @@ def test_processes_that_have_ended_still_count() -> None:
     assert processor_s(os.getpid()) - before >= 0.3
 
 
-def test_what_nobody_asks_takes_little() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        time.sleep(0.5)  # it is started
-        assert idle_cores([Contender("idle", "", child.pid)], 0.2)["idle"] < 0.5
-    finally:
-        child.kill()
-        child.wait(60)
-
-
-def test_what_a_server_takes_anyway_does_not_count() -> None:
-    assert Had(answers=10, seconds=2.0, elapsed_s=6.0, processor_s=5.0).beyond(0.5).processor_s == 2.0
+def test_what_a_server_takes_while_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = iter((3.0, 7.0, 3.5, 7.1))
+    monkeypatch.setattr(short_turns, "processor_s", lambda pid: next(spent))
+    found = idle_cores([Contender("busy", "", 1), Contender("idle", "", 2)], 0.01)
+    assert found["busy"] / found["idle"] == pytest.approx(5.0)
+    assert 0 < found["busy"] <= 0.5 / 0.01

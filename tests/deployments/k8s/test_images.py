@@ -73,6 +73,19 @@ def test_the_base_is_a_full_version(dockerfile: Path) -> None:
     assert f"docker.io/library/{stage.source.partition('@')[0]}" in only(final(dockerfile)[0], "LABEL")
 
 
+@each
+def test_what_serving_load_tests_and_traces_need_is_installed(dockerfile: Path) -> None:
+    """By the line that lists it, as the build runs it."""
+    (line,) = [line for line in dockerfile.read_text(encoding="utf-8").splitlines() if "tomllib" in line]
+    code = line.partition("-c '")[2].partition("'")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    names = {re.split(r"[^a-z0-9-]", one.lower())[0] for one in done.stdout.splitlines()}
+    assert {"ray", "locust", "opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= names
+    assert not {"pytest", "ruff"} & names
+
+
 def test_both_differ_only_in_torch_and_words() -> None:
     """What is mended in one is mended in the other."""
     texts = [path.read_text(encoding="utf-8") for path in DOCKERFILES]

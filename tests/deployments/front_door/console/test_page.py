@@ -113,7 +113,6 @@ def test_stop_ends_the_request_too(tab: Visit, engine: FakeEngine) -> None:
     expect(page.locator(".wrote")).to_have_text("Rain")
     ended(page)
     wait_until(lambda: engine.aborted, "the engine went on, though nobody listened any more")
-    assert engine.finished == []
 
 
 def test_a_conversation_goes_on_until_it_is_cleared(tab: Visit, engine: FakeEngine) -> None:
