@@ -38,7 +38,7 @@ def _words(text: str) -> frozenset[str]:
 
 # A field's name ends in "!" where it has to be there. A list has one item, what each of its own is.
 _HTTP = {
-    "authorization": OPEN,
+    "authorization": {"type": str, "credentials": {"key!": str, "name": str, "optional": bool}},
     "basicAuth": OPEN,
     "bearerTokenSecret": OPEN,
     "enableHttp2": bool,
