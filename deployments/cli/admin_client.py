@@ -44,5 +44,10 @@ def ask_admin(url: str, path: str, key: str | None, **parameters: Any) -> Any:
     if response.status_code != 200:
         said = answer.get("error") if isinstance(answer, dict) else None
         message = said.get("message") if isinstance(said, dict) else None
+        if message == f"There is no GET /{path}.":
+            raise EngineFailed(
+                f"{url} is no address for operators: it has no {path}. On the server's machine leave --url out; "
+                "elsewhere give it the host and http.admin_port."
+            )
         raise EngineFailed(message or f"{url} answers HTTP {response.status_code}.")
     return answer

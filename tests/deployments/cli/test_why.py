@@ -144,7 +144,7 @@ def test_nobody_answers() -> None:
 
 def test_an_answer_of_something_else(engine_page: str) -> None:
     error = run(app, ["why", "x", "--url", engine_page]).exception
-    assert "There is no GET /admin/requests/x" in str(error)
+    assert f"{engine_page} is no address for operators: it has no admin/requests/x." in str(error)
 
 
 @pytest.fixture
